@@ -1,0 +1,38 @@
+# Every command that a developer needs. `make demo` and `make test` set up what they need by themselves.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test test-deep check lock
+
+demo: .venv/ready  ## Start everything, register a connector, pull it. ARGS=--once exits after the pull.
+	@$(BIN)/python -m tests.demo $(ARGS)
+
+test: .venv/ready  ## The whole suite, against real servers.
+	tests/servers/install
+	$(BIN)/pytest $(ARGS)
+
+test-deep: .venv/ready  ## The suite, with the long campaigns.
+	tests/servers/install
+	QANATIX_TEST_DEEP=1 $(BIN)/pytest $(ARGS)
+
+check: .venv/ready  ## Format, lint, types, import contracts, unit tests: seconds.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/pytest -q -m "not server and not stack"
+
+lock: .venv/ready  ## Bring requirements.lock up to date with pyproject.toml.
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --upgrade \
+	  --group dev pyproject.toml --output-file requirements.lock
+
+# Compiled at install: without bytecode every Dagster process starts more than twice as slowly.
+.venv/ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 ..."; exit 1; }
+	@$(PYTHON) -m venv --clear .venv || { echo "Python's venv module is needed; on Debian: apt-get install python3-venv"; exit 1; }
+	@echo "Installing into .venv ..."
+	@$(BIN)/python -m pip install -q --disable-pip-version-check "uv>=0.9,<1"
+	@$(BIN)/uv pip install -q --python $(BIN)/python --compile-bytecode --require-hashes -r requirements.lock
+	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@

@@ -1,0 +1,67 @@
+"""The API's application. Serve it with `uvicorn --factory qanatix_api.app:create_app`."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx2
+from fastapi import APIRouter, Depends, FastAPI
+from fastapi.responses import RedirectResponse
+from fastapi_offline import FastAPIOffline
+
+from qanatix_api import connectors, entities, failures
+from qanatix_api.auth import authenticated
+from qanatix_api.failures import problem
+from qanatix_api.runs import Runs
+from qanatix_api.services import Given, Services
+from qanatix_pipelines.settings import Settings, read_settings
+from qanatix_pipelines.store.keys import KeyStore, check_pepper
+from qanatix_pipelines.store.opening import open_store
+
+BASE_PATH = "/api/v1"
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The application over `settings`, else over the environment.
+
+    Opens the store, so a wrong address or key raises SettingsError here and not at the first request.
+    """
+    settings = settings or read_settings()
+    store = open_store(settings)
+    pepper = settings.api_key_pepper()
+    check_pepper(store.engine, pepper)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with httpx2.AsyncClient() as client:
+            app.state.keys = KeyStore(store.engine, pepper)
+            app.state.services = Services(settings, store, Runs(settings.dagster_url, store.pulls, client))
+            yield
+        store.engine.dispose()
+
+    app = FastAPIOffline(
+        title="QANATIX Connectors API",
+        version="0.1.0",
+        summary="Register a database and a query; each pull ingests what is new or changed, exactly.",
+        lifespan=lifespan,
+        redoc_url=None,
+    )
+    failures.install(app)
+    api = APIRouter(
+        prefix=BASE_PATH,
+        dependencies=[Depends(authenticated)],
+        responses={401: problem("There is no valid API key.")},
+    )
+    api.include_router(connectors.router)
+    api.include_router(entities.router)
+    app.include_router(api)
+
+    @app.get("/healthz", tags=["health"], summary="Whether the API and its store answer")
+    def healthz(given: Given) -> dict[str, str]:
+        given.store.ping()
+        return {"status": "ok"}
+
+    @app.get("/", include_in_schema=False)
+    def root() -> RedirectResponse:
+        return RedirectResponse("/docs")
+
+    return app

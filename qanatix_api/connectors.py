@@ -1,0 +1,172 @@
+"""Connectors over HTTP: register, show, pull, delete."""
+
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, BackgroundTasks, Body, Response, status
+from fastapi.concurrency import run_in_threadpool
+from pydantic import BaseModel, Field
+
+from qanatix_api.failures import problem, pull_failure
+from qanatix_api.services import Given
+from qanatix_pipelines.connectors import Connector, NewConnector
+from qanatix_pipelines.credentials import REDACTED
+from qanatix_pipelines.errors import OrchestratorUnavailable, PullLost
+from qanatix_pipelines.naming import ConnectorType
+from qanatix_pipelines.pulls import Pull, PullStatus
+from qanatix_pipelines.sources import check_connector
+from qanatix_pipelines.store.connectors import LastPull
+
+router = APIRouter(prefix="/connectors", tags=["connectors"])
+
+_EXAMPLES = {
+    "postgresql": {
+        "summary": "PostgreSQL, incremental",
+        "value": {
+            "name": "Production products",
+            "connector_type": "postgresql",
+            "vertical": "manufacturing",
+            "entity_type": "product",
+            "connection_config": {"dsn": "postgresql://reader:***@db.internal:5432/shop"},
+            "query": "SELECT * FROM products WHERE updated_at > :last_pull",
+            "name_column": "product_name",
+            "batch_size": 5000,
+        },
+    }
+}
+
+
+class ConnectorAnswer(BaseModel):
+    """A connector. Its connection_config is never shown."""
+
+    id: UUID
+    name: str
+    connector_type: ConnectorType
+    vertical: str
+    entity_type: str
+    collection: str = Field(description="The same as `vertical`.")
+    record_type: str = Field(description="The same as `entity_type`.")
+    connection_config: str = Field(REDACTED, examples=[REDACTED])
+    query: str
+    name_column: str | None
+    id_column: str | None
+    batch_size: int
+    last_pull_at: datetime | None = Field(description="When the last pull ended, or began if it has not ended yet.")
+    last_pull_status: PullStatus | None
+    created_at: datetime
+
+
+class PullAnswer(BaseModel):
+    """How a pull went. `records_pulled = records_ingested + duplicates_skipped + records_rejected`."""
+
+    status: PullStatus = Field(examples=[PullStatus.COMPLETED])
+    records_pulled: int = Field(description="Rows that the query returned.", examples=[2847])
+    records_ingested: int = Field(description="Rows that became a new entity or changed one.", examples=[2841])
+    duplicates_skipped: int = Field(
+        description="Rows whose entity is already as they say, or was in the same pull.", examples=[6]
+    )
+    duration_seconds: float = Field(examples=[0.4])
+    records_rejected: int = Field(description="Rows that could not become an entity.", examples=[0])
+    pull_id: UUID
+    run_id: str | None = Field(description="The pull's run in Dagster.")
+
+
+@router.post(
+    "",
+    status_code=status.HTTP_201_CREATED,
+    summary="Register a connector",
+    responses={422: problem("A field is missing or wrong.")},
+)
+async def create_connector(
+    new: Annotated[NewConnector, Body(openapi_examples=_EXAMPLES)],
+    given: Given,
+    later: BackgroundTasks,
+) -> ConnectorAnswer:
+    """Keep a database, a query and what its rows are. Nothing is connected to; the credentials are encrypted at once.
+
+    `collection` and `record_type` are accepted for `vertical` and `entity_type`. In the query, `:last_pull` stands for
+    the time up to which earlier pulls have seen the source; it is always bound as a parameter.
+    """
+    check_connector(new.connector_type, new.connection_config, new.query)
+    connector = await run_in_threadpool(given.store.connectors.add, new)
+    later.add_task(given.runs.add_partition, connector)
+    return _answer(connector, None)
+
+
+@router.get("", summary="List connectors")
+def list_connectors(given: Given) -> list[ConnectorAnswer]:
+    """All connectors, oldest first."""
+    last = given.store.connectors.last_pulls()
+    return [_answer(connector, last.get(connector.id)) for connector in given.store.connectors.list()]
+
+
+@router.get("/{connector_id}", summary="Show a connector", responses={404: problem("There is no such connector.")})
+def get_connector(given: Given, connector_id: UUID) -> ConnectorAnswer:
+    """One connector, and how its last pull went."""
+    return _answer(given.store.connectors.get(connector_id), given.store.connectors.last_pulls().get(connector_id))
+
+
+@router.post(
+    "/{connector_id}/pull",
+    summary="Pull a connector",
+    response_model=PullAnswer,
+    responses={
+        202: {"model": PullAnswer, "description": "Still running after QANATIX_PULL_WAIT_SECONDS; it goes on."},
+        400: problem("The source rejected the query, or its result cannot become entities."),
+        404: problem("There is no such connector."),
+        409: problem("The pull was cancelled, or its connector deleted."),
+        424: problem("The source cannot be reached, refuses the login, or failed."),
+        503: problem("Dagster cannot be reached. Nothing was pulled."),
+    },
+)
+async def pull_connector(given: Given, connector_id: UUID) -> Any:
+    """Run the connector's query in its database and ingest the rows that are new or changed; answer when it is done.
+
+    Each pull is a run in Dagster. While one is in progress a second request joins it and gets its result. A pull that
+    fails ingests nothing and does not move `:last_pull`.
+    """
+    receipt, created = await run_in_threadpool(given.store.pulls.queue, connector_id)
+    if created:
+        try:
+            await given.runs.launch(await run_in_threadpool(given.store.connectors.get, connector_id), receipt.id)
+        except OrchestratorUnavailable:
+            await run_in_threadpool(given.store.pulls.end, receipt.id, PullLost())
+            raise
+    receipt = await given.runs.wait(receipt.id, given.settings.pull_wait_seconds)
+    if receipt.error_code is not None:
+        return pull_failure(receipt)
+    answer = _pull_answer(receipt)
+    if receipt.status.live:
+        return Response(answer.model_dump_json(), status.HTTP_202_ACCEPTED, media_type="application/json")
+    return answer
+
+
+@router.delete(
+    "/{connector_id}",
+    status_code=status.HTTP_204_NO_CONTENT,
+    summary="Delete a connector",
+    responses={404: problem("There is no such connector.")},
+)
+async def delete_connector(given: Given, connector_id: UUID, later: BackgroundTasks) -> None:
+    """Forget a connector and its credentials. A running pull is given up and ingests nothing. Entities stay."""
+    live = await run_in_threadpool(given.store.pulls.live, connector_id)
+    removed = await run_in_threadpool(given.store.connectors.remove, connector_id)
+    later.add_task(given.runs.remove_partition, removed)
+    if live is not None and live.run_id is not None:
+        later.add_task(given.runs.terminate, live.run_id)
+
+
+def _answer(connector: Connector, last: LastPull | None) -> ConnectorAnswer:
+    return ConnectorAnswer(
+        **connector.model_dump(exclude={"partition_key", "watermark"}),
+        collection=connector.vertical,
+        record_type=connector.entity_type,
+        last_pull_at=None if last is None else last.at,
+        last_pull_status=None if last is None else last.status,
+    )
+
+
+def _pull_answer(receipt: Pull) -> PullAnswer:
+    counts = receipt.model_dump(include=PullAnswer.model_fields.keys() - {"duration_seconds", "pull_id"})
+    return PullAnswer(**counts, duration_seconds=round(receipt.duration_seconds, 3), pull_id=receipt.id)

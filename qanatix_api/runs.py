@@ -1,0 +1,180 @@
+"""Dagster, over its public GraphQL: start the run of a pull, ask how it goes, keep its partitions in step."""
+
+import asyncio
+import logging
+import time
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+import httpx2
+
+from qanatix_pipelines.connectors import Connector
+from qanatix_pipelines.errors import OrchestratorUnavailable, PullCancelled, PullLost
+from qanatix_pipelines.naming import (
+    CODE_LOCATION,
+    PARTITION_TAG,
+    PULL_TAG,
+    REPOSITORY,
+    TRIGGER_TAG,
+    job_name,
+    partitions_name,
+)
+from qanatix_pipelines.pulls import Pull
+from qanatix_pipelines.store.pulls import PullStore
+
+log = logging.getLogger(__name__)
+
+# One request, its mutations in order: the partition must be there before the run is (a second time does no harm).
+LAUNCH = """
+mutation Launch($set: String!, $partition: String!, $selector: RepositorySelector!, $execution: ExecutionParams!) {
+  addDynamicPartition(partitionsDefName: $set, partitionKey: $partition, repositorySelector: $selector) { __typename }
+  launchRun(executionParams: $execution) {
+    __typename
+    ... on LaunchRunSuccess { run { runId } }
+  }
+}
+"""
+ADD_PARTITION = """
+mutation Add($set: String!, $partition: String!, $selector: RepositorySelector!) {
+  addDynamicPartition(partitionsDefName: $set, partitionKey: $partition, repositorySelector: $selector) { __typename }
+}
+"""
+DELETE_PARTITION = """
+mutation Delete($set: String!, $partition: String!, $selector: RepositorySelector!) {
+  deleteDynamicPartitions(partitionsDefName: $set, partitionKeys: [$partition], repositorySelector: $selector) {
+    __typename
+  }
+}
+"""
+STATUS = """
+query Status($run: ID!) { runOrError(runId: $run) { __typename ... on Run { status } } }
+"""
+TERMINATE = """
+mutation Terminate($run: String!) { terminateRun(runId: $run) { __typename } }
+"""
+
+# A default launch imports Dagster in a new process, which takes seconds on a busy machine.
+LAUNCH_SECONDS = 60
+SELECTOR = {"repositoryLocationName": CODE_LOCATION, "repositoryName": REPOSITORY}
+
+# A receipt is asked for often at first, for most pulls are short; the run only to notice that its process died.
+_FIRST_POLL_SECONDS = 0.05
+_LONGEST_POLL_SECONDS = 0.5
+_RUN_POLL_SECONDS = 1.0
+
+
+class RunEnd(StrEnum):
+    """The run statuses of Dagster's in which nothing more happens."""
+
+    SUCCESS = "SUCCESS"
+    FAILURE = "FAILURE"
+    CANCELED = "CANCELED"
+
+
+class Runs:
+    """Dagster's side of pulls. `dagster_url` is its webserver's address."""
+
+    def __init__(self, dagster_url: str, pulls: PullStore, client: httpx2.AsyncClient) -> None:
+        self._endpoint = f"{dagster_url.rstrip('/')}/graphql"
+        self._pulls = pulls
+        self._client = client
+
+    async def launch(self, connector: Connector, pull_id: UUID) -> None:
+        """Start the run of a queued pull. Raises OrchestratorUnavailable if it surely was not started.
+
+        The run is told a partition and a pull's id: no credentials, no query, no configuration.
+        """
+        execution = {
+            "selector": {**SELECTOR, "pipelineName": job_name(connector.connector_type)},
+            "executionMetadata": {
+                "tags": [
+                    {"key": PARTITION_TAG, "value": connector.partition_key},
+                    {"key": PULL_TAG, "value": str(pull_id)},
+                    {"key": TRIGGER_TAG, "value": "api"},
+                ]
+            },
+        }
+        try:
+            answer = await self._ask(LAUNCH, **_partition(connector), execution=execution)
+        except httpx2.TimeoutException as error:
+            if isinstance(error, httpx2.ConnectTimeout | httpx2.PoolTimeout):
+                raise OrchestratorUnavailable("its webserver does not answer") from None
+            return  # it may well have started: the receipt will tell
+        except httpx2.HTTPError:
+            raise OrchestratorUnavailable("its webserver cannot be reached") from None
+        launched = answer["launchRun"]
+        if launched["__typename"] != "LaunchRunSuccess":
+            raise OrchestratorUnavailable(f"it answered {launched['__typename']}; is the code location loaded?")
+        await asyncio.to_thread(self._pulls.name_run, pull_id, launched["run"]["runId"])
+
+    async def wait(self, pull_id: UUID, seconds: float) -> Pull:
+        """The pull's receipt once it has ended, or as it is after `seconds`.
+
+        A receipt whose run has ended without a word is ended as lost, so that nobody waits for a process that died.
+        """
+        deadline = time.monotonic() + seconds
+        pause = _FIRST_POLL_SECONDS
+        run_asked_at = time.monotonic()
+        while True:
+            receipt = await asyncio.to_thread(self._pulls.get, pull_id)
+            if not receipt.status.live or time.monotonic() >= deadline:
+                return receipt
+            if time.monotonic() - run_asked_at >= _RUN_POLL_SECONDS:
+                run_asked_at = time.monotonic()
+                await self._end_if_dead(receipt)
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.2, _LONGEST_POLL_SECONDS)
+
+    async def add_partition(self, connector: Connector) -> None:
+        """Show a new connector in Dagster. If Dagster is away, its sensor does it later."""
+        await self._try(ADD_PARTITION, **_partition(connector))
+
+    async def remove_partition(self, connector: Connector) -> None:
+        """Take a deleted connector out of Dagster's grid; the history of its runs stays."""
+        await self._try(DELETE_PARTITION, **_partition(connector))
+
+    async def terminate(self, run_id: str) -> None:
+        """Ask Dagster to stop a run."""
+        await self._try(TERMINATE, run=run_id)
+
+    async def _end_if_dead(self, receipt: Pull) -> None:
+        if receipt.run_id is None:
+            lost = datetime.now(UTC) > receipt.lease_until
+            cancelled = False
+        else:
+            answer = await self._try(STATUS, run=receipt.run_id)
+            status = answer.get("runOrError", {}).get("status")
+            lost = status in (RunEnd.SUCCESS, RunEnd.FAILURE)
+            cancelled = status == RunEnd.CANCELED
+        if lost or cancelled:
+            # If the receipt was ended meanwhile, by the run's last words, this changes nothing.
+            await asyncio.to_thread(self._pulls.end, receipt.id, PullCancelled() if cancelled else PullLost())
+
+    async def _try(self, document: str, **variables: Any) -> dict[str, Any]:
+        try:
+            return await self._ask(document, **variables)
+        except (httpx2.HTTPError, OrchestratorUnavailable) as error:
+            log.warning("Dagster did not answer (%s); going on without.", type(error).__name__)
+            return {}
+
+    async def _ask(self, document: str, **variables: Any) -> dict[str, Any]:
+        response = await self._client.post(
+            self._endpoint, json={"query": document, "variables": variables}, timeout=LAUNCH_SECONDS
+        )
+        if response.status_code != httpx2.codes.OK:
+            raise OrchestratorUnavailable(f"its webserver answered {response.status_code}")
+        answer = response.json()
+        if answer.get("errors") or not answer.get("data"):
+            raise OrchestratorUnavailable("its webserver refused the request")
+        data: dict[str, Any] = answer["data"]
+        return data
+
+
+def _partition(connector: Connector) -> dict[str, Any]:
+    return {
+        "set": partitions_name(connector.connector_type),
+        "partition": connector.partition_key,
+        "selector": SELECTOR,
+    }

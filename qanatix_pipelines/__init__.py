@@ -1,0 +1,1 @@
+"""Pulls rows out of databases and ingests them as entities; its `defs` are what Dagster sees."""

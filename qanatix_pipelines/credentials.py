@@ -1,0 +1,50 @@
+"""Credentials at rest: Fernet (AES-128-CBC with HMAC-SHA256), rotated by MultiFernet, bound to their connector."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+
+from qanatix_pipelines.errors import CredentialsUnreadable
+
+# What an API's answer shows in the place of a connection_config.
+REDACTED = "***REDACTED***"
+
+
+class CredentialCipher:
+    """Encrypts with the first key, decrypts with any.
+
+    Fernet itself binds a token to nothing, so the connector's id is sealed in beside the config: a token that was moved
+    to another row of the database does not decrypt there.
+    """
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        self._fernet = MultiFernet([Fernet(key) for key in keys])
+
+    def encrypt(self, connector_id: UUID, config: dict[str, Any]) -> str:
+        sealed = json.dumps({"v": 1, "connector_id": str(connector_id), "config": config})
+        return self._fernet.encrypt(sealed.encode()).decode()
+
+    def decrypt(self, connector_id: UUID, token: str) -> dict[str, Any]:
+        """The config that `encrypt` was given. Raises CredentialsUnreadable."""
+        try:
+            sealed = json.loads(self._fernet.decrypt(token.encode()))
+        except InvalidToken:
+            raise CredentialsUnreadable from None
+        if sealed["connector_id"] != str(connector_id):
+            raise CredentialsUnreadable
+        config: dict[str, Any] = sealed["config"]
+        return config
+
+    def seal(self, text: str) -> str:
+        return self._fernet.encrypt(text.encode()).decode()
+
+    def opens(self, token: str) -> bool:
+        """Whether one of the keys made this token."""
+        try:
+            self._fernet.decrypt(token.encode())
+        except InvalidToken:
+            return False
+        return True

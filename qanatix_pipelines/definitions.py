@@ -1,0 +1,33 @@
+"""The code location: `dagster dev` and every run load `defs` from here."""
+
+import dagster as dg
+
+from qanatix_pipelines.defs.assets import pull_asset
+from qanatix_pipelines.defs.resources import SourceResource, StoreResource
+from qanatix_pipelines.defs.sensors import connector_partitions
+from qanatix_pipelines.naming import CONNECTOR_TYPES, job_name
+from qanatix_pipelines.settings import read_settings
+
+# A code location without its key would load, and then fail each pull: better that it says so at once.
+read_settings().encryption_keys()
+
+_assets = {connector_type: pull_asset(connector_type) for connector_type in CONNECTOR_TYPES}
+
+defs = dg.Definitions(
+    assets=list(_assets.values()),
+    jobs=[
+        dg.define_asset_job(
+            job_name(connector_type),
+            selection=dg.AssetSelection.assets(asset),
+            description=f"One pull of one {connector_type} connector.",
+            executor_def=dg.in_process_executor,  # one step: a second process buys nothing and costs a second
+        )
+        for connector_type, asset in _assets.items()
+    ],
+    sensors=[connector_partitions],
+    resources={
+        "store": StoreResource(),
+        **{connector_type: SourceResource(connector_type=connector_type) for connector_type in CONNECTOR_TYPES},
+    },
+    executor=dg.in_process_executor,  # for the UI's own Materialize button
+)

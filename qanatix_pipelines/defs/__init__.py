@@ -1,0 +1,1 @@
+"""What Dagster sees: assets, jobs, resources, sensors. Dagster is imported here and in `definitions`, nowhere else."""

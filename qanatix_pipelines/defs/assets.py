@@ -1,0 +1,150 @@
+"""One partitioned asset for each connector type: its partitions are the connectors, its runs their pulls."""
+
+import traceback
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+import dagster as dg
+
+from qanatix_pipelines.connectors import Connector
+from qanatix_pipelines.errors import NotFound, PullError
+from qanatix_pipelines.naming import CONNECTORS_KEY_PREFIX, PULL_TAG, ConnectorType, partitions_name
+from qanatix_pipelines.pull import PullOutcome, run_pull
+from qanatix_pipelines.pulls import Pull
+from qanatix_pipelines.store.opening import Store
+
+_KINDS: dict[ConnectorType, str] = {
+    "postgresql": "postgres",
+    "mysql": "mysql",
+    "mongodb": "mongodb",
+    "neo4j": "neo4j",
+}
+_TITLES: dict[ConnectorType, str] = {
+    "postgresql": "PostgreSQL",
+    "mysql": "MySQL and MariaDB",
+    "mongodb": "MongoDB",
+    "neo4j": "Neo4j",
+}
+COUNTS_CHECK = "counts_add_up"
+
+
+def partitions_of(connector_type: ConnectorType) -> dg.DynamicPartitionsDefinition:
+    return dg.DynamicPartitionsDefinition(name=partitions_name(connector_type))
+
+
+def pull_asset(connector_type: ConnectorType) -> dg.AssetsDefinition:
+    key = dg.AssetKey([CONNECTORS_KEY_PREFIX, connector_type])
+
+    @dg.asset(
+        key=key,
+        partitions_def=partitions_of(connector_type),
+        required_resource_keys={"store", connector_type},
+        check_specs=[
+            dg.AssetCheckSpec(
+                COUNTS_CHECK,
+                asset=key,
+                description="records_pulled = records_ingested + duplicates_skipped + records_rejected",
+            )
+        ],
+        group_name="connectors",
+        kinds={_KINDS[connector_type], "polars"},
+        owners=["team:data-engineering"],
+        tags={"qanatix/connector_type": connector_type},
+        description=(
+            f"The {_TITLES[connector_type]} connectors. Each partition is one connector; materializing it is one pull: "
+            "its query runs in its database, and the rows that are new or changed become entities. The entities "
+            "are an asset of their own, `vertical/entity_type`."
+        ),
+    )
+    # Dagster reads the bare name only.
+    def connectors(context: dg.AssetExecutionContext) -> dg.MaterializeResult:  # type: ignore[type-arg]
+        store: Store = context.resources.store.open()
+        source = getattr(context.resources, connector_type)
+        try:
+            connector = store.connectors.by_partition(context.partition_key)
+            receipt = _receipt(store, connector, context.run)
+            outcome = run_pull(store, connector, receipt, source.open, _progress(context))
+        except (PullError, NotFound) as error:
+            code = error.code if isinstance(error, PullError) else "not_found"
+            raise dg.Failure(str(error), metadata={"code": code}, allow_retries=False) from None
+        except Exception as error:  # noqa: BLE001  # its text may hold a row or an address, so only its place is shown
+            raise dg.Failure(
+                f"The pull broke on a fault of its own ({type(error).__name__}).",
+                metadata={"code": "pull_broken", "where": dg.MetadataValue.md(_places(error))},
+                allow_retries=False,
+            ) from None
+        context.log_event(_entity_set_materialization(store, connector, outcome))
+        return _result(outcome)
+
+    return connectors
+
+
+def _receipt(store: Store, connector: Connector, run: dg.DagsterRun) -> Pull:
+    """The receipt that the API queued for this run, else a new one. A run executed again is a new pull."""
+    asked = run.tags.get(PULL_TAG)
+    if asked is not None and run.parent_run_id is None:
+        return store.pulls.claim(UUID(asked), run.run_id)
+    return store.pulls.begin(connector.id, run.run_id)
+
+
+def _progress(context: dg.AssetExecutionContext) -> Callable[[int], None]:
+    def log(rows: int) -> None:
+        context.log.info("%d rows so far", rows)
+
+    return log
+
+
+def _places(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    return "\n".join(f"- `{frame.filename}:{frame.lineno}` in `{frame.name}`" for frame in frames)
+
+
+def _schema(outcome: PullOutcome) -> dg.TableSchema:
+    return dg.TableSchema([dg.TableColumn(column.name, column.source_type) for column in outcome.columns])
+
+
+def _result(outcome: PullOutcome) -> dg.MaterializeResult[None]:
+    receipt = outcome.receipt
+    counted = receipt.records_ingested + receipt.duplicates_skipped + receipt.records_rejected
+    rejections = [dg.TableRecord({"row": r.row, "reason": r.reason}) for r in receipt.rejections]
+    metadata: dict[str, dg.MetadataValue[Any]] = {
+        "records_pulled": dg.MetadataValue.int(receipt.records_pulled),
+        "records_ingested": dg.MetadataValue.int(receipt.records_ingested),
+        "duplicates_skipped": dg.MetadataValue.int(receipt.duplicates_skipped),
+        "records_rejected": dg.MetadataValue.int(receipt.records_rejected),
+        "duration_seconds": dg.MetadataValue.float(round(receipt.duration_seconds, 3)),
+        "pull_id": dg.MetadataValue.text(str(receipt.id)),
+        "dagster/partition_row_count": dg.MetadataValue.int(receipt.records_pulled),
+        "dagster/column_schema": dg.MetadataValue.table_schema(_schema(outcome)),
+    }
+    if receipt.watermark is not None:
+        metadata["last_pull"] = dg.MetadataValue.timestamp(receipt.watermark)
+    if rejections:
+        metadata["rejections"] = dg.MetadataValue.table(rejections)
+    return dg.MaterializeResult(
+        metadata=metadata,
+        check_results=[
+            dg.AssetCheckResult(
+                check_name=COUNTS_CHECK,
+                passed=receipt.records_pulled == counted,
+                metadata={"records_pulled": receipt.records_pulled, "counted": counted},
+            )
+        ],
+    )
+
+
+def _entity_set_materialization(store: Store, connector: Connector, outcome: PullOutcome) -> dg.AssetMaterialization:
+    """The entity set's own history: it is filled by connectors of any type, and other assets may depend on it."""
+    return dg.AssetMaterialization(
+        asset_key=[connector.vertical, connector.entity_type],
+        description=f"Entities from the connector {connector.name}.",
+        partition=connector.partition_key,
+        metadata={
+            "records_ingested": outcome.receipt.records_ingested,
+            "connector": connector.name,
+            "pull_id": str(outcome.receipt.id),
+            "dagster/row_count": store.entities.count(connector.vertical, connector.entity_type),
+            "dagster/column_schema": _schema(outcome),
+        },
+    )

@@ -1,0 +1,33 @@
+"""Resources. None has a field that is secret: Dagster shows a resource's configuration to who can open its UI."""
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import dagster as dg
+
+from qanatix_pipelines.settings import read_settings
+from qanatix_pipelines.sources import Source, open_source
+from qanatix_pipelines.store.opening import Store, open_store
+
+
+class StoreResource(dg.ConfigurableResource[Any]):
+    """The store of connectors, pulls and entities. Its address and keys come from the process's environment."""
+
+    def open(self) -> Store:
+        return _opened()
+
+
+@cache
+def _opened() -> Store:
+    """One store a process, opened when a run or a sensor first asks, never when definitions load."""
+    return open_store(read_settings())
+
+
+class SourceResource(dg.ConfigurableResource[Any]):
+    """Databases of one type. Opened with a connector's credentials, inside a run only."""
+
+    connector_type: str
+
+    def open(self, connection_config: Mapping[str, Any]) -> Source:
+        return open_source(self.connector_type, connection_config)

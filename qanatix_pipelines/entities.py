@@ -1,0 +1,188 @@
+"""Rows become entities: a name, the rest as canonical JSON, an identity, and a digest that tells a change.
+
+The rules, for every source:
+
+- `name_column` becomes the name and leaves the data; a row where it is null or blank is rejected. Without
+  one, a column called `name` is taken if there is one, and may be null.
+- `id_column` (`id`, unless another is named) is the row's key in its source, and stays in the data. Rows of one
+  entity set with the same key are the same entity. A row without a key is known by its content alone.
+- The data's keys are sorted, so that the order of columns in a query changes no digest. Numbers keep all their digits.
+  NaN and the infinities, which JSON has no number for (RFC 8259, section 6), become the strings that PostgreSQL's own
+  to_json writes: "NaN", "Infinity", "-Infinity".
+- An entity's id is a UUID of version 8 (RFC 9562, section 5.8) over SHA-256 of its set and key: 122 bits.
+  Its digest is SHA-256 over name and data. Neither depends on a library's version.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import polars as pl
+
+from qanatix_pipelines.batches import Batch, Column
+from qanatix_pipelines.connectors import ConnectorSettings
+from qanatix_pipelines.errors import ResultUnusable
+from qanatix_pipelines.pulls import Rejection
+
+DEFAULT_NAME_COLUMN = "name"
+DEFAULT_ID_COLUMN = "id"
+
+# Polars' spelling of the numbers that JSON lacks, and ours.
+_NOT_JSON = {"NaN": '"NaN"', "inf": '"Infinity"', "-inf": '"-Infinity"'}
+
+
+@dataclass(frozen=True)
+class EntityBatch:
+    """One batch's entities: `id` (16 bytes), `source_id`, `digest` (32 bytes), `name`, `data` (JSON text).
+
+    `duplicates` rows were dropped because a later row of the batch has their id.
+    """
+
+    frame: pl.DataFrame
+    rejections: list[Rejection]
+    duplicates: int
+
+
+class EntityMaker:
+    """Turns the batches of one reading into entities, for one connector.
+
+    Every method raises ResultUnusable if two columns share a name, or a column that the connector names is not there.
+    """
+
+    def __init__(self, connector: ConnectorSettings) -> None:
+        self._connector = connector
+        self._set = f"{connector.vertical}\x00{connector.entity_type}\x00"
+        self._columns: tuple[Column, ...] | None = None
+        self._rows_seen = 0
+
+    def check(self, columns: tuple[Column, ...]) -> None:
+        """Take these columns for the batches to come: before the first row, where they are known by then."""
+        by_name = {column.name: column for column in columns}
+        if len(by_name) != len(columns):
+            names = [column.name for column in columns]
+            twice = _listed(sorted({name for name in names if names.count(name) > 1}))
+            raise ResultUnusable(f"The query returns more than one column called {twice}: give each its own name.")
+        named = self._connector
+        # What the first batch of a collection has, later documents may lack.
+        strict = self._columns is None
+        self._name = _chosen(by_name, "name_column", named.name_column, DEFAULT_NAME_COLUMN, strict=strict)
+        self._id = _chosen(by_name, "id_column", named.id_column, DEFAULT_ID_COLUMN, strict=strict)
+        self._data = sorted((c for c in columns if c is not self._name), key=lambda column: column.name)
+        self._columns = columns
+
+    def make(self, batch: Batch) -> EntityBatch:
+        """The entities of the reading's next batch."""
+        if batch.columns != self._columns:
+            self.check(batch.columns)
+        first = self._rows_seen + 1
+        self._rows_seen += batch.frame.height
+        texts = batch.frame.select(
+            row=pl.int_range(first, first + pl.len()),
+            source_id=_text(self._id),
+            name=_text(self._name),
+            data=self._json_object(),
+        )
+        reason = self._reason()
+        rejected = texts.select("row", reason=reason).drop_nulls("reason")
+        kept = texts.filter(reason.is_null())
+        digests = [_digest(name, data) for name, data in kept.select("name", "data").iter_rows()]
+        ids = [self._entity_id(source_id, digest) for source_id, digest in zip(kept["source_id"], digests, strict=True)]
+        entities = kept.select(
+            pl.Series("id", ids, dtype=pl.Binary),
+            "source_id",
+            pl.Series("digest", digests, dtype=pl.Binary),
+            "name",
+            "data",
+        )
+        unique = entities.unique("id", keep="last", maintain_order=True)
+        return EntityBatch(
+            frame=unique,
+            rejections=[Rejection(row=row, reason=why) for row, why in rejected.iter_rows()],
+            duplicates=entities.height - unique.height,
+        )
+
+    def _reason(self) -> pl.Expr:
+        """Why a row is rejected, null if it is not."""
+        name = pl.col("name")
+        required = pl.lit(self._connector.name_column is not None)
+        blank = required & (name.is_null() | (name.str.strip_chars() == ""))
+        return (
+            pl.when(blank)
+            .then(pl.lit("name_column is null or blank"))
+            # PostgreSQL's text cannot hold it, and both stores must take the same rows.
+            .when((name.str.contains("\x00") | pl.col("source_id").str.contains("\x00")).fill_null(value=False))
+            .then(pl.lit("the name or the key holds the NUL character"))
+            .otherwise(None)
+        )
+
+    def _json_object(self) -> pl.Expr:
+        fields = []
+        for column in self._data:
+            field = pl.concat_str(pl.lit(f",{json.dumps(column.name, ensure_ascii=False)}:"), _json(column))
+            if column.optional:
+                field = pl.when(pl.col(column.name).is_null()).then(pl.lit("")).otherwise(field)
+            fields.append(field)
+        if not fields:
+            return pl.lit("{}")
+        return pl.concat_str(pl.lit("{"), pl.concat_str(fields).str.strip_prefix(","), pl.lit("}"))
+
+    def _entity_id(self, source_id: str | None, digest: bytes) -> bytes:
+        identity = f"content {digest.hex()}" if source_id is None else f"key {source_id}"
+        head = hashlib.sha256((self._set + identity).encode()).digest()[:16]
+        return _version_8(head)
+
+
+def _chosen(columns: dict[str, Column], option: str, named: str | None, default: str, *, strict: bool) -> Column | None:
+    if strict and named is not None and named not in columns:
+        raise ResultUnusable(
+            f"The query's result has no column {named!r}, which the connector's {option} names. "
+            f"Its columns are {_listed(columns)}."
+        )
+    return columns.get(default if named is None else named)
+
+
+def _text(column: Column | None) -> pl.Expr:
+    """A column as the text of a name or a key: a JSON string without its quotes, anything else as it is written."""
+    if column is None:
+        return pl.lit(None, dtype=pl.String)
+    text = pl.col(column.name).cast(pl.String)
+    if not column.json:
+        return text
+    return (
+        pl.when(text == "null")
+        .then(None)
+        .when(text.str.starts_with('"'))
+        .then(text.str.json_decode(pl.String))
+        .otherwise(text)
+    )
+
+
+def _json(column: Column) -> pl.Expr:
+    """A column as JSON text, null as `null`."""
+    value = pl.col(column.name)
+    if column.json:
+        encoded = value
+    elif column.dtype == pl.String:
+        # Polars quotes and escapes strings only as a struct's field: {"":"..."} less its wrapping.
+        encoded = pl.struct(value.alias("")).struct.json_encode().str.strip_prefix('{"":').str.strip_suffix("}")
+    else:
+        encoded = value.cast(pl.String)
+        if column.dtype.is_float():
+            encoded = encoded.replace(_NOT_JSON)
+    return encoded.fill_null("null")
+
+
+def _digest(name: str | None, data: str) -> bytes:
+    return hashlib.sha256(f"{json.dumps(name, ensure_ascii=False)}\n{data}".encode()).digest()
+
+
+def _version_8(head: bytes) -> bytes:
+    marked = bytearray(head)
+    marked[6] = 0x80 | marked[6] & 0x0F
+    marked[8] = 0x80 | marked[8] & 0x3F
+    return bytes(marked)
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(repr(name) for name in names)

@@ -1,0 +1,161 @@
+"""Every error of this project, sorted by who must act next.
+
+QanatixError
+├── SettingsError               the operator mends an environment variable
+├── StoreNotReady               the operator runs `qanatix migrate`
+├── NotFound                    the caller asks for something that exists
+├── InvalidConnector            the caller mends the request
+├── OrchestratorUnavailable     the caller tries again once Dagster is back
+└── PullError                   a pull ended without ingesting anything
+    ├── SourceError             the caller mends the connector, or the database it names
+    │   ├── SourceUnreachable
+    │   ├── LoginRefused
+    │   ├── TlsFailed
+    │   ├── QueryRejected
+    │   ├── ResultUnusable
+    │   ├── SourceTimeout
+    │   └── SourceFailed
+    ├── CredentialsUnreadable   the caller registers the connector again, or the operator brings the key back
+    ├── PullInProgress          the caller waits for the pull that is running
+    ├── PullSuperseded          nobody: another pull took over, or the connector was deleted
+    ├── PullCancelled           nobody: somebody asked for it
+    ├── PullLost                the caller pulls again; the operator looks for a crashed run
+    └── PullBroken              the operator reads the run's log: the fault is ours
+
+A `PullError` is written on the pull's receipt as its `code` and its sentence and nothing else, so neither may ever hold
+what a driver or a server said: a password, an address or a row may stand in there.
+"""
+
+from typing import ClassVar
+
+
+class QanatixError(Exception):
+    """The root of the tree above."""
+
+
+class SettingsError(QanatixError):
+    """An environment variable is missing or wrong. Names the variable, never its value."""
+
+    def __init__(self, variable: str, problem: str) -> None:
+        self.variable = variable
+        super().__init__(f"{variable} {problem}")
+
+
+class StoreNotReady(QanatixError):
+    """The store's tables are not those of this release."""
+
+    def __init__(self) -> None:
+        super().__init__("The store's tables are not those of this release: run `qanatix migrate`.")
+
+
+class NotFound(QanatixError):
+    """There is no such thing, or not for this caller."""
+
+    def __init__(self, noun: str) -> None:
+        self.noun = noun
+        super().__init__(f"There is no such {noun}.")
+
+
+class InvalidConnector(QanatixError):
+    """One field of a connector is wrong. `field` is its path below the request's body."""
+
+    def __init__(self, field: tuple[str, ...], problem: str) -> None:
+        self.field = field
+        super().__init__(problem)
+
+
+class OrchestratorUnavailable(QanatixError):
+    """Dagster could not be reached, or would not start a run."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"Dagster could not start the pull: {problem}. Nothing was pulled; try again later.")
+
+
+class PullError(QanatixError):
+    """A pull ended without ingesting anything."""
+
+    code: ClassVar[str] = "pull_failed"
+
+
+class SourceError(PullError):
+    """The database, or what the connector asks of it."""
+
+    code = "source_failed"
+
+
+class SourceUnreachable(SourceError):
+    code = "source_unreachable"
+
+
+class LoginRefused(SourceError):
+    code = "login_refused"
+
+
+class TlsFailed(SourceError):
+    code = "tls_failed"
+
+
+class QueryRejected(SourceError):
+    code = "query_rejected"
+
+
+class ResultUnusable(SourceError):
+    """The query runs, but its columns cannot become entities."""
+
+    code = "result_unusable"
+
+
+class SourceTimeout(SourceError):
+    code = "source_timeout"
+
+
+class SourceFailed(SourceError):
+    code = "source_failed"
+
+
+class CredentialsUnreadable(PullError):
+    code = "credentials_unreadable"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The connector's credentials cannot be decrypted with the keys in CONNECTOR_ENCRYPTION_KEY. "
+            "Bring the key back that encrypted them, or register the connector again."
+        )
+
+
+class PullInProgress(PullError):
+    code = "pull_in_progress"
+
+    def __init__(self, pull_id: object) -> None:
+        self.pull_id = pull_id
+        super().__init__(f"The connector's pull {pull_id} is still in progress; only one runs at a time.")
+
+
+class PullSuperseded(PullError):
+    code = "pull_superseded"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The pull was given up: its connector was deleted, or another pull took over. Nothing was ingested."
+        )
+
+
+class PullCancelled(PullError):
+    code = "pull_cancelled"
+
+    def __init__(self) -> None:
+        super().__init__("The pull was cancelled. Nothing was ingested.")
+
+
+class PullLost(PullError):
+    code = "pull_lost"
+
+    def __init__(self) -> None:
+        super().__init__("The pull's run ended without a result: its process was stopped. Nothing was ingested.")
+
+
+class PullBroken(PullError):
+    code = "pull_broken"
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(f"The pull broke on a fault of its own ({kind}). Nothing was ingested; its run says where.")

@@ -1,0 +1,67 @@
+"""Values of Python's as JSON text, one form for each, for the sources whose rows are not typed by column.
+
+Numbers keep their digits. NaN and the infinities become the strings "NaN", "Infinity" and "-Infinity"; bytes base64
+(RFC 4648, section 4); times ISO 8601, aware ones in UTC with a Z; a duration ISO 8601 in days and seconds. A map's keys
+are sorted, for not every source gives them in the same order twice.
+"""
+
+import base64
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+_NOT_NUMBERS = {"nan": '"NaN"', "inf": '"Infinity"', "-inf": '"-Infinity"'}
+
+
+def json_text(value: Any, other: Callable[[Any], Any]) -> str:  # noqa: PLR0911  # one return for each kind of value
+    """`value` as JSON. `other` turns a type that is not named here into one that is, or raises TypeError."""
+    match value:
+        case None | bool():
+            return {None: "null", True: "true", False: "false"}[value]
+        case str():
+            return json.dumps(value, ensure_ascii=False)
+        case int():
+            return int.__repr__(value)
+        case float():
+            return repr(float(value)) if math.isfinite(value) else _NOT_NUMBERS[repr(float(value))]
+        case Mapping():
+            items = sorted((str(key), json_text(item, other)) for key, item in value.items())
+            return "{" + ",".join(f"{json.dumps(key, ensure_ascii=False)}:{item}" for key, item in items) + "}"
+        case bytes() | bytearray() | memoryview():
+            return f'"{base64.b64encode(value).decode()}"'
+        case Sequence():
+            return "[" + ",".join(json_text(item, other) for item in value) + "]"
+        case Decimal():
+            return _decimal(value)
+        case datetime() | date() | time() | timedelta() | UUID():
+            return f'"{plain_text(value)}"'
+        case _:
+            return json_text(other(value), other)
+
+
+def plain_text(value: datetime | date | time | timedelta | UUID) -> str:
+    """A value that JSON has no form for, as the text that its string holds."""
+    match value:
+        case datetime() if value.tzinfo is not None:
+            return value.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
+        case timedelta():
+            sign = "-" if value < timedelta(0) else ""
+            length = abs(value)
+            seconds = f"{length.seconds}.{length.microseconds:06}" if length.microseconds else str(length.seconds)
+            return f"{sign}P{length.days}DT{seconds}S"
+        case UUID():
+            return str(value)
+        case _:
+            return value.isoformat()
+
+
+def _decimal(value: Decimal) -> str:
+    if value.is_nan():
+        return _NOT_NUMBERS["nan"]
+    if value.is_infinite():
+        return _NOT_NUMBERS["inf" if value > 0 else "-inf"]
+    return str(value).replace("E", "e")

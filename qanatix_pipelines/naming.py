@@ -1,0 +1,38 @@
+"""The names on which Dagster's side and the API must agree, and the types that there are."""
+
+import re
+import unicodedata
+from typing import Literal, get_args
+from uuid import UUID
+
+ConnectorType = Literal["postgresql", "mysql", "mongodb", "neo4j"]
+CONNECTOR_TYPES: tuple[ConnectorType, ...] = get_args(ConnectorType)
+
+# Asset keys of connectors and of entity sets share one space: `connectors/postgresql` and `manufacturing/product`.
+CONNECTORS_KEY_PREFIX = "connectors"
+
+CODE_LOCATION = "qanatix"
+REPOSITORY = "__repository__"
+
+# Run tags. Only identifiers may ever be put into a tag: Dagster stores and shows them in clear.
+PARTITION_TAG = "dagster/partition"
+PULL_TAG = "qanatix/pull_id"
+TRIGGER_TAG = "qanatix/trigger"
+
+
+def partitions_name(connector_type: str) -> str:
+    return f"connectors_{connector_type}"
+
+
+def job_name(connector_type: str) -> str:
+    return f"pull_{connector_type}"
+
+
+def partition_key(name: str, connector_id: UUID) -> str:
+    """A key that a person can read in Dagster's grid: the name's slug and 8 hex digits of the id.
+
+    Made once, at registration. It matches `[a-z0-9][a-z0-9-]{0,48}`, which no part of Dagster reserves.
+    """
+    ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    slug = re.sub(r"[^a-z0-9]+", "-", ascii_name)[:40].strip("-")
+    return f"{slug or 'connector'}-{connector_id.hex[:8]}"

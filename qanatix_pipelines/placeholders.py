@@ -1,0 +1,69 @@
+""":last_pull in an SQL query: found by a tokenizer, bound as a parameter, never spliced as text."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+from sqlglot import tokenize
+from sqlglot.errors import TokenError
+from sqlglot.tokenizer_core import Token, TokenType
+
+from qanatix_pipelines.errors import QueryRejected
+
+NAME = "last_pull"
+
+
+@dataclass(frozen=True)
+class SqlQuery:
+    """An SQL statement cut at its placeholders: `parts[0] :last_pull parts[1] :last_pull ... parts[-1]`."""
+
+    parts: tuple[str, ...]
+
+    @property
+    def placeholders(self) -> int:
+        return len(self.parts) - 1
+
+    def numbered(self) -> str:
+        """The text with `$1`, `$2`, ... for its placeholders, each its own: their types may differ."""
+        return self.parts[0] + "".join(f"${n}{part}" for n, part in enumerate(self.parts[1:], start=1))
+
+    def position_in_source(self, position: int) -> int:
+        """Where the character at `position` of `numbered()` stands in the user's own text; both count from 1."""
+        numbered_end = source_end = len(self.parts[0])
+        for n, part in enumerate(self.parts[1:], start=1):
+            if position <= numbered_end:
+                break
+            numbered_end += len(f"${n}") + len(part)
+            source_end += len(f":{NAME}") + len(part)
+        return source_end - max(numbered_end - position, 0)
+
+
+def parse_sql(text: str, dialect: str) -> SqlQuery:
+    """Find `:last_pull` outside strings, quoted names, comments, dollar quotes and `::` casts.
+
+    `dialect` is sqlglot's name for it. A trailing semicolon is dropped. Raises QueryRejected if the text cannot be read
+    as SQL, is empty, or holds a second statement.
+    """
+    try:
+        tokens = tokenize(text, dialect=dialect)
+    except TokenError:
+        raise QueryRejected("The query cannot be read: a quoted string or a comment in it is not closed.") from None
+    end = len(text)
+    while tokens and tokens[-1].token_type is TokenType.SEMICOLON:
+        end = tokens.pop().start
+    if not tokens:
+        raise QueryRejected("The query is empty.")
+    if any(token.token_type is TokenType.SEMICOLON for token in tokens):
+        raise QueryRejected("The query must be one statement: there is a semicolon within it.")
+    cuts = [(colon.start, name.end + 1) for colon, name in pairwise(tokens) if _is_placeholder(colon, name)]
+    starts = [0, *(after for _, after in cuts)]
+    ends = [*(before for before, _ in cuts), end]
+    return SqlQuery(tuple(text[start:stop] for start, stop in zip(starts, ends, strict=True)))
+
+
+def _is_placeholder(colon: Token, name: Token) -> bool:
+    return (
+        colon.token_type is TokenType.COLON
+        and name.token_type is TokenType.VAR
+        and name.text == NAME
+        and name.start == colon.end + 1
+    )

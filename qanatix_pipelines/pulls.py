@@ -1,0 +1,56 @@
+"""What a pull leaves behind: its receipt."""
+
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from pydantic import BaseModel
+
+# A pull whose process gives no sign of life for this long may be superseded. The sign is given three times as often.
+LEASE_SECONDS = 60
+# A receipt keeps this many reasons; `records_rejected` counts all.
+REJECTIONS_KEPT = 20
+
+
+class PullStatus(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def live(self) -> bool:
+        return self in LIVE
+
+
+# The states in which a connector's one pull may be.
+LIVE = (PullStatus.QUEUED, PullStatus.RUNNING)
+
+
+class Rejection(BaseModel):
+    """A row that could not become an entity. `row` counts from 1 in the order in which the source gave them."""
+
+    row: int
+    reason: str
+
+
+class Pull(BaseModel):
+    """The receipt of one pull. `records_pulled = records_ingested + duplicates_skipped + records_rejected`, always."""
+
+    id: UUID
+    connector_id: UUID
+    run_id: str | None
+    status: PullStatus
+    lease_until: datetime
+    records_pulled: int
+    records_ingested: int
+    duplicates_skipped: int
+    records_rejected: int
+    rejections: list[Rejection]
+    duration_seconds: float
+    watermark: datetime | None
+    error_code: str | None
+    error_detail: str | None
+    created_at: datetime
+    finished_at: datetime | None

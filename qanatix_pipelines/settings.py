@@ -1,0 +1,125 @@
+"""Everything that the environment decides, read once at each entrance and handed down."""
+
+import base64
+import binascii
+import os
+import secrets
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from qanatix_pipelines.errors import SettingsError
+
+ENCRYPTION_KEY = "CONNECTOR_ENCRYPTION_KEY"
+PEPPER = "QANATIX_API_KEY_PEPPER"
+
+FERNET_KEY_BYTES = 32
+PEPPER_MIN_CHARACTERS = 32
+
+
+class Settings(BaseSettings):
+    """The environment's variables, each field under the name of its alias. Build it with `read_settings`."""
+
+    model_config = SettingsConfigDict(
+        env_ignore_empty=True, hide_input_in_errors=True, populate_by_name=True, extra="ignore"
+    )
+
+    environment: Literal["development", "production"] = Field("development", alias="QANATIX_ENV")
+    data_dir: Path = Field(Path(".qanatix"), alias="QANATIX_DATA_DIR")
+    store_url: SecretStr | None = Field(None, alias="QANATIX_STORE_URL")
+    encryption_key: SecretStr | None = Field(None, alias=ENCRYPTION_KEY)
+    pepper: SecretStr | None = Field(None, alias=PEPPER)
+    dagster_url: str = Field("http://127.0.0.1:3000", alias="QANATIX_DAGSTER_URL", pattern=r"^https?://\S+$")
+    pull_wait_seconds: float = Field(600, alias="QANATIX_PULL_WAIT_SECONDS", gt=0, le=86_400)
+
+    @property
+    def production(self) -> bool:
+        return self.environment == "production"
+
+    def store_address(self) -> str:
+        """The store's URL: SQLite in the data folder unless another is set."""
+        if self.store_url is not None:
+            return self.store_url.get_secret_value()
+        return f"sqlite:///{self._data_folder() / 'qanatix.db'}"
+
+    def encryption_keys(self) -> list[str]:
+        """The Fernet keys of CONNECTOR_ENCRYPTION_KEY: the first encrypts, all decrypt.
+
+        Raises SettingsError if one is malformed or given twice, or if there is none in production.
+        """
+        text = self._secret(ENCRYPTION_KEY, self.encryption_key, new_fernet_key)
+        keys = [key.strip() for key in text.split(",") if key.strip()]
+        if not keys:
+            raise SettingsError(ENCRYPTION_KEY, "holds no key.")
+        for position, key in enumerate(keys, start=1):
+            if not _is_fernet_key(key):
+                raise SettingsError(
+                    ENCRYPTION_KEY,
+                    f"is malformed: key {position} of {len(keys)} is not 32 bytes in URL-safe base64. "
+                    "`qanatix generate-key` prints a good one.",
+                )
+        if len(set(keys)) != len(keys):
+            raise SettingsError(ENCRYPTION_KEY, "holds the same key twice.")
+        return keys
+
+    def api_key_pepper(self) -> bytes:
+        """The secret under which API keys are hashed. Raises SettingsError if short, or absent in production."""
+        pepper = self._secret(PEPPER, self.pepper, lambda: secrets.token_hex(32))
+        if len(pepper) < PEPPER_MIN_CHARACTERS:
+            raise SettingsError(PEPPER, f"is too short: at least {PEPPER_MIN_CHARACTERS} characters are needed.")
+        return pepper.encode()
+
+    def _secret(self, variable: str, given: SecretStr | None, generate: Callable[[], str]) -> str:
+        if given is not None:
+            return given.get_secret_value()
+        if self.production:
+            raise SettingsError(variable, "is not set, and QANATIX_ENV=production does not start without it.")
+        return _kept_in(self._data_folder() / variable.lower(), variable, generate)
+
+    def _data_folder(self) -> Path:
+        folder = self.data_dir.expanduser().resolve()
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return folder
+
+
+def read_settings() -> Settings:
+    """The settings of this process's environment. Raises SettingsError that names the first wrong variable."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        problem = error.errors(include_input=False, include_context=False, include_url=False)[0]
+        raise SettingsError(str(problem["loc"][0]), f"is wrong: {problem['msg']}.") from None
+
+
+def new_fernet_key() -> str:
+    return base64.urlsafe_b64encode(secrets.token_bytes(FERNET_KEY_BYTES)).decode()
+
+
+def _is_fernet_key(key: str) -> bool:
+    try:
+        return len(base64.b64decode(key, altchars=b"-_", validate=True)) == FERNET_KEY_BYTES
+    except (binascii.Error, ValueError):
+        return False
+
+
+def _kept_in(file: Path, variable: str, generate: Callable[[], str]) -> str:
+    """The secret in `file`, made there if it is absent; two processes that start at once agree on one."""
+    if not file.exists():
+        draft = file.with_name(f"{file.name}.{os.getpid()}")
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as stream:
+            stream.write(generate())
+        with suppress(FileExistsError):  # another process was first: its secret is the one
+            os.link(draft, file)
+            warnings.warn(
+                f"{variable} is not set: generated one for development in {file}. "
+                "Without that file the store's secrets cannot be read.",
+                stacklevel=2,
+            )
+        draft.unlink()
+    return file.read_text().strip()

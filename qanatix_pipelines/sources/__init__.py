@@ -1,0 +1,91 @@
+"""Where rows come from. Each module of this package is one connector type, called by its name.
+
+Such a module holds a pydantic `Config` for its `connection_config`, and one `Source` under the name `source`. Nothing
+else needs to be touched to add one: the API's checks, Dagster's asset, job, partitions and resource follow.
+"""
+
+import importlib
+import pkgutil
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from qanatix_pipelines.batches import Reading
+from qanatix_pipelines.errors import InvalidConnector, QueryRejected
+
+
+class SourceConfig(BaseModel):
+    """A connection_config. Unknown keys are refused; nothing of what was given is echoed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, strict=True)
+
+
+class Source(ABC):
+    """Reads one database. Made from a checked `Config`; holds no connection between readings."""
+
+    config_type: ClassVar[type[SourceConfig]]
+
+    @abstractmethod
+    def __init__(self, config: Any) -> None: ...
+
+    @classmethod
+    @abstractmethod
+    def check_query(cls, query: str) -> None:
+        """Raise QueryRejected if `query` cannot be one of this type. Connects to nothing."""
+
+    @abstractmethod
+    def read(self, query: str, *, since: datetime | None, batch_size: int) -> AbstractAsyncContextManager[Reading]:
+        """Connect, run `query` read-only in one snapshot, and disconnect when the context ends, however it ends.
+
+        `since` (UTC) is what `:last_pull` is bound to, None on the first pull: then it is the least value of its type.
+        Raises SourceError, here and while batches are read; no driver's exception passes.
+        """
+
+
+def sources() -> dict[str, type[Source]]:
+    """The connector types that can be pulled, by name."""
+    return {
+        module.name: importlib.import_module(f"{__name__}.{module.name}").source
+        for module in pkgutil.iter_modules(__path__)
+    }
+
+
+def source_of(connector_type: str) -> type[Source]:
+    """Raises InvalidConnector that names the types there are."""
+    available = sources()
+    if connector_type not in available:
+        raise InvalidConnector(
+            ("connector_type",),
+            f"{connector_type!r} cannot be pulled by this release. Available: {', '.join(sorted(available))}.",
+        )
+    return available[connector_type]
+
+
+def check_connector(connector_type: str, connection_config: Mapping[str, Any], query: str) -> None:
+    """Raise InvalidConnector for the first field that this type of connector would refuse. Connects to nothing."""
+    source = source_of(connector_type)
+    try:
+        source.config_type.model_validate(dict(connection_config))
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_context=False, include_url=False)[0]
+        location = tuple(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            allowed = ", ".join(source.config_type.model_fields)
+            problem = f"is not an option of {connector_type}; its options are: {allowed}"
+        else:
+            problem = first["msg"].removeprefix("Value error, ")
+        raise InvalidConnector(("connection_config", *location), problem) from None
+    try:
+        source.check_query(query)
+    except QueryRejected as error:
+        raise InvalidConnector(("query",), str(error)) from None
+
+
+def open_source(connector_type: str, connection_config: Mapping[str, Any]) -> Source:
+    """A source from a config that `check_connector` passed."""
+    source = source_of(connector_type)
+    return source(source.config_type.model_validate(dict(connection_config)))

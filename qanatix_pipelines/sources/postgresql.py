@@ -1,0 +1,255 @@
+"""PostgreSQL, by asyncpg: one read-only snapshot, one statement, streamed through a cursor.
+
+The server itself does what its protocol can enforce. The user's query is prepared alone, which refuses a second
+statement, and runs as a subquery of ours, which refuses anything but a query; both inside a read-only transaction. The
+subquery casts what Polars cannot hold exactly to text, by the rules of `_READ_AS`.
+"""
+
+import re
+import ssl
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import asyncpg
+import polars as pl
+from pydantic import SecretStr, field_validator
+
+from qanatix_pipelines.batches import Batch, Column, Reading
+from qanatix_pipelines.dsn import Dsn, parse_dsn
+from qanatix_pipelines.errors import (
+    LoginRefused,
+    QueryRejected,
+    SourceError,
+    SourceFailed,
+    SourceTimeout,
+    SourceUnreachable,
+    TlsFailed,
+)
+from qanatix_pipelines.placeholders import SqlQuery, parse_sql
+from qanatix_pipelines.sources import Source, SourceConfig
+
+CONNECT_SECONDS = 10
+CLOSE_SECONDS = 5
+
+# How a type of PostgreSQL's is selected, and what it then is: (SQL around the column, Polars' type, JSON text?).
+_INTEGER = ("{0}", pl.Int64, False)
+_TEXT = ("{0}", pl.String, False)
+_AS_TEXT = ("{0}::text", pl.String, False)
+_AS_JSON = ("to_json({0})::text", pl.String, True)
+# to_json gives ISO 8601 with 'T', and leaves 'infinity' as it is. The session's zone is UTC.
+_INSTANT = ("replace(trim(both '\"' from to_json({0})::text), '+00:00', 'Z')", pl.String, False)
+_READ_AS: dict[str, tuple[str, type[pl.DataType], bool]] = {
+    "int2": _INTEGER,
+    "int4": _INTEGER,
+    "int8": _INTEGER,
+    "oid": _INTEGER,
+    "bool": ("{0}", pl.Boolean, False),
+    "float8": ("{0}", pl.Float64, False),
+    "float4": _AS_JSON,  # widened to 64 bits, 0.1 would become 0.10000000149011612
+    "numeric": _AS_JSON,
+    "text": _TEXT,
+    "varchar": _TEXT,
+    "bpchar": _TEXT,  # a cast to text would drop its padding
+    "timestamp": _INSTANT,
+    "timestamptz": _INSTANT,
+    "json": ("{0}::text", pl.String, True),
+    "jsonb": ("{0}::text", pl.String, True),
+    "bytea": ("translate(encode({0}, 'base64'), E'\\n', '')", pl.String, False),
+}
+
+# Output must not depend on the server's or the role's settings.
+_SESSION = """
+SET LOCAL TimeZone = 'UTC';
+SET LOCAL DateStyle = 'ISO, YMD';
+SET LOCAL IntervalStyle = 'iso_8601';
+SET LOCAL extra_float_digits = 1;
+SET LOCAL bytea_output = 'hex';
+SET LOCAL lc_monetary = 'C';
+"""
+
+# The source's own clock, held back to the start of the oldest transaction that is still open: a row stamped in one of
+# them may yet appear below the clock. What other roles do is visible to members of pg_read_all_stats only; for the
+# rest the overlap stands in. A replica has seen nothing newer than what it last replayed.
+# Asked before the session's zone becomes UTC, for a column without a zone holds what the database calls local time.
+_REACH = """
+SELECT least(
+  CASE WHEN pg_is_in_recovery() THEN pg_last_xact_replay_timestamp() ELSE clock_timestamp() END,
+  (SELECT min(xact_start) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()),
+  (SELECT min(prepared) FROM pg_prepared_xacts WHERE database = current_database())
+) AS reach, $1::timestamptz AT TIME ZONE current_setting('TimeZone') AS local_since
+"""
+
+
+class Config(SourceConfig):
+    """connection_config of a postgresql connector."""
+
+    dsn: SecretStr
+
+    @field_validator("dsn", mode="after")
+    @classmethod
+    def _readable(cls, dsn: SecretStr) -> SecretStr:
+        parse_dsn(dsn.get_secret_value())
+        return dsn
+
+
+class PostgreSQL(Source):
+    config_type = Config
+
+    def __init__(self, config: Config) -> None:
+        self._dsn = parse_dsn(config.dsn.get_secret_value())
+
+    @classmethod
+    def check_query(cls, query: str) -> None:
+        parse_sql(query, dialect="postgres")
+
+    @asynccontextmanager
+    async def read(self, query: str, *, since: datetime | None, batch_size: int) -> AsyncIterator[Reading]:
+        statement = parse_sql(query, dialect="postgres")
+        with _reported(statement):
+            connection = await _connect(self._dsn)
+        try:
+            with _reported(statement):
+                # In this order: the snapshot must see every row that was committed before `reach`.
+                reach, local_since = await connection.fetchrow(_REACH, since)
+                await connection.transaction(isolation="repeatable_read", readonly=True).start()
+                await connection.execute(_SESSION)
+                prepared = await connection.prepare(statement.numbered())
+                columns, wrapped = _selected(statement, prepared.get_attributes())
+                arguments = [_bound(kind.name, since, local_since) for kind in prepared.get_parameters()]
+                cursor = await (await connection.prepare(wrapped)).cursor(*arguments)
+            yield Reading(
+                columns=columns,
+                watermark=reach - timedelta(microseconds=1) if statement.placeholders else None,
+                batches=_batches(cursor, columns, batch_size, statement),
+            )
+        finally:
+            await _disconnect(connection)
+
+
+source = PostgreSQL
+
+
+async def _connect(dsn: Dsn) -> asyncpg.Connection:
+    return await asyncpg.connect(
+        host=dsn.host,
+        port=dsn.port,
+        user=dsn.user,
+        password=dsn.password,
+        database=dsn.database,
+        ssl=_tls(dsn),
+        timeout=CONNECT_SECONDS,
+        statement_cache_size=0,  # nothing runs twice, and a pooler such as PgBouncer may sit between
+        server_settings={"application_name": "qanatix"},
+    )
+
+
+def _tls(dsn: Dsn) -> ssl.SSLContext | bool:
+    """A context of our own: given a mode's name, asyncpg would look for certificates in our home folder."""
+    if dsn.tls == "disable":
+        return False
+    context = ssl.create_default_context()
+    context.check_hostname = dsn.tls == "verify-full"
+    if dsn.tls == "require":
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+async def _disconnect(connection: asyncpg.Connection) -> None:
+    try:
+        await connection.close(timeout=CLOSE_SECONDS)
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        connection.terminate()  # the far side is gone or does not answer: close our end of it
+
+
+def _selected(statement: SqlQuery, attributes: Sequence[asyncpg.Attribute]) -> tuple[tuple[Column, ...], str]:
+    """The result's columns, and the statement that selects them out of the user's."""
+    if not attributes:
+        raise QueryRejected("The query returns no columns: it must be a SELECT, WITH, VALUES or TABLE.")
+    columns, expressions = [], []
+    for attribute in attributes:
+        kind = attribute.type
+        structured = kind.kind in ("array", "composite") or kind.name == "record"
+        expression, dtype, is_json = _READ_AS.get(kind.name, _AS_JSON if structured else _AS_TEXT)
+        columns.append(Column(attribute.name, kind.name, dtype, json=is_json))
+        quoted = '"{}"'.format(attribute.name.replace('"', '""'))
+        expressions.append(f"{expression.format(f'q.{quoted}')} AS {quoted}")
+    # The line break ends a comment at the query's end.
+    return tuple(columns), f"SELECT {', '.join(expressions)} FROM (\n{statement.numbered()}\n) AS q"
+
+
+def _bound(kind: str, since: datetime | None, local_since: datetime | None) -> datetime | date:
+    """`:last_pull` as the type that the server inferred for it. Python's least is PostgreSQL's -infinity."""
+    if kind == "timestamptz":
+        return datetime.min.replace(tzinfo=UTC) if since is None else since
+    if kind == "timestamp":
+        return datetime.min if local_since is None else local_since  # noqa: DTZ901  # no zone is the point
+    if kind == "date":
+        # The day of the last pull was not over: a day counts as seen only when it was.
+        return date.min if local_since is None else local_since.date() - timedelta(days=1)
+    raise QueryRejected(
+        f":last_pull stands where the source expects the type {kind}. It is a point in time: compare it with a "
+        "timestamp, timestamptz or date column, or write :last_pull::timestamptz."
+    )
+
+
+async def _batches(
+    cursor: Any, columns: tuple[Column, ...], batch_size: int, statement: SqlQuery
+) -> AsyncIterator[Batch]:
+    schema = {column.name: column.dtype for column in columns}
+    while True:
+        with _reported(statement):
+            rows = await cursor.fetch(batch_size)
+        if not rows:
+            return
+        yield Batch(pl.DataFrame([tuple(row) for row in rows], schema=schema, orient="row"), columns)
+        if len(rows) < batch_size:
+            return
+
+
+@contextmanager
+def _reported(statement: SqlQuery) -> Iterator[None]:
+    """A driver's exception becomes one of ours, and nothing of its text passes: the server wrote it."""
+    try:
+        yield
+    except SourceError:
+        raise
+    except asyncpg.PostgresError as error:
+        raise _explained(error, statement) from None
+    except ssl.SSLError:
+        raise TlsFailed("The source's TLS certificate could not be verified, or its TLS is unusable.") from None
+    except ConnectionError as error:
+        if "rejected SSL upgrade" in str(error):
+            raise TlsFailed("The source offers no TLS. If that is meant, add ?sslmode=disable to the dsn.") from None
+        raise SourceUnreachable("The source could not be reached, or closed the connection.") from None
+    except TimeoutError:
+        raise SourceUnreachable(f"The source did not answer within {CONNECT_SECONDS} seconds.") from None
+    except OSError:
+        raise SourceUnreachable("The source could not be reached: no such host, or nothing listens there.") from None
+    except (asyncpg.InterfaceError, asyncpg.InternalClientError, UnicodeDecodeError) as error:
+        raise SourceFailed(f"The source's answer could not be read ({type(error).__name__}).") from None
+
+
+# What a SQLSTATE means for the caller, by its longest prefix here (PostgreSQL documentation, appendix A).
+_MEANINGS: dict[str, tuple[type[SourceError], str]] = {
+    "08": (SourceUnreachable, "The source closed the connection"),
+    "25006": (QueryRejected, "The query would write, and a pull may only read"),
+    "28": (LoginRefused, "The source refused the user or the password"),
+    "3D": (LoginRefused, "The source has no such database"),
+    "53300": (SourceUnreachable, "The source takes no more connections"),
+    "57014": (SourceTimeout, "The source cancelled the query"),
+    "57P": (SourceUnreachable, "The source is shutting down or starting up"),
+} | dict.fromkeys(("0A", "21", "22", "26", "34", "42", "54", "P0"), (QueryRejected, "The source rejected the query"))
+
+
+def _explained(error: asyncpg.PostgresError, statement: SqlQuery) -> SourceError:
+    """Says the condition's name, which is a word of a closed list, and where in the query; nothing of the message."""
+    state = error.sqlstate or ""
+    prefixes = (state[:length] for length in range(len(state), 1, -1))
+    known = (_MEANINGS[prefix] for prefix in prefixes if prefix in _MEANINGS)
+    kind, sentence = next(known, (SourceFailed, "The source failed while the query ran"))
+    if error.position:
+        sentence += f" at character {statement.position_in_source(int(error.position))}"
+    condition = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(error).__name__.removesuffix("Error")).lower()
+    return kind(f"{sentence} ({condition}, SQLSTATE {state}).")

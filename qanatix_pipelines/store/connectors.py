@@ -1,0 +1,108 @@
+"""Connectors as they are kept. The only place where their credentials are encrypted and decrypted."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import sqlalchemy as sa
+
+from qanatix_pipelines.connectors import Connector, NewConnector
+from qanatix_pipelines.credentials import CredentialCipher
+from qanatix_pipelines.errors import NotFound, PullSuperseded
+from qanatix_pipelines.naming import partition_key
+from qanatix_pipelines.pulls import PullStatus
+from qanatix_pipelines.store import tables
+from qanatix_pipelines.store.clock import now
+from qanatix_pipelines.store.engine import truncate_log
+from qanatix_pipelines.store.pulls import end_live
+
+_FIELDS = [tables.connector.c[field] for field in Connector.model_fields]
+
+
+@dataclass(frozen=True)
+class LastPull:
+    status: PullStatus
+    at: datetime
+
+
+class ConnectorStore:
+    def __init__(self, engine: sa.Engine, cipher: CredentialCipher) -> None:
+        self._engine = engine
+        self._reader = engine.execution_options(reads=True)
+        self._cipher = cipher
+
+    def add(self, new: NewConnector) -> Connector:
+        connector_id = uuid4()
+        settings = new.model_dump(exclude={"connection_config"})
+        connector = Connector(
+            **settings,
+            id=connector_id,
+            partition_key=partition_key(new.name, connector_id),
+            watermark=None,
+            created_at=now(),
+        )
+        credentials = self._cipher.encrypt(connector_id, new.connection_config)
+        with self._engine.begin() as transaction:
+            transaction.execute(tables.connector.insert().values(**connector.model_dump(), credentials=credentials))
+        return connector
+
+    def get(self, connector_id: UUID) -> Connector:
+        """Raises NotFound."""
+        return self._one(tables.connector.c.id == connector_id)
+
+    def by_partition(self, key: str) -> Connector:
+        """Raises NotFound."""
+        return self._one(tables.connector.c.partition_key == key)
+
+    def list(self) -> list[Connector]:
+        """All of them, oldest first."""
+        query = sa.select(*_FIELDS).order_by(tables.connector.c.created_at, tables.connector.c.id)
+        with self._reader.connect() as connection:
+            return [Connector.model_validate(dict(row)) for row in connection.execute(query).mappings()]
+
+    def last_pulls(self) -> dict[UUID, LastPull]:
+        """The newest receipt's status and time, for each connector that has one."""
+        newest = (
+            sa.select(
+                tables.pull.c.connector_id,
+                tables.pull.c.status,
+                sa.func.coalesce(tables.pull.c.finished_at, tables.pull.c.created_at, type_=tables.Instant).label("at"),
+                sa.func.row_number()
+                .over(partition_by=tables.pull.c.connector_id, order_by=tables.pull.c.created_at.desc())
+                .label("age"),
+            )
+        ).subquery()
+        with self._reader.connect() as connection:
+            rows = connection.execute(sa.select(newest).where(newest.c.age == 1))
+            return {row.connector_id: LastPull(PullStatus(row.status), row.at) for row in rows}
+
+    def connection_config(self, connector_id: UUID) -> dict[str, Any]:
+        """The credentials in clear, for the length of a pull. Raises NotFound, CredentialsUnreadable."""
+        query = sa.select(tables.connector.c.credentials).where(tables.connector.c.id == connector_id)
+        with self._reader.connect() as connection:
+            token = connection.execute(query).scalar_one_or_none()
+        if token is None:
+            raise NotFound("connector")
+        return self._cipher.decrypt(connector_id, token)
+
+    def remove(self, connector_id: UUID) -> Connector:
+        """Forget a connector and its credentials, and give up its live pull. Its entities and receipts stay.
+
+        Raises NotFound.
+        """
+        connector = self.get(connector_id)
+        with self._engine.begin() as transaction:
+            gone = transaction.execute(tables.connector.delete().where(tables.connector.c.id == connector_id))
+            if gone.rowcount == 0:
+                raise NotFound("connector")
+            end_live(transaction, tables.pull.c.connector_id == connector_id, PullSuperseded())
+        truncate_log(self._engine)
+        return connector
+
+    def _one(self, condition: sa.ColumnElement[bool]) -> Connector:
+        with self._reader.connect() as connection:
+            row = connection.execute(sa.select(*_FIELDS).where(condition)).mappings().one_or_none()
+        if row is None:
+            raise NotFound("connector")
+        return Connector.model_validate(dict(row))

@@ -1,0 +1,74 @@
+"""The store's engine: one way in for SQLite and for PostgreSQL."""
+
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+from qanatix_pipelines.errors import SettingsError
+from qanatix_pipelines.store.tables import SCHEMA
+
+VARIABLE = "QANATIX_STORE_URL"
+
+
+def connect(address: str) -> sa.Engine:
+    """An engine for `sqlite:///path` or `postgresql://user:password@host/database`. Opens nothing yet.
+
+    Raises SettingsError for any other address, without showing it.
+    """
+    url = _store_url(address)
+    if url.drivername == "sqlite":
+        engine = sa.create_engine(url, hide_parameters=True)
+        sa.event.listen(engine, "connect", _prepare_sqlite)
+        sa.event.listen(engine, "begin", _begin_sqlite)
+        return engine.execution_options(schema_translate_map={SCHEMA: None})
+    return sa.create_engine(
+        url, hide_parameters=True, pool_pre_ping=True, connect_args={"application_name": "qanatix store"}
+    )
+
+
+def truncate_log(engine: sa.Engine) -> None:
+    """Drop SQLite's write-ahead log, which holds deleted rows until then. Waits for readers; nothing on PostgreSQL."""
+    if engine.dialect.name == "sqlite":
+        connection = engine.raw_connection()
+        try:
+            connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        finally:
+            connection.close()
+
+
+def _store_url(address: str) -> URL:
+    try:
+        url = make_url(address)
+        backend = url.get_backend_name()
+    except (ArgumentError, NoSuchModuleError, ValueError):
+        raise SettingsError(VARIABLE, "is not a database URL.") from None
+    if backend == "sqlite":
+        if not url.database or url.database == ":memory:":
+            raise SettingsError(VARIABLE, "must name a file: several processes share the store.")
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        return url.set(drivername="sqlite")
+    if url.drivername in ("postgresql", "postgres"):
+        return url.set(drivername="postgresql+psycopg")
+    raise SettingsError(VARIABLE, "must begin with sqlite:/// or postgresql://.")
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    # The driver would begin its own transactions, late and without a lock; `_begin_sqlite` does it.
+    connection.isolation_level = None
+    for pragma in (
+        "journal_mode = WAL",
+        "synchronous = FULL",  # an answered pull must not vanish with the power
+        "foreign_keys = ON",
+        "busy_timeout = 30000",
+        "secure_delete = ON",  # deleted credentials are overwritten
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    # A deferred transaction that turns into a writer may fail with no way to retry; readers need no lock at all.
+    reads = connection.get_execution_options().get("reads", False)
+    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")

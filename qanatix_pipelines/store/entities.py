@@ -1,0 +1,89 @@
+"""Entities as they are read."""
+
+import base64
+import binascii
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from qanatix_pipelines.errors import NotFound
+from qanatix_pipelines.store import tables
+
+
+@dataclass(frozen=True)
+class Entity:
+    """An entity as it is kept. `data` is JSON text, with every digit that its source gave."""
+
+    id: UUID
+    vertical: str
+    entity_type: str
+    source_id: str | None
+    name: str | None
+    data: str
+    connector_id: UUID
+    pull_id: UUID
+    created_at: datetime
+    updated_at: datetime
+
+
+_FIELDS = [tables.entity.c[field] for field in Entity.__dataclass_fields__]
+
+
+class EntityStore:
+    def __init__(self, engine: sa.Engine) -> None:
+        self._reader = engine.execution_options(reads=True)
+
+    def get(self, entity_id: UUID) -> Entity:
+        """Raises NotFound."""
+        with self._reader.connect() as connection:
+            row = connection.execute(sa.select(*_FIELDS).where(tables.entity.c.id == entity_id)).one_or_none()
+        if row is None:
+            raise NotFound("entity")
+        return Entity(**row._mapping)  # noqa: SLF001
+
+    def page(
+        self, *, vertical: str | None, entity_type: str | None, limit: int, cursor: str | None
+    ) -> tuple[Sequence[Entity], str | None]:
+        """At most `limit` entities, newest first, and the cursor of the next page, None after the last.
+
+        The order is that of creation and never changes, so no entity is skipped or given twice while others arrive.
+        Raises ValueError if the cursor is not one of ours.
+        """
+        table = tables.entity.c
+        query = sa.select(*_FIELDS).order_by(table.created_at.desc(), table.id.desc()).limit(limit + 1)
+        if vertical is not None:
+            query = query.where(table.vertical == vertical)
+        if entity_type is not None:
+            query = query.where(table.entity_type == entity_type)
+        if cursor is not None:
+            created_at, entity_id = _position(cursor)
+            query = query.where(
+                (table.created_at < created_at) | ((table.created_at == created_at) & (table.id < entity_id))
+            )
+        with self._reader.connect() as connection:
+            found = [Entity(**row._mapping) for row in connection.execute(query)]  # noqa: SLF001
+        page = found[:limit]
+        return page, _cursor(page[-1]) if len(found) > limit else None
+
+    def count(self, vertical: str, entity_type: str) -> int:
+        table = tables.entity.c
+        query = sa.select(sa.func.count()).where(table.vertical == vertical, table.entity_type == entity_type)
+        with self._reader.connect() as connection:
+            return int(connection.execute(query).scalar_one())
+
+
+def _cursor(last: Entity) -> str:
+    return base64.urlsafe_b64encode(
+        f"{last.created_at.replace(tzinfo=None).isoformat()} {last.id.hex}".encode()
+    ).decode()
+
+
+def _position(cursor: str) -> tuple[datetime, UUID]:
+    try:
+        seconds, entity_id = base64.urlsafe_b64decode(cursor.encode()).decode().split(" ")
+        return datetime.fromisoformat(f"{seconds}+00:00"), UUID(hex=entity_id)
+    except (binascii.Error, ValueError):
+        raise ValueError("is not a cursor that this API gave") from None

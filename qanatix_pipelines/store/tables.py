@@ -1,0 +1,147 @@
+"""The tables. On PostgreSQL they live in a schema of their own, for Dagster keeps its `alembic_version` in `public`."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.types import TypeDecorator, UserDefinedType
+
+SCHEMA = "qanatix"
+metadata = sa.MetaData(schema=SCHEMA)
+
+
+class Instant(TypeDecorator[datetime]):
+    """An aware time in UTC; SQLite, which has no such type, keeps it without its zone."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        if value is None or dialect.name != "sqlite":
+            return value
+        return value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if dialect.name == "sqlite" else value.astimezone(UTC)
+
+
+class JsonText(UserDefinedType[str]):
+    """JSON as it was written: PostgreSQL's `json`, for `jsonb` would refuse an escaped NUL and rewrite numbers."""
+
+    cache_ok = True
+
+    def column_expression(self, colexpr: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        return sa.cast(colexpr, sa.Text)
+
+    def bind_expression(self, bindvalue: sa.BindParameter[str]) -> sa.ColumnElement[Any]:
+        return sa.cast(bindvalue, JsonText)
+
+
+@compiles(JsonText, "postgresql")
+def _json(*_: Any, **__: Any) -> str:
+    return "JSON"
+
+
+@compiles(JsonText, "sqlite")
+def _text(*_: Any, **__: Any) -> str:
+    return "TEXT"
+
+
+connector = sa.Table(
+    "connector",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("connector_type", sa.Text, nullable=False),
+    sa.Column("vertical", sa.Text, nullable=False),
+    sa.Column("entity_type", sa.Text, nullable=False),
+    sa.Column("query", sa.Text, nullable=False),
+    sa.Column("name_column", sa.Text),
+    sa.Column("id_column", sa.Text),
+    sa.Column("batch_size", sa.Integer, nullable=False),
+    sa.Column("credentials", sa.Text, nullable=False),
+    sa.Column("partition_key", sa.Text, nullable=False, unique=True),
+    sa.Column("watermark", Instant),
+    sa.Column("created_at", Instant, nullable=False),
+)
+
+pull = sa.Table(
+    "pull",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    # No foreign key: a receipt outlives its connector.
+    sa.Column("connector_id", sa.Uuid, nullable=False),
+    sa.Column("run_id", sa.Text),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("lease_until", Instant, nullable=False),
+    sa.Column("records_pulled", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("records_ingested", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("duplicates_skipped", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("records_rejected", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("rejections", sa.JSON, nullable=False, server_default="[]"),
+    sa.Column("duration_seconds", sa.Float, nullable=False, server_default="0"),
+    sa.Column("watermark", Instant),
+    sa.Column("error_code", sa.Text),
+    sa.Column("error_detail", sa.Text),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("finished_at", Instant),
+    sa.Index("pull_by_connector", "connector_id", "created_at"),
+    sa.Index("pull_by_run", "run_id"),
+)
+# Two live pulls of one connector are not improbable but impossible.
+sa.Index(
+    "pull_live",
+    pull.c.connector_id,
+    unique=True,
+    sqlite_where=pull.c.status.in_(["queued", "running"]),
+    postgresql_where=pull.c.status.in_(["queued", "running"]),
+)
+
+staged = sa.Table(
+    "staged",
+    metadata,
+    sa.Column("pull_id", sa.Uuid, primary_key=True),
+    sa.Column("seq", sa.BigInteger, primary_key=True),
+    sa.Column("entity_id", sa.Uuid, nullable=False),
+    sa.Column("source_id", sa.Text),
+    sa.Column("digest", sa.LargeBinary, nullable=False),
+    sa.Column("name", sa.Text),
+    sa.Column("data", sa.Text, nullable=False),
+)
+
+entity = sa.Table(
+    "entity",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("vertical", sa.Text, nullable=False),
+    sa.Column("entity_type", sa.Text, nullable=False),
+    sa.Column("source_id", sa.Text),
+    sa.Column("digest", sa.LargeBinary, nullable=False),
+    sa.Column("name", sa.Text),
+    sa.Column("data", JsonText, nullable=False),
+    sa.Column("connector_id", sa.Uuid, nullable=False),
+    sa.Column("pull_id", sa.Uuid, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("updated_at", Instant, nullable=False),
+    sa.Index("entity_by_set", "vertical", "entity_type", "created_at", "id"),
+)
+
+api_key = sa.Table(
+    "api_key",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("digest", sa.LargeBinary, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+)
+
+# One row for each secret of the environment: proof, without the secret, that the store was written with it.
+secret_check = sa.Table(
+    "secret_check",
+    metadata,
+    sa.Column("variable", sa.Text, primary_key=True),
+    sa.Column("proof", sa.Text, nullable=False),
+)

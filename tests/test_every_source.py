@@ -1,0 +1,299 @@
+"""One behaviour suite for every connector type, against its real server: what a source promises, it promises here."""
+
+import asyncio
+import math
+from collections.abc import Callable
+
+import pytest
+
+from qanatix_pipelines.batches import Batch
+from qanatix_pipelines.connectors import Connector
+from qanatix_pipelines.errors import (
+    LoginRefused,
+    PullError,
+    QueryRejected,
+    ResultUnusable,
+    SourceUnreachable,
+)
+from qanatix_pipelines.pull import OVERLAP, PullOutcome
+from qanatix_pipelines.sources import open_source
+from qanatix_pipelines.store.opening import Store
+from tests.harness import Harness
+
+Register = Callable[..., Connector]
+Pulled = Callable[[Connector], PullOutcome]
+SECRET = "not-the-password"
+
+
+async def _read(harness: Harness, query: str, batch_size: int, config: dict[str, object] | None = None) -> list[Batch]:
+    source = open_source(harness.connector_type, config or harness.config)
+    async with source.read(query, since=None, batch_size=batch_size) as reading:
+        return [batch async for batch in reading.batches]
+
+
+def read(harness: Harness, query: str, batch_size: int = 100, config: dict[str, object] | None = None) -> list[Batch]:
+    return asyncio.run(_read(harness, query, batch_size, config))
+
+
+@pytest.mark.parametrize("rows", [0, 1, 9, 10, 11, 30])
+def test_batches_hold_batch_size_rows_and_the_last_one_the_rest(harness: Harness, rows: int) -> None:
+    harness.fill(rows)
+
+    heights = [batch.frame.height for batch in read(harness, harness.everything, batch_size=10)]
+
+    assert sum(heights) == rows
+    assert heights[:-1] == [10] * (math.ceil(rows / 10) - 1 if rows else 0)
+    assert all(0 < height <= 10 for height in heights)
+
+
+def test_no_row_is_no_batch(harness: Harness) -> None:
+    harness.fill(3)
+
+    assert read(harness, harness.nothing) == []
+
+
+def test_the_connection_is_closed_after_success(harness: Harness) -> None:
+    harness.fill(30)
+
+    read(harness, harness.everything, batch_size=10)
+
+    assert _open_connections(harness) == 0
+
+
+def test_the_connection_is_closed_when_the_reader_fails_midway(harness: Harness) -> None:
+    harness.fill(30)
+
+    async def fail_after_the_first_batch() -> None:
+        source = open_source(harness.connector_type, harness.config)
+        async with source.read(harness.everything, since=None, batch_size=10) as reading:
+            async for _ in reading.batches:
+                raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(fail_after_the_first_batch())
+
+    assert _open_connections(harness) == 0
+
+
+def test_the_connection_is_closed_when_the_reader_walks_away(harness: Harness) -> None:
+    harness.fill(30)
+
+    async def take_one_batch() -> None:
+        source = open_source(harness.connector_type, harness.config)
+        async with source.read(harness.everything, since=None, batch_size=10) as reading:
+            await anext(aiter(reading.batches))
+
+    asyncio.run(take_one_batch())
+
+    assert _open_connections(harness) == 0
+
+
+def test_the_connection_is_closed_when_the_reader_is_cancelled(harness: Harness) -> None:
+    harness.fill(30)
+
+    async def cancelled() -> None:
+        async def hang() -> None:
+            source = open_source(harness.connector_type, harness.config)
+            async with source.read(harness.everything, since=None, batch_size=10):
+                reached.set()
+                await asyncio.Event().wait()
+
+        reached = asyncio.Event()
+        task = asyncio.create_task(hang())
+        await asyncio.wait_for(reached.wait(), 30)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(cancelled())
+
+    assert _open_connections(harness) == 0
+
+
+def test_a_rejected_query_is_named_and_its_connection_closed(harness: Harness) -> None:
+    harness.fill(1)
+
+    with pytest.raises(QueryRejected):
+        read(harness, harness.rejected)
+
+    assert _open_connections(harness) == 0
+
+
+def test_a_missing_table_is_a_rejected_query(harness: Harness) -> None:
+    if harness.missing is None:
+        pytest.skip("a table that is not there is an empty one for this type")
+
+    with pytest.raises(QueryRejected):
+        read(harness, harness.missing)
+
+
+def test_a_query_cannot_write(harness: Harness) -> None:
+    if harness.writing is None:
+        pytest.skip("a query of this type cannot say it")
+    harness.fill(3)
+
+    with pytest.raises(QueryRejected):
+        read(harness, harness.writing)
+
+    assert sum(batch.frame.height for batch in read(harness, harness.everything)) == 3
+
+
+def test_a_wrong_password_is_a_refused_login_that_does_not_show_it(harness: Harness) -> None:
+    with pytest.raises(LoginRefused) as refused:
+        read(harness, harness.everything, config=harness.wrong_password())
+
+    assert SECRET not in _everything_said(refused.value)
+
+
+def test_an_unknown_host_is_unreachable(harness: Harness) -> None:
+    with pytest.raises(SourceUnreachable) as unreachable:
+        read(harness, harness.everything, config=harness.unknown_host())
+
+    assert "no-such-host" not in _everything_said(unreachable.value)
+
+
+def test_a_closed_port_is_unreachable(harness: Harness) -> None:
+    with pytest.raises(SourceUnreachable):
+        read(harness, harness.everything, config=harness.closed_port())
+
+
+def test_rows_become_entities_once(harness: Harness, register: Register, pulled: Pulled, store: Store) -> None:
+    harness.fill(25)
+    connector = register(harness, harness.everything, batch_size=10)
+
+    first, second = pulled(connector).receipt, pulled(connector).receipt
+
+    assert (first.records_pulled, first.records_ingested, first.duplicates_skipped) == (25, 25, 0)
+    assert (second.records_pulled, second.records_ingested, second.duplicates_skipped) == (25, 0, 25)
+    assert store.entities.count("testing", "item") == 25
+
+
+def test_an_entity_has_its_rows_name_and_key(
+    harness: Harness, register: Register, pulled: Pulled, store: Store
+) -> None:
+    harness.fill(1)
+
+    pulled(register(harness, harness.everything))
+
+    (entity,), _ = store.entities.page(vertical="testing", entity_type="item", limit=10, cursor=None)
+    assert entity.name == "Item 1"
+    assert entity.source_id == "1"
+
+
+def test_the_first_pull_sees_all_and_the_next_what_changed_since(
+    harness: Harness, register: Register, pulled: Pulled
+) -> None:
+    harness.fill(20)
+    connector = register(harness, harness.since)
+
+    assert pulled(connector).receipt.records_pulled == 20
+    harness.touch([3, 4])
+    second = pulled(connector).receipt
+    assert (second.records_pulled, second.records_ingested) == (2, 2)
+    third = pulled(connector).receipt  # both are still within the overlap
+    assert (third.records_pulled, third.duplicates_skipped) == (2, 2)
+
+
+def test_last_pull_moves_with_the_sources_clock(
+    harness: Harness, register: Register, pulled: Pulled, store: Store
+) -> None:
+    harness.fill(1)
+    connector = register(harness, harness.since)
+
+    first = pulled(connector).receipt.watermark
+    second = pulled(connector).receipt.watermark
+
+    assert first is not None
+    assert second is not None
+    assert first < second < first + OVERLAP
+    assert store.connectors.get(connector.id).watermark == second
+
+
+def test_a_query_without_last_pull_keeps_no_watermark(
+    harness: Harness, register: Register, pulled: Pulled, store: Store
+) -> None:
+    harness.fill(1)
+    connector = register(harness, harness.everything)
+
+    assert pulled(connector).receipt.watermark is None
+    assert store.connectors.get(connector.id).watermark is None
+
+
+def test_a_row_without_a_name_is_rejected_with_its_place(harness: Harness, register: Register, pulled: Pulled) -> None:
+    harness.fill(5)
+    harness.forget_name(3)
+
+    receipt = pulled(register(harness, harness.everything, name_column="name")).receipt
+
+    assert (receipt.records_pulled, receipt.records_ingested, receipt.records_rejected) == (5, 4, 1)
+    assert [rejection.row for rejection in receipt.rejections] == [3]
+
+
+def test_a_missing_name_column_fails_before_anything_is_ingested(
+    harness: Harness, register: Register, pulled: Pulled, store: Store
+) -> None:
+    harness.fill(5)
+    connector = register(harness, harness.everything, name_column="title")
+
+    with pytest.raises(ResultUnusable, match="'title'"):
+        pulled(connector)
+
+    assert store.entities.count("testing", "item") == 0
+
+
+def test_without_a_name_column_entities_have_no_name(
+    harness: Harness, register: Register, pulled: Pulled, store: Store
+) -> None:
+    if harness.nameless is None:
+        pytest.skip("a query of this type cannot leave the name out")
+    harness.fill(2)
+
+    pulled(register(harness, harness.nameless))
+
+    entities, _ = store.entities.page(vertical="testing", entity_type="item", limit=10, cursor=None)
+    assert [entity.name for entity in entities] == [None, None]
+
+
+def test_two_columns_of_one_name_are_refused(harness: Harness, register: Register, pulled: Pulled) -> None:
+    if harness.repeated is None:
+        pytest.skip("a query of this type cannot name two columns alike")
+    harness.fill(1)
+
+    with pytest.raises((ResultUnusable, QueryRejected)):
+        pulled(register(harness, harness.repeated))
+
+
+def test_a_failed_pull_leaves_a_receipt_and_nothing_else(
+    harness: Harness, register: Register, pulled: Pulled, store: Store
+) -> None:
+    harness.fill(5)
+    connector = register(harness, harness.since, connection_config=harness.wrong_password())
+
+    with pytest.raises(PullError):
+        pulled(connector)
+
+    assert store.pulls.live(connector.id) is None
+    assert store.connectors.last_pulls()[connector.id].status == "failed"
+    assert store.connectors.get(connector.id).watermark is None
+    assert store.entities.count("testing", "item") == 0
+
+
+def _open_connections(harness: Harness) -> int:
+    """A server notices a closed connection a moment later."""
+
+    async def settled() -> int:
+        for _ in range(100):
+            count = harness.connections()
+            if count == 0:
+                break
+            await asyncio.sleep(0.05)
+        return count
+
+    return asyncio.run(settled())
+
+
+def _everything_said(error: BaseException) -> str:
+    """The error's text and that of every error that would be shown beneath it."""
+    said = repr(error) + str(error)
+    following = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return said if following is None else said + _everything_said(following)
