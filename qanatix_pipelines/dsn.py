@@ -30,6 +30,7 @@ def parse_dsn(text: str) -> Dsn:
 
     Without `sslmode`, TLS is required except towards this machine itself. It is never given up silently.
     """
+    _check_characters(text)  # before the parser, which would drop some in silence
     try:
         parts = urlsplit(text)
         host, port = parts.hostname, parts.port
@@ -50,9 +51,13 @@ def parse_dsn(text: str) -> Dsn:
     database = unquote(parts.path.removeprefix("/"))
     if not database or "/" in parts.path.removeprefix("/"):
         raise ValueError("must name one database after the host: postgresql://user:password@host:5432/database")
-    if any(unicodedata.category(character) in ("Cc", "Cs") for character in host + user + password + database):
-        raise ValueError("must not hold control characters or lone surrogates")
+    _check_characters(host + user + password + database)
     return Dsn(host, port or 5432, user, password, database, _tls_mode(parts.query, host))
+
+
+def _check_characters(text: str) -> None:
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
+        raise ValueError("must not hold control characters or lone surrogates")
 
 
 def _check_shape(scheme: str, netloc: str, fragment: str, text: str) -> None:

@@ -54,6 +54,7 @@ def main() -> int:
     parser.add_argument("--once", action="store_true", help="exit after the pulls, 0 only if they worked")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where the demo keeps its data")
     options = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the shell that starts us ignores it
     for ending in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(ending, lambda *_: sys.exit(1))
     shutil.rmtree(options.folder, ignore_errors=True)

@@ -1,0 +1,118 @@
+"""Settings: what the environment may say, and how a wrong one is refused without being shown."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from qanatix_pipelines.errors import SettingsError
+from qanatix_pipelines.settings import new_fernet_key, read_settings
+
+KEY, OTHER_KEY = new_fernet_key(), new_fernet_key()
+VARIABLES = (
+    "QANATIX_ENV",
+    "QANATIX_DATA_DIR",
+    "QANATIX_STORE_URL",
+    "QANATIX_DAGSTER_URL",
+    "QANATIX_PULL_WAIT_SECONDS",
+    "QANATIX_API_KEY_PEPPER",
+    "CONNECTOR_ENCRYPTION_KEY",
+)
+
+
+@pytest.fixture(autouse=True)
+def _empty_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for variable in VARIABLES:
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("QANATIX_DATA_DIR", str(tmp_path / "data"))
+
+
+def test_the_default_store_is_a_file_in_the_data_folder(tmp_path: Path) -> None:
+    assert read_settings().store_address() == f"sqlite:///{tmp_path}/data/qanatix.db"
+
+
+def test_keys_are_read_in_order_and_may_have_spaces_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONNECTOR_ENCRYPTION_KEY", f"{KEY}, {OTHER_KEY}")
+
+    assert read_settings().encryption_keys() == [KEY, OTHER_KEY]
+
+
+def test_production_does_not_start_without_an_encryption_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QANATIX_ENV", "production")
+
+    with pytest.raises(SettingsError, match="CONNECTOR_ENCRYPTION_KEY is not set"):
+        read_settings().encryption_keys()
+
+
+def test_production_does_not_start_without_a_pepper(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QANATIX_ENV", "production")
+
+    with pytest.raises(SettingsError, match="QANATIX_API_KEY_PEPPER is not set"):
+        read_settings().api_key_pepper()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "secret-but-not-a-key",
+        KEY[:-1],
+        KEY + "A",
+        KEY[:-4] + "!!!=",
+        f"{KEY},secret-but-not-a-key",
+        f"{KEY},{KEY}",
+        " , ",
+        KEY.replace("=", ""),
+    ],
+)
+def test_a_malformed_key_is_refused_by_the_variables_name_alone(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("CONNECTOR_ENCRYPTION_KEY", value)
+
+    with pytest.raises(SettingsError, match=r"^CONNECTOR_ENCRYPTION_KEY ") as refused:
+        read_settings().encryption_keys()
+
+    assert KEY[:20] not in str(refused.value)
+    assert "secret-but" not in str(refused.value)
+
+
+def test_a_short_pepper_is_refused_without_being_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QANATIX_API_KEY_PEPPER", "too-short-a-secret")
+
+    with pytest.raises(SettingsError, match=r"^QANATIX_API_KEY_PEPPER is too short(?!.*too-short)"):
+        read_settings().api_key_pepper()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("QANATIX_ENV", "staging-hunter2"),
+        ("QANATIX_PULL_WAIT_SECONDS", "hunter2"),
+        ("QANATIX_PULL_WAIT_SECONDS", "-1"),
+        ("QANATIX_DAGSTER_URL", "ftp://user:hunter2@host"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_name_without_being_shown(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+
+    with pytest.raises(SettingsError, match=f"^{variable} is wrong") as refused:
+        read_settings()
+
+    assert "hunter2" not in str(refused.value)
+
+
+def test_a_development_secret_is_made_once_with_a_warning_and_kept_private(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="CONNECTOR_ENCRYPTION_KEY is not set: generated one"):
+        first = read_settings().encryption_keys()
+
+    assert read_settings().encryption_keys() == first
+    kept = tmp_path / "data" / "connector_encryption_key"
+    assert oct(kept.stat().st_mode)[-3:] == "600"
+    assert list(kept.parent.iterdir()) == [kept]
+
+
+def test_settings_do_not_show_their_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONNECTOR_ENCRYPTION_KEY", KEY)
+    monkeypatch.setenv("QANATIX_STORE_URL", "postgresql://me:hunter2@db/store")
+
+    assert not re.search(f"hunter2|{re.escape(KEY)}", repr(read_settings()))
