@@ -1,5 +1,7 @@
 """The store's engine: one way in for SQLite and for PostgreSQL."""
 
+import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from qanatix_pipelines.errors import SettingsError
 from qanatix_pipelines.store.tables import SCHEMA
 
 VARIABLE = "QANATIX_STORE_URL"
+_PATIENCE_SECONDS = 30
 
 
 def connect(address: str) -> sa.Engine:
@@ -59,13 +62,27 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     # The driver would begin its own transactions, late and without a lock; `_begin_sqlite` does it.
     connection.isolation_level = None
     for pragma in (
-        "journal_mode = WAL",
+        f"busy_timeout = {_PATIENCE_SECONDS * 1000}",
         "synchronous = FULL",  # an answered pull must not vanish with the power
         "foreign_keys = ON",
-        "busy_timeout = 30000",
         "secure_delete = ON",  # deleted credentials are overwritten
     ):
         connection.execute(f"PRAGMA {pragma}")
+    _use_wal(connection)
+
+
+def _use_wal(connection: Any) -> None:
+    """The mode stays with the file. SQLite does not wait for the lock that its first change needs, so we do."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:

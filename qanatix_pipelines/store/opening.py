@@ -34,9 +34,13 @@ def open_store(settings: Settings) -> Store:
     """
     cipher = CredentialCipher(settings.encryption_keys())
     engine = connect(settings.store_address())
-    if settings.production:
-        migrations.check(engine)
-    else:
-        migrations.upgrade(engine)
-    check_cipher(engine, cipher)
+    try:
+        if settings.production:
+            migrations.check(engine)
+        else:
+            migrations.upgrade(engine)
+        check_cipher(engine, cipher)
+    except BaseException:
+        engine.dispose()
+        raise
     return Store(engine, ConnectorStore(engine, cipher), PullStore(engine), EntityStore(engine))

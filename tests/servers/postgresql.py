@@ -47,7 +47,7 @@ def _start(programs: Path, folder: Path, tls: tuple[Path, Path] | None) -> Serve
     data = folder / "data"
     run(
         [
-            *(programs / "initdb", "-D", data, "-U", "qanatix", f"--pwfile={password_file}"),
+            *(programs / "initdb", "-D", data, "-U", "app", f"--pwfile={password_file}"),
             *("--auth=scram-sha-256", "-E", "UTF8", "--locale=C", "--no-sync"),
         ],
         owner,
@@ -63,7 +63,7 @@ def _start(programs: Path, folder: Path, tls: tuple[Path, Path] | None) -> Serve
         run([*control, "-m", "immediate", "stop"], owner)
         remove(folder)
 
-    address = f"postgresql://qanatix:{password}@127.0.0.1:{port}/postgres"
+    address = f"postgresql://app:{password}@127.0.0.1:{port}/postgres"
     return Server("postgresql", _version(address), address, stop)
 
 

@@ -1,0 +1,458 @@
+"""The store, in SQLite and in PostgreSQL: connectors, receipts, entities, keys, migrations."""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import polars as pl
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from qanatix_pipelines.connectors import Connector, NewConnector
+from qanatix_pipelines.credentials import CredentialCipher
+from qanatix_pipelines.entities import EntityBatch
+from qanatix_pipelines.errors import (
+    CredentialsUnreadable,
+    NotFound,
+    PullInProgress,
+    PullLost,
+    PullSuperseded,
+    SettingsError,
+    SourceFailed,
+    StoreNotReady,
+)
+from qanatix_pipelines.keys import new_key
+from qanatix_pipelines.pulls import PullStatus
+from qanatix_pipelines.settings import Settings, new_fernet_key
+from qanatix_pipelines.store import migrations, tables
+from qanatix_pipelines.store.engine import connect
+from qanatix_pipelines.store.ingestion import Ingestion
+from qanatix_pipelines.store.keys import KeyStore, check_cipher, check_pepper
+from qanatix_pipelines.store.opening import Store, open_store
+from tests.conftest import PEPPER
+
+NEW = NewConnector(
+    name="Products",
+    connector_type="postgresql",
+    vertical="manufacturing",
+    entity_type="product",
+    connection_config={"dsn": "postgresql://reader:hunter2@db/shop"},
+    query="SELECT * FROM products WHERE updated_at > :last_pull",
+)
+
+
+@pytest.fixture
+def connector(store: Store) -> Connector:
+    return store.connectors.add(NEW)
+
+
+def batch(*rows: tuple[int, str], duplicates: int = 0) -> EntityBatch:
+    """Entities with these ids and contents."""
+    frame = pl.DataFrame(
+        {
+            "id": [UUID(int=number).bytes for number, _ in rows],
+            "source_id": [str(number) for number, _ in rows],
+            "digest": [content.encode().ljust(32) for _, content in rows],
+            "name": [content for _, content in rows],
+            "data": [f'{{"is":"{content}"}}' for _, content in rows],
+        },
+        schema={"id": pl.Binary, "source_id": pl.String, "digest": pl.Binary, "name": pl.String, "data": pl.String},
+    )
+    return EntityBatch(frame, [], duplicates)
+
+
+def ingestion(store: Store, connector: Connector) -> Ingestion:
+    receipt = store.pulls.begin(connector.id, "run")
+    return Ingestion(store.engine, connector, receipt.id)
+
+
+def ingest(
+    store: Store, connector: Connector, *batches: EntityBatch, watermark: datetime | None = None
+) -> tuple[int, int]:
+    """(ingested, duplicates) of one pull."""
+    pull = ingestion(store, connector)
+    for one in batches:
+        pull.stage(one, one.frame.height + one.duplicates)
+    receipt = pull.commit(watermark, 1.0)
+    return receipt.records_ingested, receipt.duplicates_skipped
+
+
+class TestConnectors:
+    def test_a_connector_is_kept_as_it_was_given(self, store: Store, connector: Connector) -> None:
+        assert store.connectors.get(connector.id) == connector
+        assert store.connectors.by_partition(connector.partition_key) == connector
+        assert store.connectors.list() == [connector]
+
+    def test_its_credentials_are_kept_encrypted(self, store: Store, connector: Connector) -> None:
+        with store.engine.connect() as connection:
+            row = connection.execute(sa.select(tables.connector)).one()
+
+        assert "hunter2" not in repr(row)
+        assert store.connectors.connection_config(connector.id) == NEW.connection_config
+
+    def test_a_ciphertext_swapped_with_another_connectors_is_unreadable(
+        self, store: Store, connector: Connector
+    ) -> None:
+        other = store.connectors.add(NEW)
+        column = tables.connector.c.credentials
+        with store.engine.begin() as transaction:
+            token = transaction.execute(sa.select(column).where(tables.connector.c.id == other.id)).scalar_one()
+            transaction.execute(
+                tables.connector.update().where(tables.connector.c.id == connector.id).values(credentials=token)
+            )
+
+        with pytest.raises(CredentialsUnreadable):
+            store.connectors.connection_config(connector.id)
+
+    def test_a_removed_connector_is_gone(self, store: Store, connector: Connector) -> None:
+        store.connectors.remove(connector.id)
+
+        with pytest.raises(NotFound):
+            store.connectors.get(connector.id)
+        with pytest.raises(NotFound):
+            store.connectors.remove(connector.id)
+        with pytest.raises(NotFound):
+            store.connectors.connection_config(connector.id)
+
+    def test_a_removed_connectors_ciphertext_is_in_no_file(self, settings: Settings, tmp_path: Path) -> None:
+        if settings.store_url is not None:
+            pytest.skip("PostgreSQL keeps dead rows until it vacuums, which is documented")
+        store = open_store(settings)
+        connectors = [store.connectors.add(NEW) for _ in range(20)]
+        with store.engine.connect() as connection:
+            tokens = list(connection.execute(sa.select(tables.connector.c.credentials)).scalars())
+        for connector in connectors:
+            store.connectors.remove(connector.id)
+        store.engine.dispose()
+        remains = b"".join(file.read_bytes() for file in tmp_path.iterdir())
+
+        assert [token for token in tokens if token.encode()[:60] in remains] == []
+
+
+class TestReceipts:
+    def test_a_connector_has_one_live_pull(self, store: Store, connector: Connector) -> None:
+        first, created = store.pulls.queue(connector.id)
+        second, created_again = store.pulls.queue(connector.id)
+
+        assert (created, created_again) == (True, False)
+        assert first.id == second.id
+
+    def test_of_many_at_once_one_pull_is_made(self, store: Store, connector: Connector) -> None:
+        made: list[bool] = []
+        barrier = threading.Barrier(8)
+
+        def ask() -> None:
+            barrier.wait()
+            made.append(store.pulls.queue(connector.id)[1])
+
+        threads = [threading.Thread(target=ask) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+        assert sorted(made) == [False] * 7 + [True]
+
+    def test_a_run_of_its_own_is_refused_while_a_pull_is_live(self, store: Store, connector: Connector) -> None:
+        store.pulls.begin(connector.id, "one run")
+
+        with pytest.raises(PullInProgress):
+            store.pulls.begin(connector.id, "another run")
+
+    def test_a_queued_pull_is_claimed_once(self, store: Store, connector: Connector) -> None:
+        receipt, _ = store.pulls.queue(connector.id)
+
+        assert store.pulls.claim(receipt.id, "one run").status is PullStatus.RUNNING
+        with pytest.raises(PullSuperseded):
+            store.pulls.claim(receipt.id, "another run")
+
+    def test_a_pull_that_gives_no_sign_of_life_is_given_up_for_the_next(
+        self, store: Store, connector: Connector
+    ) -> None:
+        lost = store.pulls.begin(connector.id, "run")
+        _expire(store)
+
+        _, created = store.pulls.queue(connector.id)
+
+        assert created
+        assert store.pulls.get(lost.id).error_code == "pull_lost"
+        with pytest.raises(PullSuperseded):
+            store.pulls.renew(lost.id)
+
+    def test_an_ended_pull_keeps_its_first_reason(self, store: Store, connector: Connector) -> None:
+        receipt = store.pulls.begin(connector.id, "run")
+        store.pulls.end(receipt.id, SourceFailed("It failed."), 2.5)
+        store.pulls.end(receipt.id, PullLost())
+
+        ended = store.pulls.get(receipt.id)
+
+        assert (ended.status, ended.error_code, ended.error_detail, ended.duration_seconds) == (
+            PullStatus.FAILED,
+            "source_failed",
+            "It failed.",
+            2.5,
+        )
+
+    def test_there_is_no_pull_of_an_unknown_connector(self, store: Store) -> None:
+        with pytest.raises(NotFound):
+            store.pulls.queue(uuid4())
+
+    def test_the_last_pull_is_told_for_each_connector(self, store: Store, connector: Connector) -> None:
+        ingest(store, connector)
+        failed = store.pulls.begin(connector.id, "run")
+        store.pulls.end(failed.id, PullLost())
+
+        assert store.connectors.last_pulls()[connector.id].status is PullStatus.FAILED
+
+
+class TestIngestion:
+    def test_new_rows_are_ingested(self, store: Store, connector: Connector) -> None:
+        assert ingest(store, connector, batch((1, "a"), (2, "b"))) == (2, 0)
+        assert store.entities.count("manufacturing", "product") == 2
+
+    def test_rows_as_they_are_kept_are_duplicates(self, store: Store, connector: Connector) -> None:
+        ingest(store, connector, batch((1, "a"), (2, "b")))
+
+        assert ingest(store, connector, batch((1, "a"), (2, "b"))) == (0, 2)
+
+    def test_a_changed_row_is_ingested_and_changes_its_entity(self, store: Store, connector: Connector) -> None:
+        ingest(store, connector, batch((1, "a"), (2, "b")))
+
+        assert ingest(store, connector, batch((1, "a"), (2, "c"))) == (1, 1)
+        changed = store.entities.get(UUID(int=2))
+        assert (changed.name, changed.data) == ("c", '{"is":"c"}')
+        assert changed.created_at < changed.updated_at
+
+    def test_of_rows_with_one_id_the_last_counts(self, store: Store, connector: Connector) -> None:
+        assert ingest(store, connector, batch((1, "a")), batch((1, "b")), batch((1, "c"))) == (1, 2)
+        assert store.entities.get(UUID(int=1)).name == "c"
+
+    def test_a_row_that_changed_there_and_back_is_a_duplicate(self, store: Store, connector: Connector) -> None:
+        ingest(store, connector, batch((1, "a")))
+
+        assert ingest(store, connector, batch((1, "b")), batch((1, "a"))) == (0, 2)
+
+    def test_nothing_is_seen_before_the_commit(self, store: Store, connector: Connector) -> None:
+        ingestion(store, connector).stage(batch((1, "a")), 1)
+
+        assert store.entities.count("manufacturing", "product") == 0
+
+    def test_a_commit_leaves_nothing_staged(self, store: Store, connector: Connector) -> None:
+        ingest(store, connector, batch((1, "a")))
+
+        assert _staged(store) == 0
+
+    def test_a_pull_that_ended_leaves_nothing_staged(self, store: Store, connector: Connector) -> None:
+        receipt = store.pulls.begin(connector.id, "run")
+        Ingestion(store.engine, connector, receipt.id).stage(batch((1, "a")), 1)
+
+        store.pulls.end(receipt.id, PullLost())
+
+        assert _staged(store) == 0
+
+    @pytest.mark.parametrize("action", ["stage", "commit", "renew"])
+    def test_a_superseded_pull_can_do_nothing_more(self, store: Store, connector: Connector, action: str) -> None:
+        pull = ingestion(store, connector)
+        pull.stage(batch((1, "a")), 1)
+        _expire(store)
+        store.pulls.queue(connector.id)
+
+        do: dict[str, Callable[[], object]] = {
+            "stage": lambda: pull.stage(batch((2, "b")), 1),
+            "commit": lambda: pull.commit(None, 1.0),
+            "renew": pull.renew,
+        }
+        with pytest.raises(PullSuperseded):
+            do[action]()
+        assert store.entities.count("manufacturing", "product") == 0
+
+    def test_a_pull_of_a_removed_connector_ingests_nothing(self, store: Store, connector: Connector) -> None:
+        pull = ingestion(store, connector)
+        pull.stage(batch((1, "a")), 1)
+        store.connectors.remove(connector.id)
+
+        with pytest.raises(PullSuperseded):
+            pull.commit(None, 1.0)
+        assert store.entities.count("manufacturing", "product") == 0
+
+    def test_staged_rows_that_vanish_stop_the_commit(self, store: Store, connector: Connector) -> None:
+        pull = ingestion(store, connector)
+        pull.stage(batch((1, "a"), (2, "b")), 2)
+        with store.engine.begin() as transaction:
+            transaction.execute(tables.staged.delete().where(tables.staged.c.seq == 0))
+
+        with pytest.raises(RuntimeError, match="lost staged rows"):
+            pull.commit(None, 1.0)
+        assert store.entities.count("manufacturing", "product") == 0
+
+    def test_the_watermark_is_kept_with_the_rows_and_never_moves_back(self, store: Store, connector: Connector) -> None:
+        later = datetime(2026, 3, 7, 12, 0, 0, 1, tzinfo=UTC)
+
+        ingest(store, connector, watermark=later)
+        ingest(store, connector, watermark=later - timedelta(hours=1))
+        ingest(store, connector, watermark=None)
+
+        assert store.connectors.get(connector.id).watermark == later
+
+    def test_the_duplicates_within_batches_are_counted(self, store: Store, connector: Connector) -> None:
+        assert ingest(store, connector, batch((1, "a"), duplicates=3)) == (1, 3)
+
+
+class TestEntities:
+    def test_pages_hold_every_entity_once_while_others_arrive(self, store: Store, connector: Connector) -> None:
+        for start in (0, 10, 20):
+            ingest(store, connector, batch(*((n, "x") for n in range(start, start + 10))))
+        seen: list[int] = []
+        cursor = None
+        while True:
+            page, cursor = store.entities.page(vertical="manufacturing", entity_type="product", limit=7, cursor=cursor)
+            seen += [entity.id.int for entity in page]
+            ingest(store, connector, batch((100 + len(seen), "new")))
+            if cursor is None:
+                break
+
+        assert sorted(seen) == list(range(30))
+
+    def test_the_newest_come_first(self, store: Store, connector: Connector) -> None:
+        ingest(store, connector, batch((1, "a")))
+        ingest(store, connector, batch((2, "b")))
+
+        page, _ = store.entities.page(vertical=None, entity_type=None, limit=10, cursor=None)
+
+        assert [entity.id.int for entity in page] == [2, 1]
+
+    def test_other_sets_are_not_shown(self, store: Store, connector: Connector) -> None:
+        ingest(store, connector, batch((1, "a")))
+
+        assert store.entities.page(vertical="other", entity_type=None, limit=10, cursor=None) == ([], None)
+
+    @pytest.mark.parametrize("cursor", ["", "x", "!", "eA==", "MjAyNg==", "é"])
+    def test_a_cursor_of_somebody_elses_is_refused(self, store: Store, cursor: str) -> None:
+        with pytest.raises(ValueError, match="is not a cursor"):
+            store.entities.page(vertical=None, entity_type=None, limit=10, cursor=cursor)
+
+    def test_an_unknown_entity_is_not_found(self, store: Store) -> None:
+        with pytest.raises(NotFound):
+            store.entities.get(uuid4())
+
+
+class TestKeys:
+    def test_a_key_is_found_by_its_text(self, store: Store) -> None:
+        keys = KeyStore(store.engine, PEPPER.encode())
+        key = keys.create("mine")
+
+        found = keys.find(key.text)
+
+        assert found is not None
+        assert (found.id, found.name) == (key.id, "mine")
+
+    def test_a_key_is_kept_as_a_digest_only(self, store: Store) -> None:
+        key = KeyStore(store.engine, PEPPER.encode()).create("mine")
+        with store.engine.connect() as connection:
+            row = connection.execute(sa.select(tables.api_key)).one()
+
+        assert key.text[16:40] not in repr(row)
+
+    def test_other_keys_are_not_found(self, store: Store) -> None:
+        keys = KeyStore(store.engine, PEPPER.encode())
+        keys.create("mine")
+
+        assert keys.find(new_key().text) is None
+        assert keys.find("sk_live_nonsense") is None
+
+    def test_under_another_pepper_no_key_is_found(self, store: Store) -> None:
+        key = KeyStore(store.engine, PEPPER.encode()).create("mine")
+
+        assert KeyStore(store.engine, b"another pepper").find(key.text) is None
+
+    def test_a_revoked_key_is_not_found(self, store: Store) -> None:
+        keys = KeyStore(store.engine, PEPPER.encode())
+        key = keys.create("mine")
+
+        assert keys.revoke(key.id)
+        assert not keys.revoke(key.id)
+        assert keys.find(key.text) is None
+
+
+class TestChecks:
+    def test_a_store_refuses_an_encryption_key_that_is_not_its_own(self, store: Store) -> None:
+        with pytest.raises(SettingsError, match="CONNECTOR_ENCRYPTION_KEY is not the one"):
+            check_cipher(store.engine, CredentialCipher([new_fernet_key()]))
+
+    def test_a_store_refuses_a_pepper_that_is_not_its_own(self, store: Store) -> None:
+        check_pepper(store.engine, PEPPER.encode())
+
+        with pytest.raises(SettingsError, match="QANATIX_API_KEY_PEPPER is not the one"):
+            check_pepper(store.engine, b"another pepper")
+
+
+class TestMigrations:
+    def test_the_migrated_tables_are_those_of_the_code(self, store: Store) -> None:
+        with store.engine.connect() as connection:
+            sqlite = connection.dialect.name == "sqlite"
+            context = MigrationContext.configure(
+                connection,
+                opts={"include_schemas": True, "version_table_schema": None if sqlite else tables.SCHEMA},
+            )
+            wanted = tables.metadata
+            if sqlite:
+                wanted = sa.MetaData()
+                for table in tables.metadata.sorted_tables:
+                    table.to_metadata(wanted, schema=None)
+            differences = compare_metadata(context, wanted)
+
+        assert differences == []
+
+    def test_a_second_upgrade_changes_nothing(self, store: Store, connector: Connector) -> None:
+        migrations.upgrade(store.engine)
+
+        assert store.connectors.list() == [connector]
+
+    def test_production_does_not_open_a_store_that_is_not_migrated(self, settings: Settings) -> None:
+        production = settings.model_copy(update={"environment": "production"})
+
+        with pytest.raises(StoreNotReady, match="qanatix migrate"):
+            open_store(production)
+        engine = connect(production.store_address())
+        migrations.upgrade(engine)
+        engine.dispose()
+        opened = open_store(production)
+        opened.ping()
+        opened.engine.dispose()
+
+    def test_processes_that_migrate_at_once_all_succeed(self, settings: Settings) -> None:
+        environment = {**os.environ, "QANATIX_STORE_URL": settings.store_address()}
+        qanatix = Path(sys.executable).with_name("qanatix")
+
+        migrating = [subprocess.Popen([qanatix, "migrate"], env=environment, stderr=subprocess.PIPE) for _ in range(4)]
+
+        assert [(process.communicate()[1], process.returncode) for process in migrating] == [
+            (b"The store is ready.\n", 0)
+        ] * 4
+
+
+@pytest.mark.parametrize(
+    "address", ["hunter2", "mysql://me:hunter2@db/x", "sqlite://", "sqlite:///:memory:", "oracle+x://hunter2"]
+)
+def test_another_database_is_refused_without_showing_its_address(address: str) -> None:
+    with pytest.raises(SettingsError, match="QANATIX_STORE_URL") as refused:
+        connect(address)
+
+    assert "hunter2" not in str(refused.value)
+
+
+def _expire(store: Store) -> None:
+    with store.engine.begin() as transaction:
+        transaction.execute(tables.pull.update().values(lease_until=datetime(2000, 1, 1, tzinfo=UTC)))
+
+
+def _staged(store: Store) -> int:
+    with store.engine.connect() as connection:
+        return int(connection.execute(sa.select(sa.func.count()).select_from(tables.staged)).scalar_one())
