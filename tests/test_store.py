@@ -130,8 +130,8 @@ class TestConnectors:
             tokens = list(connection.execute(sa.select(tables.connector.c.credentials)).scalars())
         for connector in connectors:
             store.connectors.remove(connector.id)
+        remains = b"".join(file.read_bytes() for file in tmp_path.iterdir())  # while the log is still there
         store.engine.dispose()
-        remains = b"".join(file.read_bytes() for file in tmp_path.iterdir())
 
         assert [token for token in tokens if token.encode()[:60] in remains] == []
 

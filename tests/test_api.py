@@ -1,0 +1,462 @@
+"""The API by itself: requests, answers, and what they never show. Dagster is faked at its socket, the store is real."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import polars as pl
+import pytest
+from fastapi.testclient import TestClient
+
+from qanatix_api.app import create_app
+from qanatix_pipelines.entities import EntityBatch
+from qanatix_pipelines.errors import PullError, QueryRejected, ResultUnusable, SourceUnreachable
+from qanatix_pipelines.settings import Settings
+from qanatix_pipelines.store.ingestion import Ingestion
+from qanatix_pipelines.store.keys import KeyStore
+from qanatix_pipelines.store.opening import Store, open_store
+from tests.conftest import ENCRYPTION_KEY, PEPPER
+from tests.fakes import FakeDagster
+
+PASSWORD = "hunter2-of-the-source"
+BODY: dict[str, Any] = {
+    "name": "Production products",
+    "connector_type": "postgresql",
+    "vertical": "manufacturing",
+    "entity_type": "product",
+    "connection_config": {"dsn": f"postgresql://reader:{PASSWORD}@db.internal:5432/shop"},
+    "query": "SELECT * FROM products WHERE updated_at > :last_pull",
+    "name_column": "product_name",
+}
+CONNECTORS = "/api/v1/connectors"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    opened = open_store(Settings(data_dir=tmp_path, encryption_key=ENCRYPTION_KEY, pepper=PEPPER))
+    yield opened
+    opened.engine.dispose()
+
+
+@pytest.fixture
+def dagster(store: Store) -> Iterator[FakeDagster]:
+    """Each launched run completes its pull at once, with one entity."""
+
+    def complete(tags: dict[str, str]) -> str:
+        run_id = str(uuid4())
+        connector = store.connectors.by_partition(tags["dagster/partition"])
+        receipt = store.pulls.claim(UUID(tags["qanatix/pull_id"]), run_id)
+        frame = pl.DataFrame(
+            {
+                "id": [UUID(int=7).bytes],
+                "source_id": ["7"],
+                "digest": [bytes(32)],
+                "name": ["Bolt"],
+                "data": ['{"price":12.50,"big":123456789012345678901234567890.5}'],
+            }
+        )
+        ingestion = Ingestion(store.engine, connector, receipt.id)
+        ingestion.stage(EntityBatch(frame, [], 2), 3)
+        ingestion.commit(None, 0.25)
+        return run_id
+
+    fake = FakeDagster(complete)
+    yield fake
+    fake.stop()
+
+
+@pytest.fixture
+def api(store: Store, dagster: FakeDagster, tmp_path: Path) -> Iterator[TestClient]:
+    settings = Settings(
+        data_dir=tmp_path, encryption_key=ENCRYPTION_KEY, pepper=PEPPER, dagster_url=dagster.url, pull_wait_seconds=20
+    )
+    key = KeyStore(store.engine, PEPPER.encode()).create("test").text
+    with TestClient(create_app(settings), headers={"Authorization": f"Bearer {key}"}) as client:
+        yield client
+
+
+@pytest.fixture
+def registered(api: TestClient) -> dict[str, Any]:
+    answer: dict[str, Any] = api.post(CONNECTORS, json=BODY).json()
+    return answer
+
+
+class TestRegistering:
+    def test_a_connector_is_created_and_its_credentials_are_not_shown(self, api: TestClient) -> None:
+        response = api.post(CONNECTORS, json=BODY)
+
+        assert response.status_code == 201
+        answer = response.json()
+        assert answer["connection_config"] == "***REDACTED***"
+        assert PASSWORD not in response.text
+        assert answer["batch_size"] == 5000
+        assert UUID(answer["id"])
+        assert answer["created_at"].endswith("Z")
+
+    def test_what_was_given_is_answered(self, api: TestClient) -> None:
+        given = BODY | {"batch_size": 100, "id_column": "sku"}
+
+        answer = api.post(CONNECTORS, json=given).json()
+
+        assert {field: answer[field] for field in given} == given | {"connection_config": "***REDACTED***"}
+
+    def test_the_newer_words_are_taken_and_answered_too(self, api: TestClient) -> None:
+        body = {key: value for key, value in BODY.items() if key not in ("vertical", "entity_type")}
+
+        answer = api.post(CONNECTORS, json=body | {"collection": "retail", "record_type": "shop"}).json()
+
+        assert (answer["vertical"], answer["entity_type"]) == ("retail", "shop")
+        assert (answer["collection"], answer["record_type"]) == ("retail", "shop")
+
+    def test_both_words_for_one_thing_are_refused_where_they_differ(self, api: TestClient) -> None:
+        assert api.post(CONNECTORS, json=BODY | {"collection": "retail"}).status_code == 422
+
+    def test_the_new_connector_becomes_a_partition(self, api: TestClient, dagster: FakeDagster) -> None:
+        api.post(CONNECTORS, json=BODY)
+
+        ((kind, partition),) = dagster.partitions
+        assert kind == "add"
+        assert partition.startswith("production-products-")
+
+    def test_nothing_but_the_partition_is_asked_of_anybody(self, api: TestClient, dagster: FakeDagster) -> None:
+        assert api.post(CONNECTORS, json=BODY).status_code == 201  # db.internal does not exist
+        assert dagster.launches == []
+
+    def test_it_works_while_dagster_is_away(self, api: TestClient, dagster: FakeDagster) -> None:
+        dagster.stop()
+
+        assert api.post(CONNECTORS, json=BODY).status_code == 201
+
+    @pytest.mark.parametrize(
+        ("where", "change"),
+        [
+            (["body", "query"], {"query": None}),
+            (["body", "query"], {"query": "SELECT 'oops"}),
+            (["body", "query"], {"query": "SELECT 1; DROP TABLE x"}),
+            (["body", "query"], {"query": "SELECT '\ud800'"}),
+            (["body", "name"], {"name": ""}),
+            (["body", "name"], {"name": "a\u202eb"}),
+            (["body", "connector_type"], {"connector_type": "oracle"}),
+            (["body", "vertical"], {"vertical": "a/b"}),
+            (["body", "vertical"], {"vertical": "connectors"}),
+            (["body", "entity_type"], {"entity_type": 5}),
+            (["body", "batch_size"], {"batch_size": 0}),
+            (["body", "batch_size"], {"batch_size": "100"}),
+            (["body", "batch_size"], {"batch_size": True}),
+            (["body", "batch_size"], {"batch_size": 10**30}),
+            (["body", "tenant"], {"tenant": "me"}),
+            (["body", "connection_config"], {"connection_config": PASSWORD}),
+            (["body", "connection_config", "dsn"], {"connection_config": {}}),
+            (["body", "connection_config", "dsn"], {"connection_config": {"dsn": f"mysql://a:{PASSWORD}@b/c"}}),
+            (["body", "connection_config", "dsn"], {"connection_config": {"dsn": 5}}),
+            (
+                ["body", "connection_config", "passfile"],
+                {"connection_config": BODY["connection_config"] | {"passfile": PASSWORD}},
+            ),
+        ],
+    )
+    def test_a_wrong_field_is_named_and_nothing_is_echoed(
+        self, api: TestClient, where: list[str], change: dict[str, Any]
+    ) -> None:
+        response = api.post(CONNECTORS, content=json.dumps(BODY | change), headers={"Content-Type": "application/json"})
+
+        assert response.status_code == 422
+        problems = response.json()["detail"]
+        assert where in [problem["loc"] for problem in problems]
+        assert {key for problem in problems for key in problem} == {"loc", "msg", "type"}
+        assert PASSWORD not in response.text
+
+    @pytest.mark.parametrize(
+        "field", ["name", "connector_type", "vertical", "entity_type", "connection_config", "query"]
+    )
+    def test_a_required_field_that_is_missing_is_named(self, api: TestClient, field: str) -> None:
+        response = api.post(CONNECTORS, json={key: value for key, value in BODY.items() if key != field})
+
+        assert [problem["loc"][:2] for problem in response.json()["detail"]] == [["body", field]]
+        assert PASSWORD not in response.text
+
+    @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b'"x"', b"\xff\xfe", b'{"name": NaN}', b"[" * 100_000])
+    def test_a_body_that_is_no_connector_is_refused(self, api: TestClient, body: bytes) -> None:
+        response = api.post(CONNECTORS, content=body, headers={"Content-Type": "application/json"})
+
+        assert response.status_code in (400, 422)
+        assert "detail" in response.json()
+
+
+class TestReading:
+    def test_the_list_is_a_bare_array(self, api: TestClient, registered: dict[str, Any]) -> None:
+        assert api.get(CONNECTORS).json() == [registered]
+
+    def test_one_is_shown_by_its_id(self, api: TestClient, registered: dict[str, Any]) -> None:
+        assert api.get(f"{CONNECTORS}/{registered['id']}").json() == registered
+
+    def test_it_shows_how_its_last_pull_went(self, api: TestClient, registered: dict[str, Any]) -> None:
+        api.post(f"{CONNECTORS}/{registered['id']}/pull")
+
+        shown = api.get(f"{CONNECTORS}/{registered['id']}").json()
+
+        assert shown["last_pull_status"] == "completed"
+        assert shown["last_pull_at"].endswith("Z")
+
+    @pytest.mark.parametrize("method", ["GET", "DELETE"])
+    @pytest.mark.parametrize("unknown", [str(uuid4()), "nonsense", "%00", "%ff", "a" * 5000])
+    def test_an_unknown_connector_is_not_found(self, api: TestClient, method: str, unknown: str) -> None:
+        response = api.request(method, f"{CONNECTORS}/{unknown}")
+
+        assert (response.status_code, response.json()) == (404, {"detail": "There is no such connector."})
+
+    @pytest.mark.parametrize("unknown", [str(uuid4()), "nonsense"])
+    def test_an_unknown_connector_cannot_be_pulled(self, api: TestClient, unknown: str) -> None:
+        assert api.post(f"{CONNECTORS}/{unknown}/pull").status_code == 404
+
+
+class TestPulling:
+    def test_the_answer_has_the_counts_the_pull_and_the_run(
+        self, api: TestClient, registered: dict[str, Any], store: Store
+    ) -> None:
+        response = api.post(f"{CONNECTORS}/{registered['id']}/pull")
+
+        assert response.status_code == 200
+        answer = response.json()
+        receipt = store.pulls.get(UUID(answer["pull_id"]))
+        assert answer == {
+            "status": "completed",
+            "records_pulled": 3,
+            "records_ingested": 1,
+            "duplicates_skipped": 2,
+            "records_rejected": 0,
+            "duration_seconds": 0.25,
+            "pull_id": str(receipt.id),
+            "run_id": receipt.run_id,
+        }
+
+    def test_the_run_is_told_ids_and_nothing_else(
+        self, api: TestClient, registered: dict[str, Any], dagster: FakeDagster
+    ) -> None:
+        api.post(f"{CONNECTORS}/{registered['id']}/pull")
+
+        (launch,) = dagster.launches
+        assert launch["execution"].keys() == {"selector", "executionMetadata"}
+        keys = [tag["key"] for tag in launch["execution"]["executionMetadata"]["tags"]]
+        assert keys == ["dagster/partition", "qanatix/pull_id", "qanatix/trigger"]
+        said = json.dumps(launch)
+        assert PASSWORD not in said
+        assert "SELECT" not in said
+
+    @pytest.mark.parametrize(
+        ("status", "error"),
+        [
+            (400, QueryRejected("The source rejected the query.")),
+            (400, ResultUnusable("No such column.")),
+            (424, SourceUnreachable("The source could not be reached.")),
+        ],
+    )
+    def test_a_sources_failure_is_an_answer_that_no_client_repeats(
+        self,
+        api: TestClient,
+        registered: dict[str, Any],
+        dagster: FakeDagster,
+        store: Store,
+        status: int,
+        error: PullError,
+    ) -> None:
+        def fail(tags: dict[str, str]) -> str:
+            store.pulls.end(UUID(tags["qanatix/pull_id"]), error)
+            return "run"
+
+        dagster.on_launch = fail
+
+        response = api.post(f"{CONNECTORS}/{registered['id']}/pull")
+
+        assert response.status_code == status
+        assert response.json()["detail"] == str(error)
+        assert response.json()["code"] == error.code
+
+    def test_many_requests_at_once_are_one_pull_with_one_answer(
+        self, api: TestClient, registered: dict[str, Any], dagster: FakeDagster
+    ) -> None:
+        complete = dagster.on_launch
+        everybody_asked = threading.Event()
+
+        def complete_later(tags: dict[str, str]) -> str:
+            everybody_asked.wait(10)
+            return complete(tags)
+
+        dagster.on_launch = complete_later
+        with ThreadPoolExecutor(10) as clients:
+            asked = [clients.submit(api.post, f"{CONNECTORS}/{registered['id']}/pull") for _ in range(10)]
+            everybody_asked.wait(0.5)
+            everybody_asked.set()
+            answers = [future.result() for future in asked]
+
+        assert [answer.status_code for answer in answers] == [200] * 10
+        assert len({answer.json()["pull_id"] for answer in answers}) == 1
+        assert len(dagster.launches) == 1
+
+    def test_a_run_that_ends_without_a_word_is_told_as_lost(
+        self, api: TestClient, registered: dict[str, Any], dagster: FakeDagster
+    ) -> None:
+        dagster.on_launch = lambda _tags: "dead"
+        dagster.statuses["dead"] = "FAILURE"
+
+        response = api.post(f"{CONNECTORS}/{registered['id']}/pull")
+
+        assert (response.status_code, response.json()["code"]) == (500, "pull_lost")
+
+    def test_a_cancelled_run_is_told_as_cancelled(
+        self, api: TestClient, registered: dict[str, Any], dagster: FakeDagster
+    ) -> None:
+        dagster.on_launch = lambda _tags: "gone"
+        dagster.statuses["gone"] = "CANCELED"
+
+        response = api.post(f"{CONNECTORS}/{registered['id']}/pull")
+
+        assert (response.status_code, response.json()["code"]) == (409, "pull_cancelled")
+
+    def test_a_pull_that_takes_longer_than_the_wait_goes_on(
+        self, api: TestClient, registered: dict[str, Any], dagster: FakeDagster
+    ) -> None:
+        dagster.on_launch = lambda _tags: "slow"
+        dagster.statuses["slow"] = "STARTED"
+        services = api.app.state.services  # type: ignore[attr-defined]
+        object.__setattr__(services, "settings", services.settings.model_copy(update={"pull_wait_seconds": 0.2}))
+
+        response = api.post(f"{CONNECTORS}/{registered['id']}/pull")
+
+        assert (response.status_code, response.json()["status"]) == (202, "queued")
+        assert response.json()["run_id"] == "slow"
+
+    def test_without_dagster_nothing_is_pulled_and_the_next_try_is_free(
+        self, api: TestClient, registered: dict[str, Any], dagster: FakeDagster, store: Store
+    ) -> None:
+        dagster.stop()
+
+        response = api.post(f"{CONNECTORS}/{registered['id']}/pull")
+
+        assert response.status_code == 503
+        assert response.headers["Retry-After"].isdecimal()
+        assert store.pulls.live(UUID(registered["id"])) is None
+
+
+class TestDeleting:
+    def test_a_deleted_connector_is_gone(
+        self, api: TestClient, registered: dict[str, Any], dagster: FakeDagster
+    ) -> None:
+        response = api.delete(f"{CONNECTORS}/{registered['id']}")
+
+        assert (response.status_code, response.content) == (204, b"")
+        assert api.get(CONNECTORS).json() == []
+        assert api.delete(f"{CONNECTORS}/{registered['id']}").status_code == 404
+        assert [kind for kind, _ in dagster.partitions] == ["add", "delete"]
+
+    def test_its_entities_stay(self, api: TestClient, registered: dict[str, Any]) -> None:
+        api.post(f"{CONNECTORS}/{registered['id']}/pull")
+
+        api.delete(f"{CONNECTORS}/{registered['id']}")
+
+        assert len(api.get("/api/v1/entities").json()["items"]) == 1
+
+
+class TestEntities:
+    @pytest.fixture(autouse=True)
+    def _pulled(self, api: TestClient, registered: dict[str, Any]) -> None:
+        api.post(f"{CONNECTORS}/{registered['id']}/pull")
+
+    def test_a_page_shows_them(self, api: TestClient, registered: dict[str, Any]) -> None:
+        answer = api.get("/api/v1/entities", params={"vertical": "manufacturing", "entity_type": "product"}).json()
+
+        (entity,) = answer["items"]
+        assert (answer["cursor"], answer["has_more"]) == (None, False)
+        assert entity["id"] == str(UUID(int=7))
+        assert (entity["name"], entity["source_id"], entity["connector_id"]) == ("Bolt", "7", registered["id"])
+
+    def test_numbers_keep_every_digit(self, api: TestClient) -> None:
+        text = api.get(f"/api/v1/entities/{UUID(int=7)}").text
+
+        assert json.loads(text, parse_float=Decimal)["vertical_data"] == {
+            "price": Decimal("12.50"),
+            "big": Decimal("123456789012345678901234567890.5"),
+        }
+        assert '"price":12.50' in text
+
+    def test_an_unknown_entity_is_not_found(self, api: TestClient) -> None:
+        for unknown in (str(uuid4()), "nonsense"):
+            response = api.get(f"/api/v1/entities/{unknown}")
+            assert (response.status_code, response.json()) == (404, {"detail": "There is no such entity."})
+
+    @pytest.mark.parametrize("query", ["limit=0", "limit=101", "limit=x", "cursor=x"])
+    def test_a_wrong_page_is_refused_by_name(self, api: TestClient, query: str) -> None:
+        response = api.get(f"/api/v1/entities?{query}")
+
+        assert response.status_code == 422
+        assert response.json()["detail"][0]["loc"] == ["query", query.partition("=")[0]]
+
+
+class TestAuthentication:
+    ROUTES = (
+        ("GET", CONNECTORS),
+        ("POST", CONNECTORS),
+        ("GET", f"{CONNECTORS}/{UUID(int=1)}"),
+        ("POST", f"{CONNECTORS}/{UUID(int=1)}/pull"),
+        ("DELETE", f"{CONNECTORS}/{UUID(int=1)}"),
+        ("GET", "/api/v1/entities"),
+        ("GET", f"/api/v1/entities/{UUID(int=1)}"),
+    )
+    WRONG: tuple[Callable[[str], str | None], ...] = (
+        lambda _key: None,
+        lambda _key: "",
+        lambda key: key,
+        lambda key: f"Basic {key}",
+        lambda _key: "Bearer sk_live_" + "0" * 64,
+        lambda key: f"Bearer {key[:-1]}",
+        lambda key: f"Bearer {key[:20]}{'0' if key[20] != '0' else '1'}{key[21:]}",
+    )
+
+    @pytest.mark.parametrize("wrong", range(len(WRONG)))
+    @pytest.mark.parametrize(("method", "path"), ROUTES)
+    def test_nothing_is_done_without_a_valid_key(self, api: TestClient, method: str, path: str, wrong: int) -> None:
+        key = api.headers.pop("Authorization").removeprefix("Bearer ")
+        header = self.WRONG[wrong](key)
+
+        response = api.request(method, path, headers={} if header is None else {"Authorization": header})
+
+        assert response.status_code == 401
+        assert response.headers["WWW-Authenticate"] == "Bearer"
+        assert response.json() == {"detail": "This needs an API key: Authorization: Bearer sk_live_..."}
+
+    def test_every_route_but_the_open_ones_asks_for_a_key(self, api: TestClient) -> None:
+        paths = api.get("/openapi.json").json()["paths"]
+
+        asking = {path for path, methods in paths.items() if all("security" in method for method in methods.values())}
+        assert paths.keys() - asking == {"/healthz"}
+
+
+class TestDocumentation:
+    def test_health_needs_no_key(self, api: TestClient) -> None:
+        del api.headers["Authorization"]
+
+        assert api.get("/healthz").json() == {"status": "ok"}
+
+    def test_the_docs_load_nothing_from_elsewhere(self, api: TestClient) -> None:
+        page = api.get("/docs").text
+
+        assert "://" not in page.replace("http://testserver", "")
+
+    def test_the_document_is_openapi_3_1_with_an_example_of_a_connector(self, api: TestClient) -> None:
+        document = api.get("/openapi.json").json()
+
+        assert document["openapi"].startswith("3.1")
+        body = document["paths"][CONNECTORS]["post"]["requestBody"]["content"]["application/json"]
+        assert body["examples"]["postgresql"]["value"]["connector_type"] == "postgresql"
+
+    def test_every_example_can_be_registered(self, api: TestClient) -> None:
+        document = api.get("/openapi.json").json()
+        body = document["paths"][CONNECTORS]["post"]["requestBody"]["content"]["application/json"]
+
+        for example in body["examples"].values():
+            assert api.post(CONNECTORS, json=example["value"]).status_code == 201

@@ -1,0 +1,195 @@
+"""Rows become entities."""
+
+import hashlib
+import json
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qanatix_pipelines.batches import Batch, Column
+from qanatix_pipelines.connectors import ConnectorSettings
+from qanatix_pipelines.entities import EntityBatch, EntityMaker
+from qanatix_pipelines.errors import ResultUnusable
+
+ID, NAME = Column("id", "int4", pl.Int64), Column("name", "text", pl.String)
+PRICE = Column("price", "numeric", pl.String, json=True)
+
+
+def connector(**fields: Any) -> ConnectorSettings:
+    given = {"name": "x", "connector_type": "postgresql", "vertical": "v", "entity_type": "t", "query": "SELECT 1"}
+    return ConnectorSettings.model_validate(given | fields)
+
+
+def batch(columns: tuple[Column, ...], *rows: tuple[Any, ...]) -> Batch:
+    schema = {column.name: column.dtype for column in columns}
+    return Batch(pl.DataFrame(list(rows), schema=schema, orient="row"), columns)
+
+
+def make(columns: tuple[Column, ...], *rows: tuple[Any, ...], **fields: Any) -> EntityBatch:
+    return EntityMaker(connector(**fields)).make(batch(columns, *rows))
+
+
+def data(entities: EntityBatch) -> list[str]:
+    return entities.frame["data"].to_list()
+
+
+def test_a_row_is_its_name_its_key_and_the_rest() -> None:
+    entities = make((ID, NAME, PRICE), (1, "Bolt", "12.50"), name_column="name")
+
+    row = entities.frame.row(0, named=True)
+    assert (row["source_id"], row["name"], row["data"]) == ("1", "Bolt", '{"id":1,"price":12.50}')
+
+
+def test_the_digest_is_sha_256_of_name_and_data() -> None:
+    row = make((ID, NAME), (1, "Bolt")).frame.row(0, named=True)
+
+    assert row["digest"] == hashlib.sha256(b'"Bolt"\n{"id":1}').digest()
+
+
+def test_the_order_of_columns_changes_nothing() -> None:
+    forward, backward = make((ID, NAME, PRICE), (1, "Bolt", "2")), make((PRICE, NAME, ID), ("2", "Bolt", 1))
+
+    assert forward.frame.equals(backward.frame)
+
+
+def test_a_key_is_one_entity_of_its_set_only() -> None:
+    ids = {
+        make((ID, NAME), (1, "Bolt"), **fields).frame["id"][0]
+        for fields in ({}, {"vertical": "w"}, {"entity_type": "u"}, {"name": "another connector"})
+    }
+
+    assert len(ids) == 3
+
+
+def test_an_id_is_a_uuid_of_version_8() -> None:
+    entity_id = make((ID,), (1,)).frame["id"][0]
+
+    assert (entity_id[6] >> 4, entity_id[8] >> 6) == (8, 2)
+
+
+def test_without_a_key_the_content_is_the_identity() -> None:
+    entities = make((NAME, PRICE), ("Bolt", "1"), ("Bolt", "1"), ("Bolt", "2"))
+
+    assert (entities.frame.height, entities.duplicates) == (2, 1)
+    assert entities.frame["source_id"].to_list() == [None, None]
+
+
+def test_of_rows_with_one_key_the_last_is_kept() -> None:
+    entities = make((ID, NAME), (1, "old"), (2, "other"), (1, "new"))
+
+    assert entities.frame["name"].to_list() == ["other", "new"]
+    assert entities.duplicates == 1
+
+
+def test_another_column_may_be_the_key() -> None:
+    assert make((ID, NAME), (1, "Bolt"), id_column="name").frame["source_id"].to_list() == ["Bolt"]
+
+
+@pytest.mark.parametrize("name", [None, "", "  \t"])
+def test_a_row_without_a_name_is_rejected_where_one_was_asked_for(name: str | None) -> None:
+    entities = make((ID, NAME), (1, "a"), (2, name), (3, "c"), name_column="name")
+
+    assert [(rejection.row, rejection.reason) for rejection in entities.rejections] == [
+        (2, "name_column is null or blank")
+    ]
+    assert entities.frame["source_id"].to_list() == ["1", "3"]
+
+
+def test_rejected_rows_are_counted_from_the_first_batch() -> None:
+    maker = EntityMaker(connector(name_column="name"))
+    maker.make(batch((ID, NAME), (1, "a"), (2, "b")))
+
+    assert [rejection.row for rejection in maker.make(batch((ID, NAME), (3, None))).rejections] == [3]
+
+
+def test_a_name_that_was_not_asked_for_may_be_null() -> None:
+    assert make((ID, NAME), (1, None)).frame["name"].to_list() == [None]
+
+
+def test_a_name_with_nul_is_rejected() -> None:
+    entities = make((ID, NAME), (1, "a\x00b"))
+
+    assert [rejection.reason for rejection in entities.rejections] == ["the name or the key holds the NUL character"]
+
+
+@pytest.mark.parametrize("option", ["name_column", "id_column"])
+def test_a_named_column_that_is_not_there_is_told_with_those_that_are(option: str) -> None:
+    with pytest.raises(ResultUnusable, match=f"'title', which the connector's {option} names.* 'id', 'name'"):
+        EntityMaker(connector(**{option: "title"})).check((ID, NAME))
+
+
+def test_two_columns_of_one_name_are_refused() -> None:
+    with pytest.raises(ResultUnusable, match="more than one column called 'id'"):
+        EntityMaker(connector()).check((ID, NAME, ID))
+
+
+@pytest.mark.parametrize(
+    ("expected", "column", "value"),
+    [
+        ("1", Column("c", "int8", pl.Int64), 1),
+        ("true", Column("c", "bool", pl.Boolean), True),
+        ('"NaN"', Column("c", "float8", pl.Float64), float("nan")),
+        ('"-Infinity"', Column("c", "float8", pl.Float64), float("-inf")),
+        ('"inf"', Column("c", "text", pl.String), "inf"),
+        ("12.50", Column("c", "numeric", pl.String, json=True), "12.50"),
+        ("null", Column("c", "text", pl.String), None),
+        ("null", Column("c", "numeric", pl.String, json=True), None),
+        ('"null"', Column("c", "text", pl.String), "null"),
+    ],
+)
+def test_a_value_becomes_json(expected: str, column: Column, value: Any) -> None:
+    assert data(make((column,), (value,))) == [f'{{"c":{expected}}}']
+
+
+@given(st.text(alphabet=st.characters(codec="utf-8")))
+def test_every_text_survives(text: str) -> None:
+    (made,) = data(make((Column("c", "text", pl.String),), (text,)))
+
+    assert json.loads(made) == {"c": text}
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_every_float_survives(number: float) -> None:
+    (made,) = data(make((Column("c", "float8", pl.Float64),), (number,)))
+
+    assert json.loads(made, parse_int=float)["c"] == number
+
+
+@given(st.text(min_size=1, alphabet=st.characters(codec="utf-8")))
+def test_every_column_name_survives(name: str) -> None:
+    (made,) = data(make((Column(name, "int4", pl.Int64),), (1,), name_column=None))
+
+    if name != "name":
+        assert json.loads(made) == {name: 1}
+
+
+class TestDocuments:
+    """Where each document has fields of its own."""
+
+    A = Column("a", "document", pl.String, json=True, optional=True)
+    B = Column("b", "document", pl.String, json=True, optional=True)
+    TITLE = Column("title", "document", pl.String, json=True, optional=True)
+
+    def test_a_field_that_is_not_there_is_left_out(self) -> None:
+        made = make((self.A, self.B), ("1", None), (None, '"x"'), ("null", "[2]"), (None, None))
+
+        assert data(made) == ['{"a":1}', '{"b":"x"}', '{"a":null,"b":[2]}', "{}"]
+
+    def test_a_name_of_any_type_is_text(self) -> None:
+        names = make((self.TITLE,), ('"a \\"b\\""',), ("1.50",), ('{"x":1}',), name_column="title").frame["name"]
+
+        assert names.to_list() == ['a "b"', "1.50", '{"x":1}']
+
+    def test_a_name_that_is_null_or_missing_is_rejected(self) -> None:
+        made = make((self.TITLE, self.A), ("null", "1"), (None, "2"), ('"x"', "3"), name_column="title")
+
+        assert [rejection.row for rejection in made.rejections] == [1, 2]
+
+    def test_a_later_batch_may_lack_the_name_column_altogether(self) -> None:
+        maker = EntityMaker(connector(name_column="title"))
+        maker.make(batch((self.TITLE, self.A), ('"x"', "1")))
+
+        assert len(maker.make(batch((self.A,), ("1",))).rejections) == 1
