@@ -1,0 +1,250 @@
+"""What Dagster sees, and what a materialization does, in process."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from qanatix_pipelines.connectors import Connector
+from qanatix_pipelines.defs import resources
+from qanatix_pipelines.settings import Settings
+from qanatix_pipelines.store.opening import Store
+from tests.conftest import ENCRYPTION_KEY, PEPPER
+from tests.harness import Harness
+from tests.harness.postgresql import PostgreSQLHarness
+from tests.servers import Server
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
+    """The process's environment names a SQLite store of the test's own."""
+    monkeypatch.setenv("QANATIX_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("CONNECTOR_ENCRYPTION_KEY", ENCRYPTION_KEY)
+    monkeypatch.setenv("QANATIX_API_KEY_PEPPER", PEPPER)
+    resources._opened.cache_clear()
+    yield Settings(data_dir=tmp_path, encryption_key=ENCRYPTION_KEY, pepper=PEPPER)
+    resources._opened().engine.dispose()
+    resources._opened.cache_clear()
+
+
+@pytest.fixture
+def definitions(settings: Settings) -> dg.Definitions:  # noqa: ARG001  # it sets the environment
+    from qanatix_pipelines.definitions import defs
+
+    return defs
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as ephemeral:
+        yield ephemeral
+
+
+@pytest.fixture
+def harness(postgresql_server: Server) -> Harness:
+    return PostgreSQLHarness(postgresql_server)
+
+
+def materialize(
+    definitions: dg.Definitions, instance: dg.DagsterInstance, key: str, tags: dict[str, str] | None = None
+) -> dg.ExecuteInProcessResult:
+    instance.add_dynamic_partitions("connectors_postgresql", [key])
+    return definitions.resolve_job_def("pull_postgresql").execute_in_process(
+        partition_key=key, instance=instance, tags=tags or {}, raise_on_error=False
+    )
+
+
+def test_dagster_sees_these_assets_jobs_and_sensors(definitions: dg.Definitions) -> None:
+    dg.Definitions.validate_loadable(definitions)
+    repository = definitions.get_repository_def()
+    seen = {
+        "assets": sorted(key.to_user_string() for key in repository.asset_graph.get_all_asset_keys()),
+        "checks": sorted(key.to_user_string() for key in repository.asset_graph.asset_check_keys),
+        "jobs": sorted(name for name in repository.job_names if not name.startswith("__")),
+        "sensors": sorted(sensor.name for sensor in repository.sensor_defs),
+        "resources": sorted(repository.get_top_level_resources()),
+    }
+
+    assert seen == {
+        "assets": ["connectors/mongodb", "connectors/mysql", "connectors/neo4j", "connectors/postgresql"],
+        "checks": [
+            "connectors/mongodb:counts_add_up",
+            "connectors/mysql:counts_add_up",
+            "connectors/neo4j:counts_add_up",
+            "connectors/postgresql:counts_add_up",
+        ],
+        "jobs": ["pull_mongodb", "pull_mysql", "pull_neo4j", "pull_postgresql"],
+        "sensors": ["connector_partitions"],
+        "resources": ["mongodb", "mysql", "neo4j", "postgresql", "store"],
+    }
+
+
+def test_every_asset_is_partitioned_described_and_owned(definitions: dg.Definitions) -> None:
+    graph = definitions.get_repository_def().asset_graph
+    for key in graph.get_all_asset_keys():
+        node = graph.get(key)
+        assert isinstance(node.partitions_def, dg.DynamicPartitionsDefinition)
+        assert node.partitions_def.name == f"connectors_{key.path[-1]}"
+        assert node.description
+        assert node.group_name == "connectors"
+        assert node.owners
+        assert "polars" in node.kinds
+
+
+def test_a_pull_runs_in_one_process(definitions: dg.Definitions) -> None:
+    for name in ("pull_postgresql", "__ASSET_JOB"):
+        assert definitions.resolve_job_def(name).executor_def is dg.in_process_executor
+
+
+def test_a_materialization_is_a_pull_with_its_counts_as_metadata(
+    definitions: dg.Definitions,
+    instance: dg.DagsterInstance,
+    harness: Harness,
+    register: Callable[..., Connector],
+) -> None:
+    harness.fill(7)
+    connector = register(harness, harness.since, name_column="name")
+    harness.forget_name(3)
+
+    result = materialize(definitions, instance, connector.partition_key)
+
+    assert result.success
+    entity_set, connectors = result.asset_materializations_for_node("connectors__postgresql")
+    metadata = {key: getattr(value, "value", value) for key, value in connectors.metadata.items()}
+    counts = ("records_pulled", "records_ingested", "duplicates_skipped", "records_rejected")
+    assert [metadata[count] for count in counts] == [7, 6, 0, 1]
+    assert metadata["dagster/partition_row_count"] == 7
+    assert [column.name for column in metadata["dagster/column_schema"].columns] == ["id", "name", "updated_at"]
+    assert [record.data["reason"] for record in metadata["rejections"].records] == ["name_column is null or blank"]
+    assert entity_set.asset_key == dg.AssetKey(["testing", "item"])
+    assert entity_set.partition == connector.partition_key
+    assert entity_set.metadata["dagster/row_count"].value == 6
+
+
+def test_the_check_of_the_counts_passes(
+    definitions: dg.Definitions,
+    instance: dg.DagsterInstance,
+    harness: Harness,
+    register: Callable[..., Connector],
+) -> None:
+    harness.fill(3)
+
+    result = materialize(definitions, instance, register(harness, harness.everything).partition_key)
+
+    (evaluation,) = result.get_asset_check_evaluations()
+    assert (evaluation.check_name, evaluation.passed) == ("counts_add_up", True)
+
+
+def test_a_failed_pull_says_why_and_is_not_retried(
+    definitions: dg.Definitions,
+    instance: dg.DagsterInstance,
+    harness: Harness,
+    register: Callable[..., Connector],
+    store: Store,
+) -> None:
+    connector = register(harness, harness.missing)
+
+    result = materialize(definitions, instance, connector.partition_key)
+
+    assert not result.success
+    failure = _failure(result)
+    assert failure.user_failure_data is not None
+    assert failure.user_failure_data.metadata["code"].value == "query_rejected"
+    assert "undefined table, SQLSTATE 42P01" in (failure.user_failure_data.description or "")
+    assert store.connectors.last_pulls()[connector.id].status == "failed"
+
+
+def test_a_fault_of_ours_shows_its_place_and_not_its_text(
+    definitions: dg.Definitions,
+    instance: dg.DagsterInstance,
+    harness: Harness,
+    register: Callable[..., Connector],
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    harness.fill(1)
+    connector = register(harness, harness.everything)
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise ZeroDivisionError("a row with hunter2 in it")
+
+    monkeypatch.setattr("qanatix_pipelines.store.ingestion.Ingestion.stage", broken)
+    result = materialize(definitions, instance, connector.partition_key)
+
+    failure = _failure(result)
+    assert failure.user_failure_data is not None
+    assert "pull.py" in str(failure.user_failure_data.metadata["where"].value)
+    assert "hunter2" not in repr(result.all_events)
+    assert store.pulls.live(connector.id) is None
+
+
+def test_an_unknown_partition_fails_with_a_sentence(definitions: dg.Definitions, instance: dg.DagsterInstance) -> None:
+    result = materialize(definitions, instance, "no-such-connector-12345678")
+
+    failure = _failure(result)
+    assert failure.user_failure_data is not None
+    assert failure.user_failure_data.description == "There is no such connector."
+
+
+def test_a_queued_pull_is_taken_by_its_run(
+    definitions: dg.Definitions,
+    instance: dg.DagsterInstance,
+    harness: Harness,
+    register: Callable[..., Connector],
+    store: Store,
+) -> None:
+    harness.fill(2)
+    connector = register(harness, harness.everything)
+    queued, _ = store.pulls.queue(connector.id)
+
+    result = materialize(definitions, instance, connector.partition_key, {"qanatix/pull_id": str(queued.id)})
+
+    receipt = store.pulls.get(queued.id)
+    assert (receipt.status, receipt.run_id, receipt.records_pulled) == ("completed", result.run_id, 2)
+
+
+def test_a_run_that_nobody_queued_waits_for_no_live_pull(
+    definitions: dg.Definitions,
+    instance: dg.DagsterInstance,
+    harness: Harness,
+    register: Callable[..., Connector],
+    store: Store,
+) -> None:
+    connector = register(harness, harness.everything)
+    live = store.pulls.begin(connector.id, "another run")
+
+    result = materialize(definitions, instance, connector.partition_key)
+
+    failure = _failure(result)
+    assert failure.user_failure_data is not None
+    assert failure.user_failure_data.metadata["code"].value == "pull_in_progress"
+    assert store.pulls.get(live.id).status == "running"
+
+
+def test_the_sensor_brings_partitions_in_step_with_the_store(
+    definitions: dg.Definitions,
+    instance: dg.DagsterInstance,
+    harness: Harness,
+    register: Callable[..., Connector],
+) -> None:
+    connector = register(harness, harness.everything)
+    instance.add_dynamic_partitions("connectors_postgresql", ["deleted-12345678"])
+    sensor = definitions.resolve_sensor_def("connector_partitions")
+    context = dg.build_sensor_context(
+        instance=instance, definitions=definitions, resources={"store": resources.StoreResource()}
+    )
+
+    result = sensor(context)
+
+    asked = {(type(request).__name__, tuple(request.partition_keys)) for request in result.dynamic_partitions_requests}
+    assert asked == {
+        ("AddDynamicPartitionsRequest", (connector.partition_key,)),
+        ("DeleteDynamicPartitionsRequest", ("deleted-12345678",)),
+    }
+
+
+def _failure(result: dg.ExecuteInProcessResult) -> Any:
+    (event,) = [event for event in result.all_events if event.is_step_failure]
+    return event.step_failure_data
