@@ -1,0 +1,342 @@
+"""The whole road with every process running: REST, Dagster's webserver, daemon and code server, a real source.
+
+Also here, because it needs all of them: a secret that is planted in a connector is found nowhere, in no form.
+"""
+
+import base64
+import json
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+from uuid import uuid4
+
+import httpx2
+import psycopg
+import pytest
+
+from tests import stack as stacks
+from tests.conftest import server
+from tests.harness import Harness
+from tests.harness.postgresql import PostgreSQLHarness
+from tests.servers import free_port
+
+# Characters that URLs, JSON and shells each write in a way of their own.
+SECRET = "pl4nted/s3cret+\"w0rd'"
+
+
+class System:
+    """A running stack and a key to it."""
+
+    def __init__(self, running: stacks.Stack) -> None:
+        self.stack = running
+        self.said: list[str] = []
+        self.api = httpx2.Client(
+            base_url=f"{running.api_url}/api/v1",
+            headers={"Authorization": f"Bearer {running.command('keys', 'create')}"},
+            timeout=120,
+            event_hooks={"response": [self._note]},
+        )
+
+    def register(self, query: str, config: dict[str, Any], **fields: Any) -> dict[str, Any]:
+        body = {
+            "name": "Items",
+            "connector_type": "postgresql",
+            "vertical": "testing",
+            "entity_type": f"item-{uuid4().hex[:8]}",
+            "connection_config": config,
+            "query": query,
+        }
+        response = self.api.post("/connectors", json=body | fields)
+        assert response.status_code == 201, response.text
+        answer: dict[str, Any] = response.json()
+        return answer
+
+    def pull(self, connector: dict[str, Any]) -> httpx2.Response:
+        return self.api.post(f"/connectors/{connector['id']}/pull")
+
+    def ask_dagster(self, query: str, **variables: Any) -> Any:
+        response = httpx2.post(
+            f"{self.stack.dagster_url}/graphql", json={"query": query, "variables": variables}, timeout=120
+        )
+        self.said.append(response.text)
+        return response.json()["data"]
+
+    def _note(self, response: httpx2.Response) -> None:
+        response.read()
+        self.said.append(response.text + str(response.headers))
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    running = stacks.start(tmp_path_factory.mktemp("stack"))
+    system = System(running)
+    yield system
+    system.api.close()
+    running.stop()
+
+
+@pytest.fixture
+def harness() -> Harness:
+    return PostgreSQLHarness(server("postgresql"))
+
+
+RUN = """
+query Run($id: ID!) {
+  runOrError(runId: $id) {
+    ... on Run {
+      status runConfigYaml tags { key value }
+      assets { key { path } }
+      assetMaterializations {
+        assetKey { path } partition metadataEntries { label ... on IntMetadataEntry { intValue } }
+      }
+      eventConnection { events { __typename ... on MessageEvent { message } } }
+    }
+  }
+}
+"""
+
+
+def finished(stack: System, run_id: str) -> dict[str, Any]:
+    """Dagster's record of a run, once Dagster too has ended it: our receipt is a moment earlier."""
+    for _ in range(300):
+        run: dict[str, Any] = stack.ask_dagster(RUN, id=run_id)["runOrError"]
+        if run["status"] in ("SUCCESS", "FAILURE", "CANCELED"):
+            return run
+        time.sleep(0.1)
+    raise AssertionError(f"the run is still {run['status']}")
+
+
+def test_a_pull_over_rest_is_a_run_with_its_counts(stack: System, harness: Harness) -> None:
+    harness.fill(12)
+    connector = stack.register(harness.since, harness.config)
+
+    answer = stack.pull(connector)
+
+    assert answer.status_code == 200
+    assert (answer.json()["records_pulled"], answer.json()["records_ingested"]) == (12, 12)
+    run = finished(stack, answer.json()["run_id"])
+    assert run["status"] == "SUCCESS"
+    materialized = {"/".join(event["assetKey"]["path"]): event for event in run["assetMaterializations"]}
+    assert set(materialized) == {"connectors/postgresql", f"testing/{connector['entity_type']}"}
+    counts = {
+        entry["label"]: entry.get("intValue") for entry in materialized["connectors/postgresql"]["metadataEntries"]
+    }
+    assert (counts["records_pulled"], counts["records_ingested"], counts["duplicates_skipped"]) == (12, 12, 0)
+    tags = {tag["key"]: tag["value"] for tag in run["tags"]}
+    assert tags["dagster/partition"] == materialized["connectors/postgresql"]["partition"]
+
+
+def test_the_next_pull_is_incremental(stack: System, harness: Harness) -> None:
+    harness.fill(12)
+    connector = stack.register(harness.since, harness.config)
+    stack.pull(connector)
+    harness.touch([1, 2])
+
+    answer = stack.pull(connector).json()
+
+    assert (answer["records_pulled"], answer["records_ingested"], answer["duplicates_skipped"]) == (2, 2, 0)
+
+
+def test_its_entities_are_shown(stack: System, harness: Harness) -> None:
+    harness.fill(3)
+    connector = stack.register(harness.everything, harness.config)
+    stack.pull(connector)
+
+    page = stack.api.get("/entities", params={"entity_type": connector["entity_type"], "limit": 2}).json()
+    rest = stack.api.get(
+        "/entities", params={"entity_type": connector["entity_type"], "limit": 2, "cursor": page["cursor"]}
+    ).json()
+
+    names = sorted(entity["name"] for entity in page["items"] + rest["items"])
+    assert names == ["Item 1", "Item 2", "Item 3"]
+    one = page["items"][0]
+    assert stack.api.get(f"/entities/{one['id']}").json() == one
+
+
+def test_requests_at_once_share_one_run(stack: System, harness: Harness) -> None:
+    harness.fill(5)
+    connector = stack.register(harness.everything, harness.config)
+
+    with ThreadPoolExecutor(8) as clients:
+        answers = list(clients.map(lambda _: stack.pull(connector), range(8)))
+
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.text for answer in answers}) == 1
+
+
+def test_a_run_from_dagsters_own_ui_is_a_pull_too(stack: System, harness: Harness) -> None:
+    harness.fill(4)
+    connector = stack.register(harness.everything, harness.config)
+    launch = """
+    mutation Launch($execution: ExecutionParams!) {
+      launchRun(executionParams: $execution) { __typename ... on LaunchRunSuccess { run { runId } } }
+    }
+    """
+    partition = _partition(stack, connector)
+    execution = {
+        "selector": {
+            "repositoryLocationName": "qanatix",
+            "repositoryName": "__repository__",
+            "pipelineName": "pull_postgresql",
+        },
+        "executionMetadata": {"tags": [{"key": "dagster/partition", "value": partition}]},
+    }
+
+    run = finished(stack, stack.ask_dagster(launch, execution=execution)["launchRun"]["run"]["runId"])
+
+    assert run["status"] == "SUCCESS"
+    assert stack.api.get(f"/connectors/{connector['id']}").json()["last_pull_status"] == "completed"
+
+
+def test_a_run_that_is_terminated_ingests_nothing_and_says_cancelled(stack: System, harness: Harness) -> None:
+    harness.fill(1)
+    connector = stack.register("SELECT id, name, pg_sleep(60)::text AS s FROM items", harness.config)
+    terminate = "mutation T($id: String!) { terminateRun(runId: $id) { __typename } }"
+
+    with ThreadPoolExecutor(1) as client:
+        asked = client.submit(stack.pull, connector)
+        _until(lambda: harness.connections() == 1)
+        (run_id,) = _running(stack)
+        stack.ask_dagster(terminate, id=run_id)
+        answer = asked.result()
+
+    assert (answer.status_code, answer.json()["code"]) == (409, "pull_cancelled")
+    _until(lambda: harness.connections() == 0)
+    assert stack.api.get("/entities", params={"entity_type": connector["entity_type"]}).json()["items"] == []
+
+
+def test_a_deleted_connector_leaves_the_grid_and_stops_its_pull(stack: System, harness: Harness) -> None:
+    harness.fill(1)
+    connector = stack.register("SELECT id, name, pg_sleep(60)::text AS s FROM items", harness.config)
+
+    with ThreadPoolExecutor(1) as client:
+        asked = client.submit(stack.pull, connector)
+        _until(lambda: harness.connections() == 1)
+        partition = _partition(stack, connector)
+        started = time.monotonic()
+        assert stack.api.delete(f"/connectors/{connector['id']}").status_code == 204
+        assert time.monotonic() - started < 10
+        answer = asked.result()
+
+    assert (answer.status_code, answer.json()["code"]) == (409, "pull_superseded")
+    _until(lambda: partition not in _partitions(stack))
+    _until(lambda: harness.connections() == 0)
+
+
+def test_what_the_api_asks_of_dagster_is_in_dagsters_schema(stack: System) -> None:
+    from qanatix_api import runs
+
+    for document in (runs.ADD_PARTITION, runs.DELETE_PARTITION, runs.STATUS, runs.TERMINATE):
+        variables = {"set": "connectors_mysql", "partition": "p", "selector": runs.SELECTOR, "run": str(uuid4())}
+        declared = {name: value for name, value in variables.items() if f"${name}:" in document}
+        response = httpx2.post(
+            f"{stack.stack.dagster_url}/graphql", json={"query": document, "variables": declared}, timeout=60
+        ).json()
+        assert "errors" not in response
+
+
+@pytest.fixture(scope="module")
+def planted(stack: System) -> System:
+    """The secret as a connector's password, on roads that work and on those that fail."""
+    harness = PostgreSQLHarness(server("postgresql"))
+    harness.fill(3)
+    user = f"planted_{uuid4().hex[:8]}"
+    with psycopg.connect(harness.server.address, autocommit=True) as connection:
+        connection.execute(f"CREATE ROLE {user} LOGIN PASSWORD '{SECRET.replace(chr(39), chr(39) * 2)}'".encode())
+        connection.execute(f"GRANT SELECT ON items TO {user}".encode())
+    host = harness.server.address.rpartition("@")[2]
+
+    def dsn(at: str = host, password: str = SECRET) -> dict[str, str]:
+        return {"dsn": f"postgresql://{user}:{quote(password, safe='')}@{at}?sslmode=disable"}
+
+    works = stack.register(harness.everything, dsn())
+    statuses = [
+        stack.pull(works).status_code,
+        stack.pull(works).status_code,
+        stack.pull(stack.register(harness.everything, dsn(password=SECRET + "-wrong"))).status_code,
+        stack.pull(stack.register(harness.everything, dsn(at=f"127.0.0.1:{free_port()}/postgres"))).status_code,
+        stack.pull(stack.register(harness.everything, dsn(at="no-such-host.invalid/postgres"))).status_code,
+        stack.pull(stack.register(harness.rejected, dsn())).status_code,
+    ]
+    assert statuses == [200, 200, 424, 424, 424, 400]
+    wrong = {"dsn": f"postgresql://{user}:{SECRET}@{host}", "password": SECRET}
+    refused = stack.api.post("/connectors", json={"name": "x", "connection_config": wrong})
+    assert refused.status_code == 422
+    for path in ("/connectors", f"/connectors/{works['id']}", "/entities"):
+        stack.api.get(path)
+    stack.said.append(httpx2.get(f"{stack.stack.api_url}/openapi.json").text)
+    for run in stack.ask_dagster("{ runsOrError { ... on Runs { results { runId } } } }")["runsOrError"]["results"]:
+        finished(stack, run["runId"])
+    return stack
+
+
+def test_no_file_holds_it(planted: System) -> None:
+    files = [file for file in planted.stack.folder.rglob("*") if file.is_file()]
+
+    assert len(files) > 10
+    assert [str(file) for file in files if _holds(file.read_bytes())] == []
+
+
+def test_no_answer_holds_it(planted: System) -> None:
+    assert len(planted.said) > 20
+    assert [said[:200] for said in planted.said if _holds(said.encode())] == []
+
+
+def test_no_command_line_holds_it(planted: System) -> None:
+    commands = [file.read_bytes() for file in Path("/proc").glob("[0-9]*/cmdline") if _readable(file)]
+
+    assert len(commands) > len(planted.stack.processes)
+    assert [command for command in commands if _holds(command)] == []
+
+
+def test_the_search_itself_finds_what_is_there() -> None:
+    for form in _forms(SECRET):
+        assert _holds(b"before " + form + b" after")
+
+
+def _forms(secret: str) -> list[bytes]:
+    raw = secret.encode()
+    encoded = [base64.b64encode(raw[start:])[4:-4] for start in range(3)]
+    return [raw, quote(secret, safe="").encode(), json.dumps(secret)[1:-1].encode(), raw.hex().encode(), *encoded]
+
+
+def _holds(content: bytes) -> bool:
+    return any(form in content for form in _forms(SECRET))
+
+
+def _readable(file: Path) -> bool:
+    try:
+        file.read_bytes()
+    except OSError:
+        return False
+    return True
+
+
+def _until(true: Callable[[], bool]) -> None:
+    for _ in range(600):
+        if true():
+            return
+        time.sleep(0.1)
+    raise AssertionError("it did not come to be within a minute")
+
+
+def _partitions(stack: System) -> list[str]:
+    query = """
+    { assetNodeOrError(assetKey: {path: ["connectors", "postgresql"]}) { ... on AssetNode { partitionKeys } } }
+    """
+    keys: list[str] = stack.ask_dagster(query)["assetNodeOrError"]["partitionKeys"]
+    return keys
+
+
+def _partition(stack: System, connector: dict[str, Any]) -> str:
+    found: list[str] = []
+    _until(lambda: bool(found.extend(k for k in _partitions(stack) if k.endswith(connector["id"][:8])) or found))
+    return found[0]
+
+
+def _running(stack: System) -> list[str]:
+    query = "{ runsOrError(filter: {statuses: [STARTED]}) { ... on Runs { results { runId } } } }"
+    return [run["runId"] for run in stack.ask_dagster(query)["runsOrError"]["results"]]
