@@ -234,7 +234,7 @@ def _reported(statement: SqlQuery) -> Iterator[None]:
 # What a SQLSTATE means for the caller, by its longest prefix here (PostgreSQL documentation, appendix A).
 _MEANINGS: dict[str, tuple[type[SourceError], str]] = {
     "08": (SourceUnreachable, "The source closed the connection"),
-    "25006": (QueryRejected, "The query would write, and a pull may only read"),
+    "25": (QueryRejected, "The query would do more than read, and a pull may only read"),
     "28": (LoginRefused, "The source refused the user or the password"),
     "3D": (LoginRefused, "The source has no such database"),
     "53300": (SourceUnreachable, "The source takes no more connections"),

@@ -1,0 +1,89 @@
+"""The command line, as it is run."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from qanatix_pipelines.settings import Settings, new_fernet_key
+
+QANATIX = Path(sys.executable).with_name("qanatix")
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    ours = {"QANATIX_DATA_DIR": str(tmp_path), "QANATIX_API_KEY_PEPPER": "p" * 40}
+    return {key: value for key, value in os.environ.items() if not key.startswith("QANATIX")} | ours
+
+
+def qanatix(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([QANATIX, *arguments], env=environment, capture_output=True, text=True, check=False)
+
+
+def test_a_key_is_printed_once_and_listed_without_its_secret(environment: dict[str, str]) -> None:
+    created = qanatix(environment, "keys", "create", "--name", "for the nightly job")
+    listed = qanatix(environment, "keys", "list")
+
+    key = created.stdout.strip()
+    assert (created.returncode, len(key), key[:8]) == (0, 72, "sk_live_")
+    assert listed.stdout.startswith(key[8:16])
+    assert listed.stdout.strip().endswith("for the nightly job")
+    assert key[16:] not in listed.stdout
+
+
+def test_a_key_is_revoked_once(environment: dict[str, str]) -> None:
+    key_id = qanatix(environment, "keys", "create").stdout[8:16]
+
+    assert qanatix(environment, "keys", "revoke", key_id).returncode == 0
+    again = qanatix(environment, "keys", "revoke", key_id)
+    assert (again.returncode, again.stderr) == (1, f"Error: No API key has the id {key_id}.\n")
+
+
+def test_a_generated_key_is_one_that_settings_take(environment: dict[str, str]) -> None:
+    key = qanatix(environment, "generate-key").stdout.strip()
+
+    assert Settings(encryption_key=key).encryption_keys() == [key]
+
+
+def test_a_wrong_variable_is_named_without_a_traceback(environment: dict[str, str]) -> None:
+    refused = qanatix(environment | {"QANATIX_STORE_URL": "nonsense-hunter2"}, "migrate")
+
+    assert (refused.returncode, refused.stderr) == (1, "Error: QANATIX_STORE_URL is not a database URL.\n")
+
+
+@pytest.mark.parametrize("module", ["qanatix_api.app", "qanatix_pipelines.definitions"])
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("CONNECTOR_ENCRYPTION_KEY", None), ("CONNECTOR_ENCRYPTION_KEY", "hunter2"), ("QANATIX_ENV", "hunter2")],
+)
+def test_production_does_not_start_with_a_missing_or_wrong_variable(
+    environment: dict[str, str], module: str, variable: str, value: str | None
+) -> None:
+    environment |= {"QANATIX_ENV": "production", "CONNECTOR_ENCRYPTION_KEY": new_fernet_key()}
+    environment.pop(variable)
+    if value is not None:
+        environment[variable] = value
+    start = "from qanatix_api.app import create_app; create_app()" if "api" in module else f"import {module}"
+
+    refused = subprocess.run(
+        [sys.executable, "-c", start], env=environment, capture_output=True, text=True, check=False
+    )
+
+    assert refused.returncode == 1
+    assert f"SettingsError: {variable}" in refused.stderr
+    assert "hunter2" not in refused.stderr
+
+
+def test_the_api_does_not_start_in_production_without_a_pepper(environment: dict[str, str]) -> None:
+    environment |= {"QANATIX_ENV": "production", "CONNECTOR_ENCRYPTION_KEY": new_fernet_key()}
+    qanatix(environment, "migrate")
+    del environment["QANATIX_API_KEY_PEPPER"]
+    start = "from qanatix_api.app import create_app; create_app()"
+
+    refused = subprocess.run(
+        [sys.executable, "-c", start], env=environment, capture_output=True, text=True, check=False
+    )
+
+    assert "SettingsError: QANATIX_API_KEY_PEPPER is not set" in refused.stderr

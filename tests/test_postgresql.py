@@ -1,0 +1,258 @@
+"""What is particular to PostgreSQL as a source."""
+
+import asyncio
+import os
+import ssl
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from qanatix_pipelines.errors import LoginRefused, QueryRejected, SourceTimeout, SourceUnreachable, TlsFailed
+from qanatix_pipelines.sources import open_source
+from tests.certificates import self_signed
+from tests.servers import Server, postgresql
+
+NOON = datetime(2026, 3, 7, 12, tzinfo=UTC)
+HOSTILE = [
+    "INSERT INTO hostile VALUES (2) RETURNING n",
+    "WITH gone AS (DELETE FROM hostile RETURNING n) SELECT * FROM gone",
+    "UPDATE hostile SET n = 3 RETURNING n",
+    "SELECT n FROM hostile FOR UPDATE",
+    "SELECT * INTO copied FROM hostile",
+    "SELECT 1; INSERT INTO hostile VALUES (2)",
+    "SELECT 1) AS q; COMMIT; INSERT INTO hostile VALUES (2); SELECT * FROM (SELECT 1",
+    "COPY hostile TO STDOUT",
+    "COPY (SELECT 1) TO PROGRAM 'true'",
+    "DO $$ BEGIN INSERT INTO hostile VALUES (2); END $$",
+    "SET transaction_read_only = off",
+    "COMMIT",
+    "LISTEN x",
+    "LOCK hostile",
+    "CREATE TABLE more (n int)",
+    "TRUNCATE hostile",
+    "CALL nothing()",
+    "SELECT set_config('transaction_read_only', 'off', false), nextval('counter')",
+]
+
+
+async def _read(dsn: str, query: str, since: datetime | None = None) -> tuple[list[tuple[Any, ...]], datetime | None]:
+    async with open_source("postgresql", {"dsn": dsn}).read(query, since=since, batch_size=100) as reading:
+        rows = [row async for batch in reading.batches for row in batch.frame.iter_rows()]
+        return rows, reading.watermark
+
+
+def read(dsn: str, query: str, since: datetime | None = None) -> list[tuple[Any, ...]]:
+    return asyncio.run(_read(dsn, query, since))[0]
+
+
+def watermark(dsn: str) -> datetime:
+    reached = asyncio.run(_read(dsn, "SELECT 1 AS n WHERE now() > :last_pull"))[1]
+    assert reached is not None
+    return reached
+
+
+class TestLastPull:
+    @pytest.mark.parametrize(
+        ("kind", "expected"),
+        [("timestamptz", "-infinity"), ("timestamp", "-infinity"), ("date", "-infinity")],
+    )
+    def test_at_first_it_is_the_least_value_of_its_type(self, database: str, kind: str, expected: str) -> None:
+        assert read(database, f"SELECT (:last_pull::{kind})::text AS at") == [(expected,)]
+
+    @pytest.mark.parametrize(
+        ("kind", "expected"),
+        [
+            ("timestamptz", "2026-03-07 12:00:00+00"),
+            ("timestamp", "2026-03-07 12:00:00"),
+            ("date", "2026-03-06"),  # the day itself was not over
+        ],
+    )
+    def test_later_it_is_the_time_as_its_type(self, database: str, kind: str, expected: str) -> None:
+        assert read(database, f"SELECT (:last_pull::{kind})::text AS at", NOON) == [(expected,)]
+
+    def test_a_column_without_a_zone_is_compared_in_the_databases_own(self, database: str) -> None:
+        with psycopg.connect(database, autocommit=True) as connection:
+            connection.execute(
+                f"ALTER DATABASE {database.rpartition('/')[2]} SET timezone = 'America/New_York'".encode()
+            )
+
+        assert read(database, "SELECT (:last_pull::timestamp)::text AS at", NOON) == [("2026-03-07 07:00:00",)]
+
+    def test_it_may_stand_for_columns_of_several_types(self, database: str) -> None:
+        query = "SELECT 1 AS n WHERE now() > :last_pull AND current_date > :last_pull AND localtimestamp > :last_pull"
+
+        assert read(database, query) == [(1,)]
+
+    def test_where_no_time_is_expected_it_is_refused(self, database: str) -> None:
+        with pytest.raises(QueryRejected, match="the type int4"):
+            read(database, "SELECT 1 AS n WHERE 5 > :last_pull")
+
+    def test_the_watermark_is_held_back_by_a_transaction_that_is_open(self, database: str) -> None:
+        with psycopg.connect(database) as writer:
+            began = writer.execute("SELECT now()").fetchone()
+            assert began is not None
+            held = watermark(database)
+        free = watermark(database)
+
+        assert held == began[0] - timedelta(microseconds=1)
+        assert free > held
+
+    def test_the_watermark_is_held_back_by_a_prepared_transaction(self, database: str) -> None:
+        with psycopg.connect(database, autocommit=True) as writer:
+            writer.execute("CREATE TABLE prepared (n int)")
+            writer.execute("BEGIN")
+            writer.execute("INSERT INTO prepared VALUES (1)")
+            writer.execute("PREPARE TRANSACTION 'held'")
+            prepared = writer.execute("SELECT prepared FROM pg_prepared_xacts WHERE gid = 'held'").fetchone()
+            held = watermark(database)
+            writer.execute("ROLLBACK PREPARED 'held'")
+        assert prepared is not None
+        assert held == prepared[0] - timedelta(microseconds=1)
+
+
+class TestReadingOnly:
+    @pytest.fixture
+    def hostile(self, database: str) -> str:
+        with psycopg.connect(database, autocommit=True) as connection:
+            connection.execute("CREATE TABLE hostile (n int)")
+            connection.execute("CREATE SEQUENCE counter")
+            connection.execute("CREATE PROCEDURE nothing() LANGUAGE sql AS 'SELECT 1'")
+            connection.execute("INSERT INTO hostile VALUES (1)")
+        return database
+
+    @pytest.mark.parametrize("query", HOSTILE)
+    def test_a_query_that_would_do_more_than_read_is_rejected(self, hostile: str, query: str) -> None:
+        with pytest.raises(QueryRejected):
+            read(hostile, query)
+
+        with psycopg.connect(hostile) as connection:
+            assert connection.execute("SELECT n FROM hostile").fetchall() == [(1,)]
+            tables = connection.execute("SELECT relname FROM pg_class WHERE relname IN ('more', 'copied')").fetchall()
+            assert tables == []
+
+    @pytest.mark.parametrize(
+        "query",
+        [
+            "SELECT 1 AS n -- the end",
+            "SELECT 1 AS n /* the end */ ;",
+            "WITH w AS (SELECT 1 AS n) SELECT * FROM w",
+            "VALUES (1)",
+            "TABLE one",
+            "(SELECT 1 AS n)",
+            "SELECT 1 AS n UNION ALL SELECT 1 LIMIT 1",
+            'SELECT 1 AS "an ""odd"" %s {0} name"',
+        ],
+    )
+    def test_every_form_of_query_is_read(self, database: str, query: str) -> None:
+        with psycopg.connect(database, autocommit=True) as connection:
+            connection.execute("CREATE TABLE one AS SELECT 1 AS n")
+
+        assert read(database, query) == [(1,)]
+
+
+class TestErrors:
+    @pytest.mark.parametrize(
+        ("expected", "query"),
+        [
+            ("at character 8 (undefined column, SQLSTATE 42703)", "SELECT nothing FROM pg_class"),
+            (
+                "at character 43 (undefined column, SQLSTATE 42703)",
+                "SELECT 1 WHERE now() > :last_pull AND 1 = nothing",
+            ),
+            ("at character 1 (postgres syntax, SQLSTATE 42601)", "SELEC 1"),
+            ("(division by zero, SQLSTATE 22012)", "SELECT 1 / n AS x FROM generate_series(0, 1) n"),
+            ("returns no columns", "SELECT FROM pg_class"),
+        ],
+    )
+    def test_a_rejected_query_is_told_what_and_where(self, database: str, expected: str, query: str) -> None:
+        with pytest.raises(QueryRejected) as rejected:
+            read(database, query)
+
+        assert expected in str(rejected.value)
+
+    def test_the_servers_own_words_are_not_passed_on(self, database: str) -> None:
+        with pytest.raises(QueryRejected) as rejected:
+            read(database, "SELECT 'a secret of the row'::int AS n")
+
+        assert "secret" not in f"{rejected.value!r}{rejected.value.__cause__}"
+        assert rejected.value.__suppress_context__
+
+    def test_a_missing_database_is_told(self, postgresql_server: Server) -> None:
+        with pytest.raises(LoginRefused, match="no such database"):
+            read(postgresql_server.address.rpartition("/")[0] + "/missing", "SELECT 1 AS n")
+
+    def test_a_query_that_the_server_cancels_is_told(self, database: str) -> None:
+        with psycopg.connect(database, autocommit=True) as connection:
+            name = database.rpartition("/")[2]
+            connection.execute(f"ALTER DATABASE {name} SET statement_timeout = '50ms'".encode())
+
+        with pytest.raises(SourceTimeout):
+            read(database, "SELECT pg_sleep(5)::text AS s")
+
+    def test_a_connection_that_the_server_ends_is_told(self, database: str) -> None:
+        kill = "SELECT pg_terminate_backend(pg_backend_pid())::text AS k"
+
+        with pytest.raises(SourceUnreachable):
+            read(database, kill)
+
+    def test_our_own_environment_is_never_sent(
+        self, postgresql_server: Server, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """With the right password in it, a wrong one in the DSN is still wrong."""
+        password = postgresql_server.address.partition("app:")[2].partition("@")[0]
+        monkeypatch.setitem(os.environ, "PGPASSWORD", password)
+        monkeypatch.setitem(os.environ, "PGUSER", "app")
+
+        with pytest.raises(LoginRefused):
+            read(postgresql_server.address.replace(password, "wrong"), "SELECT 1 AS n")
+
+
+class TestTls:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def certificate(cls, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+        return self_signed(tmp_path_factory.mktemp("tls"))
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def encrypted(cls, certificate: tuple[Path, Path]) -> Iterator[Server]:
+        server = postgresql.start(tls=certificate)
+        yield server
+        server.stop()
+
+    QUERY = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
+
+    def test_required_tls_is_used(self, encrypted: Server) -> None:
+        assert read(encrypted.address + "?sslmode=require", self.QUERY) == [(True,)]
+
+    def test_disabled_tls_is_not(self, encrypted: Server) -> None:
+        assert read(encrypted.address + "?sslmode=disable", self.QUERY) == [(False,)]
+
+    @pytest.mark.parametrize("mode", ["verify-ca", "verify-full"])
+    def test_a_certificate_that_nobody_signed_is_refused(self, encrypted: Server, mode: str) -> None:
+        with pytest.raises(TlsFailed, match="could not be verified"):
+            read(f"{encrypted.address}?sslmode={mode}", self.QUERY)
+
+    def test_a_certificate_that_this_machine_trusts_is_taken(
+        self, encrypted: Server, certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+        assert ssl.create_default_context().get_ca_certs()
+
+        assert read(encrypted.address + "?sslmode=verify-full", self.QUERY) == [(True,)]
+
+    def test_a_certificate_of_another_host_is_refused(
+        self, encrypted: Server, certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+
+        with pytest.raises(TlsFailed):
+            read(encrypted.address.replace("127.0.0.1", "localhost") + "?sslmode=verify-full", self.QUERY)
+
+    def test_a_server_without_tls_is_not_spoken_to_in_clear(self, database: str) -> None:
+        with pytest.raises(TlsFailed, match="offers no TLS"):
+            read(database + "?sslmode=require", "SELECT 1 AS n")
