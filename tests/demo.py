@@ -118,11 +118,16 @@ def tour(stack: stacks.Stack, source: Server) -> bool:
         say("Three products changed and two were added in the source; only they are pulled now:")
         second = shown("POST /connectors/{id}/pull", api.post(pull))
         shown("GET /entities", api.get("/entities", params={"vertical": "manufacturing", "limit": 1}))
+    environment = stack.folder / "env"
+    environment.touch(mode=0o600)
+    environment.write_text(
+        f"export QANATIX_URL='{stack.api_url}/api/v1'\nexport QANATIX_KEY='{key}'\nexport DEMO_DSN='{source.address}'\n"
+    )
     say(
         f"Dagster's UI   {stack.dagster_url}/assets/connectors/postgresql\n"
         f"API docs       {stack.api_url}/docs\n"
         f"API key        {key}\n"
-        f"Try            curl -X POST -H 'Authorization: Bearer {key}' {stack.api_url}/api/v1{pull}"
+        f"To call it     . {environment}   # sets QANATIX_URL, QANATIX_KEY and DEMO_DSN for the README's curl calls"
     )
     return FIRST.items() <= first.items() and SECOND.items() <= second.items()
 

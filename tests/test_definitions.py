@@ -1,5 +1,8 @@
 """What Dagster sees, and what a materialization does, in process."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,7 @@ from tests.conftest import ENCRYPTION_KEY, PEPPER
 from tests.harness import Harness
 from tests.harness.postgresql import PostgreSQLHarness
 from tests.servers import Server
+from tests.stack import ROOT
 
 
 @pytest.fixture
@@ -79,6 +83,16 @@ def test_dagster_sees_these_assets_jobs_and_sensors(definitions: dg.Definitions)
         "sensors": ["connector_partitions"],
         "resources": ["mongodb", "mysql", "neo4j", "postgresql", "store"],
     }
+
+
+def test_dagsters_own_validation_passes(tmp_path: Path) -> None:
+    command = [Path(sys.executable).with_name("dagster"), "definitions", "validate", "-w", "workspace.yaml"]
+    environment = os.environ | {"DAGSTER_HOME": str(tmp_path), "QANATIX_DATA_DIR": str(tmp_path / "data")}
+
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert "Validation successful for code location qanatix" in done.stdout + done.stderr
 
 
 def test_every_asset_is_partitioned_described_and_owned(definitions: dg.Definitions) -> None:

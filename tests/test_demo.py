@@ -1,0 +1,86 @@
+"""`make demo ARGS=--once`, and the README's curl calls as they are printed, while a demo runs."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.stack import ROOT
+from tests.test_readme import block
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    """A running demo: its folder, and what it printed until it was ready."""
+    folder = tmp_path_factory.mktemp("demo") / "data"
+    printed = folder.parent / "printed"
+    with printed.open("wb") as output:
+        demo = subprocess.Popen(
+            [sys.executable, "-m", "tests.demo", "--folder", folder], cwd=ROOT, stdout=output, stderr=output
+        )
+    try:
+        for _ in range(1200):
+            if "Ctrl-C stops all of it" in printed.read_text() or demo.poll() is not None:
+                break
+            time.sleep(0.1)
+        yield folder, printed.read_text()
+    finally:
+        demo.send_signal(signal.SIGINT)
+        assert demo.wait(60) == 0
+        assert _started_in(folder) == []
+
+
+def test_its_first_pull_counts_2847_2841_6(stack: tuple[Path, str]) -> None:
+    (first, second) = re.findall(r"/pull  ->  200\n(\{.*?\n\})", stack[1], re.DOTALL)
+
+    counts = ("records_pulled", "records_ingested", "duplicates_skipped")
+    assert [json.loads(first)[count] for count in counts] == [2847, 2841, 6]
+    assert [json.loads(second)[count] for count in counts] == [5, 5, 0]
+
+
+def test_the_readmes_curl_calls_work_as_printed(stack: tuple[Path, str]) -> None:
+    script = block("sh", ". .demo/env").replace(". .demo/env", f". {stack[0]}/env")
+    script = script.replace("curl -s ", "curl -s -w '\\n%{http_code}\\n' ")
+    # The first call's answer goes into a variable: its status is not to be added to it.
+    script = script.replace("$(curl -s -w '\\n%{http_code}\\n' ", "$(curl -s ", 1)
+
+    done = subprocess.run(["bash", "-euo", "pipefail", "-c", script], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    pulled, status, listed, *rest = [line for line in done.stdout.splitlines() if line]
+    assert status == "200"
+    assert json.loads(pulled).keys() == {
+        "status",
+        "records_pulled",
+        "records_ingested",
+        "duplicates_skipped",
+        "duration_seconds",
+        "records_rejected",
+        "pull_id",
+        "run_id",
+    }
+    assert [json.loads(pulled)[count] for count in ("records_pulled", "records_ingested")] == [2849, 2843]
+    assert {connector["connection_config"] for connector in json.loads(listed)} == {"***REDACTED***"}
+    assert rest[0] == "200"
+    assert len(json.loads(rest[1])["items"]) == 2
+    assert rest[2:] == ["200", "204"]
+
+
+def _started_in(folder: Path) -> list[str]:
+    """The processes that still have this folder in their environment."""
+    left = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            environment = (process / "environ").read_bytes()
+        except OSError:
+            continue
+        if f"QANATIX_DATA_DIR={folder}".encode() in environment and int(process.name) != os.getpid():
+            left.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+    return left
