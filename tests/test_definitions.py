@@ -3,15 +3,18 @@
 import os
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
+import yaml
 
 from qanatix_pipelines.connectors import Connector
 from qanatix_pipelines.defs import resources
+from qanatix_pipelines.naming import CODE_LOCATION
 from qanatix_pipelines.settings import Settings
 from qanatix_pipelines.store.opening import Store
 from tests.conftest import ENCRYPTION_KEY, PEPPER
@@ -83,6 +86,15 @@ def test_dagster_sees_these_assets_jobs_and_sensors(definitions: dg.Definitions)
         "sensors": ["connector_partitions"],
         "resources": ["mongodb", "mysql", "neo4j", "postgresql", "store"],
     }
+
+
+def test_the_code_location_has_one_name_however_dagster_is_started() -> None:
+    """`dagster dev` reads pyproject.toml, the webserver and the daemon workspace.yaml, and the API asks by name."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["dg"]["project"]
+    (location,) = yaml.safe_load((ROOT / "workspace.yaml").read_text())["load_from"]
+
+    assert project["code_location_name"] == CODE_LOCATION
+    assert location["python_module"]["location_name"] == CODE_LOCATION
 
 
 def test_dagsters_own_validation_passes(tmp_path: Path) -> None:
