@@ -8,11 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
-from qanatix_pipelines.errors import (
-    InvalidConnector,
-    NotFound,
-    OrchestratorUnavailable,
-)
+from qanatix_pipelines.errors import InvalidConnector, NotFound, OrchestratorUnavailable, StoreUnavailable
 from qanatix_pipelines.pulls import Pull
 
 log = logging.getLogger(__name__)
@@ -74,11 +70,18 @@ def install(app: FastAPI) -> None:
         return JSONResponse({"detail": str(error)}, status.HTTP_404_NOT_FOUND)
 
     @app.exception_handler(OrchestratorUnavailable)
-    def _unavailable(_: Request, error: OrchestratorUnavailable) -> JSONResponse:
+    @app.exception_handler(StoreUnavailable)
+    def _unavailable(_: Request, error: Exception) -> JSONResponse:
         return JSONResponse(
             {"detail": str(error)},
             status.HTTP_503_SERVICE_UNAVAILABLE,
             headers={"Retry-After": str(RETRY_SECONDS)},
+        )
+
+    @app.exception_handler(Exception)
+    def _fault(_: Request, _error: Exception) -> JSONResponse:
+        return JSONResponse(
+            {"detail": "This is a fault of the API's own; its log says where."}, status.HTTP_500_INTERNAL_SERVER_ERROR
         )
 
 

@@ -3,6 +3,7 @@
 QanatixError
 ├── SettingsError               the operator mends an environment variable
 ├── StoreNotReady               the operator runs `qanatix migrate`
+├── StoreUnavailable            the caller tries again once the store is back
 ├── NotFound                    the caller asks for something that exists
 ├── InvalidConnector            the caller mends the request
 ├── OrchestratorUnavailable     the caller tries again once Dagster is back
@@ -46,6 +47,13 @@ class StoreNotReady(QanatixError):
 
     def __init__(self) -> None:
         super().__init__("The store's tables are not those of this release: run `qanatix migrate`.")
+
+
+class StoreUnavailable(QanatixError):
+    """The store cannot be reached, is locked, or has no room."""
+
+    def __init__(self) -> None:
+        super().__init__("The store does not answer. Nothing was changed; try again later.")
 
 
 class NotFound(QanatixError):

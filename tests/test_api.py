@@ -1,9 +1,11 @@
 """The API by itself: requests, answers, and what they never show. Dagster is faked at its socket, the store is real."""
 
 import json
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -434,6 +436,38 @@ class TestAuthentication:
 
         asking = {path for path, methods in paths.items() if all("security" in method for method in methods.values())}
         assert paths.keys() - asking == {"/healthz"}
+
+
+class TestFaults:
+    @pytest.fixture
+    def impatient(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("qanatix_pipelines.store.engine._PATIENCE_SECONDS", 0)
+
+    def test_a_store_that_somebody_keeps_locked_is_told_to_try_again(
+        self,
+        impatient: None,  # noqa: ARG002  # before the API opens its store
+        api: TestClient,
+        tmp_path: Path,
+    ) -> None:
+        with closing(sqlite3.connect(tmp_path / "qanatix.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+
+            response = api.post(CONNECTORS, json=BODY)
+
+        assert (response.status_code, response.json()["detail"][:26]) == (503, "The store does not answer.")
+        assert response.headers["Retry-After"].isdecimal()
+
+    def test_a_fault_of_ours_is_json_and_tells_nothing(self, api: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+        def broken(*_: object) -> None:
+            raise ZeroDivisionError(PASSWORD)
+
+        monkeypatch.setattr("qanatix_pipelines.store.connectors.ConnectorStore.list", broken)
+        patient = TestClient(api.app, headers=api.headers, raise_server_exceptions=False)
+
+        response = patient.get(CONNECTORS)
+
+        assert response.status_code == 500
+        assert response.json() == {"detail": "This is a fault of the API's own; its log says where."}
 
 
 class TestDocumentation:

@@ -27,6 +27,7 @@ from qanatix_pipelines.errors import (
     SettingsError,
     SourceFailed,
     StoreNotReady,
+    StoreUnavailable,
 )
 from qanatix_pipelines.keys import new_key
 from qanatix_pipelines.pulls import PullStatus
@@ -37,6 +38,7 @@ from qanatix_pipelines.store.ingestion import Ingestion
 from qanatix_pipelines.store.keys import KeyStore, check_cipher, check_pepper
 from qanatix_pipelines.store.opening import Store, open_store
 from tests.conftest import PEPPER
+from tests.servers import free_port
 
 NEW = NewConnector(
     name="Products",
@@ -446,6 +448,15 @@ def test_another_database_is_refused_without_showing_its_address(address: str) -
         connect(address)
 
     assert "hunter2" not in str(refused.value)
+
+
+def test_a_store_that_cannot_be_reached_is_told_without_its_address() -> None:
+    engine = connect(f"postgresql://me:hunter2@127.0.0.1:{free_port()}/x")
+
+    with pytest.raises(StoreUnavailable) as unavailable, engine.connect():
+        pass
+
+    assert "hunter2" not in str(unavailable.value)
 
 
 def _expire(store: Store) -> None:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
-from qanatix_pipelines.errors import SettingsError
+from qanatix_pipelines.errors import SettingsError, StoreUnavailable
 from qanatix_pipelines.store.tables import SCHEMA
 
 VARIABLE = "QANATIX_STORE_URL"
@@ -26,10 +26,13 @@ def connect(address: str) -> sa.Engine:
         engine = sa.create_engine(url, hide_parameters=True)
         sa.event.listen(engine, "connect", _prepare_sqlite)
         sa.event.listen(engine, "begin", _begin_sqlite)
+        sa.event.listen(engine, "handle_error", _tell_unavailable)
         return engine.execution_options(schema_translate_map={SCHEMA: None})
-    return sa.create_engine(
+    engine = sa.create_engine(
         url, hide_parameters=True, pool_pre_ping=True, connect_args={"application_name": "qanatix store"}
     )
+    sa.event.listen(engine, "handle_error", _tell_unavailable)
+    return engine
 
 
 def truncate_log(engine: sa.Engine) -> None:
@@ -56,6 +59,12 @@ def _store_url(address: str) -> URL:
     if url.drivername in ("postgresql", "postgres"):
         return url.set(drivername="postgresql+psycopg")
     raise SettingsError(VARIABLE, "must begin with sqlite:/// or postgresql://.")
+
+
+def _tell_unavailable(context: sa.engine.ExceptionContext) -> None:
+    """What a driver calls operational is not of our doing: no server, no lock, no room. All else is, and stays."""
+    if isinstance(context.sqlalchemy_exception, sa.exc.OperationalError):
+        raise StoreUnavailable from None
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
