@@ -12,7 +12,7 @@ from qanatix_api.failures import problem, pull_failure
 from qanatix_api.services import Given
 from qanatix_pipelines.connectors import Connector, NewConnector
 from qanatix_pipelines.credentials import REDACTED
-from qanatix_pipelines.errors import OrchestratorUnavailable, PullLost
+from qanatix_pipelines.errors import OrchestratorUnavailable, PullNotStarted
 from qanatix_pipelines.naming import ConnectorType
 from qanatix_pipelines.pulls import Pull, PullStatus
 from qanatix_pipelines.sources import check_connector
@@ -131,7 +131,7 @@ async def pull_connector(given: Given, connector_id: UUID) -> Any:
         try:
             await given.runs.launch(await run_in_threadpool(given.store.connectors.get, connector_id), receipt.id)
         except OrchestratorUnavailable:
-            await run_in_threadpool(given.store.pulls.end, receipt.id, PullLost())
+            await run_in_threadpool(given.store.pulls.end, receipt.id, PullNotStarted())
             raise
     receipt = await given.runs.wait(receipt.id, given.settings.pull_wait_seconds)
     if receipt.error_code is not None:

@@ -20,6 +20,7 @@ _PULL_STATUS = {
     "pull_in_progress": status.HTTP_409_CONFLICT,
     "pull_superseded": status.HTTP_409_CONFLICT,
     "pull_cancelled": status.HTTP_409_CONFLICT,
+    "pull_not_started": status.HTTP_503_SERVICE_UNAVAILABLE,
     "pull_lost": status.HTTP_500_INTERNAL_SERVER_ERROR,
     "pull_broken": status.HTTP_500_INTERNAL_SERVER_ERROR,
 }

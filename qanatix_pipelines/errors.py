@@ -18,6 +18,7 @@ QanatixError
     │   └── SourceFailed
     ├── CredentialsUnreadable   the caller registers the connector again, or the operator brings the key back
     ├── PullInProgress          the caller waits for the pull that is running
+    ├── PullNotStarted          the caller tries again once Dagster is back
     ├── PullSuperseded          nobody: another pull took over, or the connector was deleted
     ├── PullCancelled           nobody: somebody asked for it
     ├── PullLost                the caller pulls again; the operator looks for a crashed run
@@ -137,6 +138,13 @@ class PullInProgress(PullError):
     def __init__(self, pull_id: object) -> None:
         self.pull_id = pull_id
         super().__init__(f"The connector's pull {pull_id} is still in progress; only one runs at a time.")
+
+
+class PullNotStarted(PullError):
+    code = "pull_not_started"
+
+    def __init__(self) -> None:
+        super().__init__("Dagster could not start the pull. Nothing was pulled; try again later.")
 
 
 class PullSuperseded(PullError):

@@ -110,7 +110,7 @@ def _is_fernet_key(key: str) -> bool:
 def _kept_in(file: Path, variable: str, generate: Callable[[], str]) -> str:
     """The secret in `file`, made there if it is absent; two processes that start at once agree on one."""
     if not file.exists():
-        draft = file.with_name(f"{file.name}.{os.getpid()}")
+        draft = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as stream:
             stream.write(generate())

@@ -343,6 +343,7 @@ class TestPulling:
         assert response.status_code == 503
         assert response.headers["Retry-After"].isdecimal()
         assert store.pulls.live(UUID(registered["id"])) is None
+        assert api.get(f"{CONNECTORS}/{registered['id']}").json()["last_pull_status"] == "failed"
 
 
 class TestDeleting:
