@@ -13,9 +13,8 @@ from qanatix_api.services import Given
 from qanatix_pipelines.connectors import Connector, NewConnector
 from qanatix_pipelines.credentials import REDACTED
 from qanatix_pipelines.errors import OrchestratorUnavailable, PullNotStarted
-from qanatix_pipelines.naming import ConnectorType
 from qanatix_pipelines.pulls import Pull, PullStatus
-from qanatix_pipelines.sources import check_connector
+from qanatix_pipelines.sources import check_connector, connector_types
 from qanatix_pipelines.store.connectors import LastPull
 
 router = APIRouter(prefix="/connectors", tags=["connectors"])
@@ -37,12 +36,18 @@ _EXAMPLES = {
 }
 
 
+class ConnectorRequest(NewConnector):
+    """A connector to register."""
+
+    connector_type: str = Field(json_schema_extra={"enum": list(connector_types())})
+
+
 class ConnectorAnswer(BaseModel):
     """A connector. Its connection_config is never shown."""
 
     id: UUID
     name: str
-    connector_type: ConnectorType
+    connector_type: str
     vertical: str
     entity_type: str
     collection: str = Field(description="The same as `vertical`.")
@@ -79,7 +84,7 @@ class PullAnswer(BaseModel):
     responses={422: problem("A field is missing or wrong.")},
 )
 async def create_connector(
-    new: Annotated[NewConnector, Body(openapi_examples=_EXAMPLES)],
+    new: Annotated[ConnectorRequest, Body(openapi_examples=_EXAMPLES)],
     given: Given,
     later: BackgroundTasks,
 ) -> ConnectorAnswer:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, StringConstraints
 
-from qanatix_pipelines.naming import CONNECTORS_KEY_PREFIX, ConnectorType
+from qanatix_pipelines.naming import CONNECTORS_KEY_PREFIX
 
 
 def _printable(text: str) -> str:
@@ -47,7 +47,7 @@ class ConnectorSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, populate_by_name=True)
 
     name: Name
-    connector_type: ConnectorType
+    connector_type: Annotated[str, StringConstraints(max_length=40)]
     vertical: Annotated[SetName, AfterValidator(_not_reserved)] = Field(
         validation_alias=AliasChoices("vertical", "collection")
     )
@@ -59,7 +59,7 @@ class ConnectorSettings(BaseModel):
 
 
 class NewConnector(ConnectorSettings):
-    """A connector as it is registered. Its `connection_config` is checked by its type's `Config`, in `sources`."""
+    """A connector as it is registered. Its type, and by that its `connection_config` and query, `sources` checks."""
 
     connection_config: dict[str, Any] = Field(repr=False)
 

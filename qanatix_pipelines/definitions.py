@@ -5,13 +5,14 @@ import dagster as dg
 from qanatix_pipelines.defs.assets import pull_asset
 from qanatix_pipelines.defs.resources import SourceResource, StoreResource
 from qanatix_pipelines.defs.sensors import connector_partitions
-from qanatix_pipelines.naming import CONNECTOR_TYPES, job_name
+from qanatix_pipelines.naming import job_name
 from qanatix_pipelines.settings import read_settings
+from qanatix_pipelines.sources import connector_types
 
 # A code location without its key would load, and then fail each pull: better that it says so at once.
 read_settings().encryption_keys()
 
-_assets = {connector_type: pull_asset(connector_type) for connector_type in CONNECTOR_TYPES}
+_assets = {connector_type: pull_asset(connector_type) for connector_type in connector_types()}
 
 defs = dg.Definitions(
     assets=list(_assets.values()),
@@ -27,7 +28,7 @@ defs = dg.Definitions(
     sensors=[connector_partitions],
     resources={
         "store": StoreResource(),
-        **{connector_type: SourceResource(connector_type=connector_type) for connector_type in CONNECTOR_TYPES},
+        **{connector_type: SourceResource(connector_type=connector_type) for connector_type in connector_types()},
     },
     executor=dg.in_process_executor,  # for the UI's own Materialize button
 )

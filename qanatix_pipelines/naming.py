@@ -1,12 +1,8 @@
-"""The names on which Dagster's side and the API must agree, and the types that there are."""
+"""The names on which Dagster's side and the API must agree."""
 
 import re
 import unicodedata
-from typing import Literal, get_args
 from uuid import UUID
-
-ConnectorType = Literal["postgresql", "mysql", "mongodb", "neo4j"]
-CONNECTOR_TYPES: tuple[ConnectorType, ...] = get_args(ConnectorType)
 
 # Asset keys of connectors and of entity sets share one space: `connectors/postgresql` and `manufacturing/product`.
 CONNECTORS_KEY_PREFIX = "connectors"

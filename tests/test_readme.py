@@ -13,8 +13,8 @@ from fastapi.testclient import TestClient
 from qanatix_api.app import create_app
 from qanatix_pipelines.cli import main
 from qanatix_pipelines.connectors import NewConnector
-from qanatix_pipelines.naming import CONNECTOR_TYPES
 from qanatix_pipelines.settings import Settings
+from qanatix_pipelines.sources import connector_types
 from tests.conftest import ENCRYPTION_KEY, PEPPER
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -38,7 +38,7 @@ def test_every_field_of_a_connector_stands_in_the_readme() -> None:
 
 
 def test_every_connector_type_stands_in_the_readme() -> None:
-    for connector_type in CONNECTOR_TYPES:
+    for connector_type in connector_types():
         assert f"`{connector_type}`" in README
 
 

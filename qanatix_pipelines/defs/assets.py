@@ -9,32 +9,22 @@ import dagster as dg
 
 from qanatix_pipelines.connectors import Connector
 from qanatix_pipelines.errors import NotFound, PullError
-from qanatix_pipelines.naming import CONNECTORS_KEY_PREFIX, PULL_TAG, ConnectorType, partitions_name
+from qanatix_pipelines.naming import CONNECTORS_KEY_PREFIX, PULL_TAG, partitions_name
 from qanatix_pipelines.pull import PullOutcome, run_pull
 from qanatix_pipelines.pulls import Pull
+from qanatix_pipelines.sources import source_of
 from qanatix_pipelines.store.opening import Store
 
-_KINDS: dict[ConnectorType, str] = {
-    "postgresql": "postgres",
-    "mysql": "mysql",
-    "mongodb": "mongodb",
-    "neo4j": "neo4j",
-}
-_TITLES: dict[ConnectorType, str] = {
-    "postgresql": "PostgreSQL",
-    "mysql": "MySQL and MariaDB",
-    "mongodb": "MongoDB",
-    "neo4j": "Neo4j",
-}
 COUNTS_CHECK = "counts_add_up"
 
 
-def partitions_of(connector_type: ConnectorType) -> dg.DynamicPartitionsDefinition:
+def partitions_of(connector_type: str) -> dg.DynamicPartitionsDefinition:
     return dg.DynamicPartitionsDefinition(name=partitions_name(connector_type))
 
 
-def pull_asset(connector_type: ConnectorType) -> dg.AssetsDefinition:
+def pull_asset(connector_type: str) -> dg.AssetsDefinition:
     key = dg.AssetKey([CONNECTORS_KEY_PREFIX, connector_type])
+    source_type = source_of(connector_type)
 
     @dg.asset(
         key=key,
@@ -48,11 +38,11 @@ def pull_asset(connector_type: ConnectorType) -> dg.AssetsDefinition:
             )
         ],
         group_name="connectors",
-        kinds={_KINDS[connector_type], "polars"},
+        kinds={source_type.kind, "polars"},
         owners=["team:data-engineering"],
         tags={"qanatix/connector_type": connector_type},
         description=(
-            f"The {_TITLES[connector_type]} connectors. Each partition is one connector; materializing it is one pull: "
+            f"The {source_type.title} connectors. Each partition is one connector; materializing it is one pull: "
             "its query runs in its database, and the rows that are new or changed become entities. The entities "
             "are an asset of their own, `vertical/entity_type`."
         ),

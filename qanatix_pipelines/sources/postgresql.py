@@ -96,6 +96,8 @@ class Config(SourceConfig):
 
 class PostgreSQL(Source):
     config_type = Config
+    title = "PostgreSQL"
+    kind = "postgres"
 
     def __init__(self, config: Config) -> None:
         self._dsn = parse_dsn(config.dsn.get_secret_value())
