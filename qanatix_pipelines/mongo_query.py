@@ -158,8 +158,10 @@ def _checked(value: Any, operators: set[str], path: str, depth: int) -> Any:
 
 def _extended(value: dict[str, Any], path: str) -> Any:
     try:
+        if len(value) != 1 and value.keys() != {"$binary", "$type"}:
+            raise ValueError("an operator beside a value")
         match value:
-            case {"$date": str(text)} if len(value) == 1:
+            case {"$date": str(text)}:
                 # The driver's own reading of a date's fraction is by a float, and may lose a millisecond.
                 return DatetimeMS((_aware(text) - _EPOCH) // timedelta(milliseconds=1))
             case {"$regularExpression": {"pattern": str(pattern)}} if len(pattern) > MAX_PATTERN:
