@@ -157,9 +157,9 @@ def _checked(value: Any, operators: set[str], path: str, depth: int) -> Any:
 
 
 def _extended(value: dict[str, Any], path: str) -> Any:
+    if len(value) != 1 and value.keys() != {"$binary", "$type"}:
+        raise QueryRejected(f"The query's {path} has something beside {_shown(min(value.keys() & _VALUES))}.")
     try:
-        if len(value) != 1 and value.keys() != {"$binary", "$type"}:
-            raise ValueError("an operator beside a value")
         match value:
             case {"$date": str(text)}:
                 # The driver's own reading of a date's fraction is by a float, and may lose a millisecond.

@@ -143,12 +143,15 @@ async def _knock(uri: MongoUri) -> None:
 
 
 def _client(uri: MongoUri) -> "AsyncMongoClient[Document]":
-    from pymongo import AsyncMongoClient
+    from pymongo import AsyncMongoClient, pool_options
 
+    # The driver would tell the server of our container, our cloud and its region, as our environment names them, and
+    # has no option against it.
+    vars(pool_options)["_metadata_env"] = dict
     host = f"[{uri.host}]" if ":" in uri.host else uri.host
     given = {"authMechanism": uri.auth_mechanism, "readPreference": uri.read_preference}
     options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    client: AsyncMongoClient[Document] = AsyncMongoClient(
+    return AsyncMongoClient(
         f"{host}:{uri.port}",  # with the port it cannot be taken for a socket's path
         username=uri.user,
         password=uri.password,
@@ -165,9 +168,6 @@ def _client(uri: MongoUri) -> "AsyncMongoClient[Document]":
         retryReads=False,
         retryWrites=False,
     )
-    # The driver would tell the server of our container, our cloud and its region, as our environment names them.
-    getattr(client.options.pool_options, "_PoolOptions__metadata", {}).pop("env", None)
-    return client
 
 
 def _arguments(asked: MongoQuery, since: datetime | None, batch_size: int) -> dict[str, Any]:

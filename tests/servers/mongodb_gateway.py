@@ -31,6 +31,7 @@ WITHOUT_LOGIN = {"hello", "isMaster", "ismaster", "ping", "saslStart", "saslCont
 
 # The engine's SQLSTATEs, as the numbers that MongoDB has for the same errors.
 CODES = {
+    "57014": 50,  # MaxTimeMSExpired: the only reason for us to cancel anything
     "M0001": 2,  # BadValue
     "M0004": 14,  # TypeMismatch
     "M0015": 241,  # ConversionFailure
@@ -202,8 +203,8 @@ class Client:
         name, command = request.name, request.read
         if not self.login.done and name not in WITHOUT_LOGIN:
             raise Refused(13, f"Command {name} requires authentication")
-        if command.get("readConcern", {}).get("level") == "snapshot" or "txnNumber" in command:
-            raise Refused(246, "no snapshots here")
+        if command.get("readConcern", {}).get("level") == "snapshot" or "autocommit" in command:
+            raise Refused(246, "no snapshots and no transactions here")
         if name == "getMore":
             return await self.more(request)
         if name in CURSORS:
@@ -255,7 +256,7 @@ class Client:
             "helloOk": True,
             "maxBsonObjectSize": 16 * 1024 * 1024,
             "maxMessageSizeBytes": 48_000_000,
-            "maxWriteBatchSize": 100_000,
+            "maxWriteBatchSize": 25_000,
             "localTime": now,
             "logicalSessionTimeoutMinutes": 30,
             "minWireVersion": 0,
