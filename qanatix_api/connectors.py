@@ -32,7 +32,24 @@ _EXAMPLES = {
             "name_column": "product_name",
             "batch_size": 5000,
         },
-    }
+    },
+    "mongodb": {
+        "summary": "MongoDB, incremental",
+        "value": {
+            "name": "Production orders",
+            "connector_type": "mongodb",
+            "vertical": "manufacturing",
+            "entity_type": "order",
+            "connection_config": {
+                "uri": "mongodb://reader:***@db.internal:27017/?authSource=admin",
+                "database": "shop",
+                "collection": "orders",
+            },
+            "query": '{"filter": {"updated_at": {"$gt": ":last_pull"}}, "projection": {"notes": 0}}',
+            "name_column": "order_number",
+            "batch_size": 5000,
+        },
+    },
 }
 
 

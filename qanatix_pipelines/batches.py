@@ -37,8 +37,10 @@ class Reading:
 
     `columns` is known before the first row, but not where each document has fields of its own: None there.
     `watermark` is where the next pull starts if this one completes, None if the query does not ask for `:last_pull`.
+    `id_column` is the key's column where the connector names none.
     """
 
     columns: tuple[Column, ...] | None
     watermark: datetime | None
     batches: AsyncIterator[Batch]
+    id_column: str = "id"

@@ -4,8 +4,8 @@ The rules, for every source:
 
 - `name_column` becomes the name and leaves the data; a row where it is null or blank is rejected. Without
   one, a column called `name` is taken if there is one, and may be null.
-- `id_column` (`id`, unless another is named) is the row's key in its source, and stays in the data. Rows of one
-  entity set with the same key are the same entity. A row without a key is known by its content alone.
+- `id_column` (unless one is named, `id`, or `_id` in MongoDB) is the row's key in its source, and stays in the data.
+  Rows of one entity set with the same key are the same entity. A row without a key is known by its content alone.
 - The data's keys are sorted, so that the order of columns in a query changes no digest. Numbers keep all their digits.
   NaN and the infinities, which JSON has no number for (RFC 8259, section 6), become the strings that PostgreSQL's own
   to_json writes: "NaN", "Infinity", "-Infinity".
@@ -26,7 +26,6 @@ from qanatix_pipelines.errors import ResultUnusable
 from qanatix_pipelines.pulls import Rejection
 
 DEFAULT_NAME_COLUMN = "name"
-DEFAULT_ID_COLUMN = "id"
 
 # Polars' spelling of the numbers that JSON lacks, and ours.
 _NOT_JSON = {"NaN": '"NaN"', "inf": '"Infinity"', "-inf": '"-Infinity"'}
@@ -45,13 +44,14 @@ class EntityBatch:
 
 
 class EntityMaker:
-    """Turns the batches of one reading into entities, for one connector.
+    """Turns the batches of one reading into entities, for one connector. `default_id` is the reading's `id_column`.
 
     Every method raises ResultUnusable if two columns share a name, or a column that the connector names is not there.
     """
 
-    def __init__(self, connector: ConnectorSettings) -> None:
+    def __init__(self, connector: ConnectorSettings, default_id: str) -> None:
         self._connector = connector
+        self._default_id = default_id
         self._set = f"{connector.vertical}\x00{connector.entity_type}\x00"
         self._columns: tuple[Column, ...] | None = None
         self._rows_seen = 0
@@ -67,7 +67,7 @@ class EntityMaker:
         # What the first batch of a collection has, later documents may lack.
         strict = self._columns is None
         self._name = _chosen(by_name, "name_column", named.name_column, DEFAULT_NAME_COLUMN, strict=strict)
-        self._id = _chosen(by_name, "id_column", named.id_column, DEFAULT_ID_COLUMN, strict=strict)
+        self._id = _chosen(by_name, "id_column", named.id_column, self._default_id, strict=strict)
         self._data = sorted((c for c in columns if c is not self._name), key=lambda column: column.name)
         self._columns = columns
 

@@ -14,6 +14,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+_QUOTED = json.JSONEncoder(ensure_ascii=False).encode  # json.dumps would make an encoder for each text
 _NOT_NUMBERS = {"nan": '"NaN"', "inf": '"Infinity"', "-inf": '"-Infinity"'}
 
 
@@ -23,14 +24,14 @@ def json_text(value: Any, other: Callable[[Any], Any]) -> str:  # noqa: PLR0911 
         case None | bool():
             return {None: "null", True: "true", False: "false"}[value]
         case str():
-            return json.dumps(value, ensure_ascii=False)
+            return _QUOTED(value)
         case int():
             return int.__repr__(value)
         case float():
             return repr(float(value)) if math.isfinite(value) else _NOT_NUMBERS[repr(float(value))]
         case Mapping():
             items = sorted((str(key), json_text(item, other)) for key, item in value.items())
-            return "{" + ",".join(f"{json.dumps(key, ensure_ascii=False)}:{item}" for key, item in items) + "}"
+            return "{" + ",".join(f"{_QUOTED(key)}:{item}" for key, item in items) + "}"
         case bytes() | bytearray() | memoryview():
             return f'"{base64.b64encode(value).decode()}"'
         case Sequence():

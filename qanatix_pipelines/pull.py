@@ -56,7 +56,7 @@ async def pull(
         _sign_of_life(ingestion),
         source.read(connector.query, since=since, batch_size=connector.batch_size) as reading,
     ):
-        maker = EntityMaker(connector)
+        maker = EntityMaker(connector, reading.id_column)
         columns = {column.name: column for column in reading.columns or ()}
         if reading.columns is not None:
             maker.check(reading.columns)

@@ -14,8 +14,9 @@ from qanatix_pipelines.settings import Settings, new_fernet_key
 from qanatix_pipelines.sources import open_source
 from qanatix_pipelines.store.opening import Store, open_store
 from tests.harness import Harness
+from tests.harness.mongodb import MongoDBHarness
 from tests.harness.postgresql import PostgreSQLHarness
-from tests.servers import Server, postgresql
+from tests.servers import Server, mongodb, postgresql
 
 ENCRYPTION_KEY = new_fernet_key()
 PEPPER = "a pepper that only these tests know"
@@ -23,6 +24,7 @@ PEPPER = "a pepper that only these tests know"
 # The types whose server is started here, and how. A missing server is an error, never a skip.
 SERVERS: dict[str, tuple[Callable[[], Server], type[Harness]]] = {
     "postgresql": (postgresql.start, PostgreSQLHarness),
+    "mongodb": (mongodb.start, MongoDBHarness),
 }
 _started: dict[str, Server] = {}
 
@@ -50,7 +52,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
         on_postgresql = getattr(item, "callspec", None) and item.callspec.params.get("store_kind") == "postgresql"
-        if on_postgresql or fixtures & {"harness", "postgresql_server"}:
+        if on_postgresql or fixtures & {"harness", "postgresql_server", "mongodb_harness", "mongodb_engine"}:
             item.add_marker(pytest.mark.server)
         if "stack" in fixtures:
             item.add_marker(pytest.mark.stack)
@@ -59,6 +61,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture
 def postgresql_server() -> Server:
     return server("postgresql")
+
+
+@pytest.fixture
+def mongodb_harness() -> MongoDBHarness:
+    return MongoDBHarness(server("mongodb"))
 
 
 @pytest.fixture(params=list(SERVERS))

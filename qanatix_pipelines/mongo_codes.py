@@ -1,0 +1,55 @@
+"""MongoDB's error codes, as what they mean for the caller of a pull."""
+
+from qanatix_pipelines.errors import LoginRefused, QueryRejected, SourceError, SourceFailed, SourceTimeout
+
+_SNAPSHOT_LOST = (
+    "The source keeps a snapshot for less time than the pull took; its operator can raise "
+    "minSnapshotHistoryWindowInSeconds"
+)
+
+# What a server's error code means for the caller (MongoDB's error_codes.yml), with its name there.
+_MEANINGS: dict[int, tuple[type[SourceError], str, str]] = {
+    11: (LoginRefused, "The source refused the user or the password", "UserNotFound"),
+    13: (LoginRefused, "The source does not let this user read the collection", "Unauthorized"),
+    18: (LoginRefused, "The source refused the user or the password", "AuthenticationFailed"),
+    8000: (LoginRefused, "The source refused the user or the password", "AtlasError"),
+    24: (SourceTimeout, "The source waited for a lock for too long", "LockTimeout"),
+    50: (SourceTimeout, "The source's work on the query took longer than a pull allows", "MaxTimeMSExpired"),
+    262: (SourceTimeout, "The source cancelled the query", "ExceededTimeLimit"),
+    11601: (SourceTimeout, "The source cancelled the query", "Interrupted"),
+    43: (SourceFailed, "The source lost its place in the query's result", "CursorNotFound"),
+    175: (SourceFailed, "The source changed the collection while it was read", "QueryPlanKilled"),
+    237: (SourceFailed, "The source cancelled the query", "CursorKilled"),
+    239: (SourceFailed, _SNAPSHOT_LOST, "SnapshotTooOld"),
+} | {
+    code: (QueryRejected, "The source rejected the query", name)
+    for code, name in {
+        2: "BadValue",
+        9: "FailedToParse",
+        14: "TypeMismatch",
+        15: "Overflow",
+        73: "InvalidNamespace",
+        96: "OperationFailed",
+        146: "ExceededMemoryLimit",
+        159: "DurationOverflow",
+        165: "ViewDepthLimitExceeded",
+        166: "CommandNotSupportedOnView",
+        168: "InvalidPipelineOperator",
+        224: "QueryFeatureNotAllowed",
+        238: "NotImplemented",
+        241: "ConversionFailure",
+        292: "QueryExceededMemoryLimitNoDiskUseAllowed",
+    }.items()
+}
+# Greater numbers stand for single places of the server's code, most of which reject what they are given.
+_PLACES = 15_000
+
+
+def explained(code: int | None) -> SourceError:
+    """Says the code and its name, which are of a closed list; nothing of the message."""
+    if code is None:
+        return SourceFailed("The source failed without a code.")
+    if code > _PLACES:
+        return QueryRejected(f"The source rejected the query (Location{code}).")
+    kind, sentence, name = _MEANINGS.get(code, (SourceFailed, "The source failed", "of no special kind"))
+    return kind(f"{sentence} ({name}, code {code}).")

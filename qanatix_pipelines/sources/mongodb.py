@@ -1,0 +1,282 @@
+"""MongoDB, by pymongo: one `find` of our making, streamed through a cursor, from one snapshot where the server has one.
+
+A replica set's member and a router read a snapshot. Where the server refuses one, each document is as it was at some
+instant of the reading: what changes meanwhile may come in either form, and is read again by the next pull, whose bound
+is taken before the reading starts.
+"""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+from pydantic import SecretStr, field_validator
+
+from qanatix_pipelines.batches import Batch, Column, Reading
+from qanatix_pipelines.bson_text import CODEC, bson_text
+from qanatix_pipelines.errors import (
+    SourceError,
+    SourceFailed,
+    SourceTimeout,
+    SourceUnreachable,
+    TlsFailed,
+)
+from qanatix_pipelines.mongo_codes import explained
+from qanatix_pipelines.mongo_query import MongoQuery, parse_mongo_query
+from qanatix_pipelines.mongo_uri import MongoUri, parse_mongo_uri
+from qanatix_pipelines.sources import Source, SourceConfig
+
+if TYPE_CHECKING:  # at run time it is imported where it is used: it takes a tenth of a second
+    from pymongo import AsyncMongoClient
+    from pymongo.asynchronous.client_session import AsyncClientSession
+    from pymongo.asynchronous.collection import AsyncCollection
+    from pymongo.asynchronous.cursor import AsyncCursor
+
+Document = dict[str, Any]
+
+CONNECT_SECONDS = 10
+CLOSE_SECONDS = 5
+ANSWER_SECONDS = 600  # for one batch: a filter without an index may search long for its first document
+QUERY_SECONDS = 3600  # of the server's work on one query
+
+# A batch ends early when its documents have more fields than these altogether, or more bytes of JSON: a collection may
+# use names of fields as keys, and a document may have 16 MiB.
+MAX_COLUMNS = 500
+MAX_BATCH_BYTES = 32 * 1024 * 1024
+
+_SNAPSHOTS_SINCE = 13  # the wire version of MongoDB 5.0
+_NO_SNAPSHOT = {20, 72, 115, 123, 246, 263, 303}
+
+
+class Config(SourceConfig):
+    """connection_config of a mongodb connector."""
+
+    uri: SecretStr
+    database: str
+    collection: str
+
+    @field_validator("uri", mode="after")
+    @classmethod
+    def _readable(cls, uri: SecretStr) -> SecretStr:
+        parse_mongo_uri(uri.get_secret_value())
+        return uri
+
+    @field_validator("database", mode="after")
+    @classmethod
+    def _a_database(cls, name: str) -> str:
+        # MongoDB manual, "Naming Restrictions"; the stricter ones, of Windows, are every driver's.
+        if not 0 < len(name.encode(errors="replace")) < 64 or any(letter in '/\\. "$*<>:|?\x00' for letter in name):  # noqa: PLR2004
+            raise ValueError("is not the name of a database")
+        return name
+
+    @field_validator("collection", mode="after")
+    @classmethod
+    def _a_collection(cls, name: str) -> str:
+        malformed = name.startswith(".") or name.endswith(".") or ".." in name or "$" in name or "\x00" in name
+        if not 0 < len(name.encode(errors="replace")) < 256 or malformed or name.startswith("system."):  # noqa: PLR2004
+            raise ValueError("is not the name of a collection that can be pulled")
+        return name
+
+
+class MongoDB(Source):
+    config_type = Config
+
+    def __init__(self, config: Config) -> None:
+        self._uri = parse_mongo_uri(config.uri.get_secret_value())
+        self._database, self._collection = config.database, config.collection
+
+    @classmethod
+    def check_query(cls, query: str) -> None:
+        parse_mongo_query(query)
+
+    @asynccontextmanager
+    async def read(self, query: str, *, since: datetime | None, batch_size: int) -> AsyncIterator[Reading]:
+        asked = parse_mongo_query(query)
+        await _knock(self._uri)
+        client = _client(self._uri)
+        opened: list[_Answer] = []
+        try:
+            with _reported():
+                # In this order: the documents must be read when the clock has been.
+                hello = await client.admin.command("hello")
+                clock = _clock(hello)
+                collection = client[self._database].get_collection(self._collection, codec_options=CODEC)
+                answer = await _find(collection, _arguments(asked, since, batch_size), hello, opened)
+            yield Reading(
+                columns=None,
+                watermark=clock - timedelta(milliseconds=1) if asked.asks_for_last_pull else None,
+                batches=_batches(answer, batch_size),
+                id_column="_id",
+            )
+        finally:
+            await _disconnect(client, opened)
+
+
+source = MongoDB
+
+
+@dataclass
+class _Answer:
+    """A cursor, and the first document of what it goes on from: None if there is none."""
+
+    session: "AsyncClientSession"
+    cursor: "AsyncCursor[Document]"
+    first: Document | None = None
+
+
+async def _knock(uri: MongoUri) -> None:
+    """Connect once by ourselves: the driver would try for all of its time, and not tell what failed."""
+    context = ssl.create_default_context() if uri.tls else None
+    with _reported():
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                _, writer = await asyncio.open_connection(uri.host, uri.port, ssl=context)
+        except ConnectionResetError:
+            if uri.tls:
+                raise TlsFailed("The source offers no TLS. If that is meant, add tls=false to the uri.") from None
+            raise
+        writer.transport.abort()
+
+
+def _client(uri: MongoUri) -> "AsyncMongoClient[Document]":
+    from pymongo import AsyncMongoClient, pool_options
+
+    # The driver would tell the server of our container, our cloud and its region, as our environment names them, and
+    # has no option against it.
+    vars(pool_options)["_metadata_env"] = dict
+    host = f"[{uri.host}]" if ":" in uri.host else uri.host
+    given = {"authMechanism": uri.auth_mechanism, "readPreference": uri.read_preference}
+    options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    return AsyncMongoClient(
+        f"{host}:{uri.port}",  # with the port it cannot be taken for a socket's path
+        username=uri.user,
+        password=uri.password,
+        authSource=uri.auth_source,
+        **options,
+        tls=uri.tls,
+        directConnection=True,  # a server's answer may name other hosts
+        appname="qanatix",
+        serverSelectionTimeoutMS=CONNECT_SECONDS * 1000,
+        connectTimeoutMS=CONNECT_SECONDS * 1000,
+        socketTimeoutMS=ANSWER_SECONDS * 1000,
+        serverMonitoringMode="poll",
+        maxPoolSize=2,
+        retryReads=False,
+        retryWrites=False,
+    )
+
+
+def _arguments(asked: MongoQuery, since: datetime | None, batch_size: int) -> dict[str, Any]:
+    return {
+        "filter": asked.bound(since),
+        "projection": asked.projection,
+        "sort": asked.sort,
+        "batch_size": batch_size,
+        "max_time_ms": QUERY_SECONDS * 1000,
+    }
+
+
+async def _find(
+    collection: "AsyncCollection[Document]",
+    arguments: dict[str, Any],
+    hello: Mapping[str, Any],
+    opened: list[_Answer],
+) -> _Answer:
+    """The answer and its first document, from a snapshot if there can be one. What is to be closed joins `opened`."""
+    from pymongo.errors import OperationFailure
+    from pymongo.read_concern import ReadConcern
+
+    replicated = "setName" in hello or hello.get("msg") == "isdbgrid"
+    may_have_snapshots = replicated and hello.get("maxWireVersion", 0) >= _SNAPSHOTS_SINCE
+    for snapshot in (True, False) if may_have_snapshots else (False,):
+        session = collection.database.client.start_session(snapshot=snapshot)
+        # What a majority has not got yet, a replica set may take back.
+        concern = ReadConcern("majority") if replicated and not snapshot else None
+        cursor = collection.with_options(read_concern=concern).find(**arguments, session=session)
+        answer = _Answer(session, cursor)
+        opened.append(answer)
+        try:
+            answer.first = await anext(cursor, None)
+        except OperationFailure as error:
+            if not snapshot or error.code not in _NO_SNAPSHOT:
+                raise
+        else:
+            break
+    return answer
+
+
+def _clock(hello: Mapping[str, Any]) -> datetime:
+    now = hello.get("localTime")
+    if not isinstance(now, datetime):
+        raise SourceFailed("The source does not tell its time.")
+    return now.replace(tzinfo=UTC)
+
+
+async def _disconnect(client: "AsyncMongoClient[Document]", opened: list[_Answer]) -> None:
+    from pymongo.errors import PyMongoError
+
+    # The far side may be gone or not answer: then its end is left to itself.
+    with suppress(PyMongoError, OSError):
+        async with asyncio.timeout(CLOSE_SECONDS):
+            for answer in opened:
+                await answer.cursor.close()
+                await answer.session.end_session()
+    await client.close()
+
+
+async def _batches(answer: _Answer, batch_size: int) -> AsyncIterator[Batch]:
+    rows: list[dict[str, str]] = []
+    fields: dict[str, None] = {}
+    size = 0
+    document = answer.first
+    while document is not None:
+        row = {field: bson_text(value) for field, value in document.items()}
+        full = len(rows) == batch_size or size > MAX_BATCH_BYTES or len(fields.keys() | row.keys()) > MAX_COLUMNS
+        if rows and full:
+            yield _batch(rows, fields)
+            rows, fields, size = [], {}, 0
+        rows.append(row)
+        fields |= dict.fromkeys(row)
+        size += sum(map(len, row.values()))
+        with _reported():
+            document = await anext(answer.cursor, None)
+    if rows:
+        yield _batch(rows, fields)
+
+
+def _batch(rows: list[dict[str, str]], fields: Mapping[str, None]) -> Batch:
+    columns = tuple(Column(field, "bson", pl.String, json=True, optional=True) for field in fields)
+    texts = {field: [row.get(field) for row in rows] for field in fields}
+    return Batch(pl.DataFrame(texts, schema=dict.fromkeys(fields, pl.String)), columns)
+
+
+@contextmanager
+def _reported() -> Iterator[None]:
+    """A driver's exception becomes one of ours, and nothing of its text passes: the server wrote it."""
+    try:
+        yield
+    except SourceError:
+        raise
+    except Exception as error:  # noqa: BLE001  # a server that breaks the protocol makes the driver raise anything
+        raise _explained(error) from None
+
+
+def _explained(error: Exception) -> SourceError:
+    from pymongo import errors
+
+    if isinstance(error, errors.OperationFailure):
+        return explained(error.code)
+    meanings: tuple[tuple[type[Exception], SourceError], ...] = (
+        (errors.NetworkTimeout, SourceTimeout(f"The source did not answer within {ANSWER_SECONDS} seconds.")),
+        (errors.ConnectionFailure, SourceUnreachable("The source could not be reached, or closed the connection.")),
+        (errors.ConfigurationError, SourceFailed("The source's version or its ways to log in are not supported.")),
+        (ssl.SSLError, TlsFailed("The source's TLS certificate could not be verified, or its TLS is unusable.")),
+        (TimeoutError, SourceUnreachable(f"The source did not answer within {CONNECT_SECONDS} seconds.")),
+        (OSError, SourceUnreachable("The source could not be reached: no such host, or nothing listens there.")),
+    )
+    unreadable = SourceFailed(f"The source's answer could not be read ({type(error).__name__}).")
+    return next((meaning for kind, meaning in meanings if isinstance(error, kind)), unreadable)

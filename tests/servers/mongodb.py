@@ -1,0 +1,133 @@
+"""MongoDB: QANATIX_TEST_MONGODB_URI, else DocumentDB behind a wire server of our own.
+
+MongoDB itself is in no package registry. DocumentDB is Microsoft's open engine for MongoDB's commands; `documentdb`
+unpacks Debian's package of it, and `mongodb_gateway` speaks the wire protocol.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from pymongo import MongoClient
+
+from tests.servers import Server, ServerMissing, new_folder, new_password, remove, run
+
+VARIABLE = "QANATIX_TEST_MONGODB_URI"
+CACHE = Path(os.environ.get("QANATIX_TEST_CACHE", "~/.cache/qanatix-test-servers")).expanduser()
+_PREFIX = CACHE / "documentdb-forky"
+_OWNER = {"user": 101, "group": 104}  # postgres, in there
+_PROGRAMS = Path("/usr/lib/postgresql/18/bin")
+_ENGINE_PORT = 5432  # a part of its socket's name, no more: it listens on no network
+
+_OPTIONS = """
+listen_addresses = ''
+unix_socket_directories = '{folder}'
+shared_preload_libraries = 'pg_cron,pg_documentdb_core,pg_documentdb'
+cron.database_name = 'postgres'
+cron.use_background_workers = on
+documentdb.localhost_connection_string = 'host={folder}'
+dynamic_shared_memory_type = mmap
+fsync = off
+"""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A running DocumentDB. `socket` is the folder that its socket is in."""
+
+    socket: Path
+    stop: Callable[[], None]
+
+
+def start() -> Server:
+    """A server with a user that may do everything. Raises ServerMissing."""
+    given = os.environ.get(VARIABLE)
+    if given:
+        return Server("mongodb", _version(given), given)
+    with ExitStack() as stack:
+        engine = start_engine()
+        stack.callback(engine.stop)
+        gateway = start_gateway(engine)
+        stack.callback(gateway.stop)
+        return Server("mongodb", gateway.version, gateway.address, stack.pop_all().close)
+
+
+def start_engine() -> Engine:
+    if not (_PREFIX / "ready").exists() or os.geteuid() != 0:
+        raise ServerMissing(
+            f"No MongoDB: {VARIABLE} may name a server. As root on Debian, tests/servers/install fetches DocumentDB."
+        )
+    root = _PREFIX / "root"
+    with ExitStack() as stack:
+        folder = new_folder("mongodb", {})  # its name is taken inside the root, too
+        stack.callback(remove, folder)
+        inside = Path("/data") / folder.name
+        outside = root / inside.relative_to("/")
+        outside.mkdir(mode=0o700)
+        stack.callback(remove, outside)
+        os.chown(outside, _OWNER["user"], _OWNER["group"])
+        (folder / "socket").symlink_to(outside)  # the whole path may be too long for a socket's
+        data = inside / "pg"
+        _inside(root, "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
+        with (outside / "pg" / "postgresql.conf").open("a") as options:
+            options.write(_OPTIONS.format(folder=inside))
+        control = ["pg_ctl", "-D", data, "-w", "-s"]
+        _inside(root, *control, "-l", inside / "log", "start")
+        stack.callback(_inside, root, *control, "-m", "immediate", "stop")
+        create = ["-q", "-c", "SET client_min_messages = error", "-c", "CREATE EXTENSION documentdb CASCADE"]
+        _inside(root, "psql", "-h", inside, "-U", "postgres", *create)
+        return Engine(folder / "socket", stack.pop_all().close)
+
+
+def start_gateway(engine: Engine, *, tls: tuple[Path, Path] | None = None, set_name: str | None = None) -> Server:
+    """A wire server in front of `engine`. `tls` is a certificate and its key; `set_name` that of a replica set."""
+    password = new_password()
+    settings = {
+        "socket": str(engine.socket),
+        "engine_port": _ENGINE_PORT,
+        "user": "qanatix",
+        "password": password,
+        "tls": tls and [str(path) for path in tls],
+        "set_name": set_name,
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.servers.mongodb_gateway"],
+        cwd=Path(__file__).parents[2],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+
+    def stop() -> None:
+        with process:
+            process.kill()
+
+    try:
+        process.stdin.write(json.dumps(settings) + "\n")
+        process.stdin.flush()
+        port = process.stdout.readline().strip()
+        address = f"mongodb://qanatix:{password}@127.0.0.1:{int(port)}/"  # what it says of a failure, it says on stderr
+        version = "DocumentDB" if tls else _version(address)
+    except BaseException:
+        stop()
+        raise
+    return Server("mongodb", version, address, stop)
+
+
+def _inside(root: Path, program: str, *arguments: str | Path) -> str:
+    owner = f"--userspec={_OWNER['user']}:{_OWNER['group']}"
+    return run(
+        ["chroot", owner, root, _PROGRAMS / program, *arguments], {}, env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
+    )
+
+
+def _version(uri: str) -> str:
+    with MongoClient[dict[str, object]](uri, directConnection=True) as client:
+        return str(client.server_info()["version"])

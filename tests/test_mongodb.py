@@ -1,0 +1,453 @@
+"""What is MongoDB's alone: documents without a common shape, its ways to fail, and whom its driver talks to."""
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bson.datetime_ms import DatetimeMS
+from bson.objectid import ObjectId
+from bson.raw_bson import RawBSONDocument
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from qanatix_pipelines.batches import Batch
+from qanatix_pipelines.connectors import Connector
+from qanatix_pipelines.errors import (
+    QueryRejected,
+    ResultUnusable,
+    SourceError,
+    SourceTimeout,
+    SourceUnreachable,
+    TlsFailed,
+)
+from qanatix_pipelines.pull import PullOutcome
+from qanatix_pipelines.sources import mongodb as source_module
+from qanatix_pipelines.sources import open_source
+from qanatix_pipelines.store.opening import Store
+from tests.harness.mongodb import DATABASE, MongoDBHarness
+from tests.servers import Server, free_port
+from tests.servers.mongodb import Engine, start_engine, start_gateway
+
+Register = Callable[..., Connector]
+Pulled = Callable[[Connector], PullOutcome]
+
+
+@pytest.fixture(scope="module")
+def mongodb_engine() -> Iterator[Engine]:
+    """An engine of the module's own, to put other wire servers before."""
+    engine = start_engine()
+    yield engine
+    engine.stop()
+
+
+def insert(harness: MongoDBHarness, *documents: Any) -> None:
+    with harness.database() as database:
+        database.items.drop()
+        database.items.insert_many(documents)
+
+
+async def _read(config: dict[str, Any], query: str, since: datetime | None, batch_size: int) -> list[Batch]:
+    async with open_source("mongodb", config).read(query, since=since, batch_size=batch_size) as reading:
+        return [batch async for batch in reading.batches]
+
+
+def read(
+    harness: MongoDBHarness, query: str = '{"filter": {}, "sort": {"_id": 1}}', since: datetime | None = None
+) -> list[dict[str, str]]:
+    """The documents, each field as its JSON text; the fields that a document has not are left out."""
+    batches = asyncio.run(_read(harness.config, query, since, 100))
+    return [
+        {field: text for field, text in row.items() if text is not None}
+        for batch in batches
+        for row in batch.frame.iter_rows(named=True)
+    ]
+
+
+def entities(store: Store) -> dict[str | None, dict[str, Any]]:
+    """The data of all entities by their key in the source."""
+    found, _ = store.entities.page(vertical="testing", entity_type="item", limit=100, cursor=None)
+    return {entity.source_id: json.loads(entity.data) for entity in found}
+
+
+def test_documents_of_differing_shape_keep_every_field_by_its_own_type(
+    mongodb_harness: MongoDBHarness, register: Register, pulled: Pulled, store: Store
+) -> None:
+    insert(
+        mongodb_harness,
+        {"_id": 1, "name": "a", "size": 1},
+        {"_id": 2, "name": "b", "size": "large", "tags": ["x"]},
+        {"_id": 3, "size": None, "": "no name", "a.b": {"c": 1.5}},
+    )
+
+    receipt = pulled(register(mongodb_harness, "{}")).receipt
+
+    assert receipt.records_ingested == 3
+    assert entities(store) == {
+        "1": {"_id": 1, "size": 1},
+        "2": {"_id": 2, "size": "large", "tags": ["x"]},
+        "3": {"_id": 3, "size": None, "": "no name", "a.b": {"c": 1.5}},
+    }
+
+
+def test_the_key_is_the_id_of_mongodb_whatever_else_is_there(
+    mongodb_harness: MongoDBHarness, register: Register, pulled: Pulled, store: Store
+) -> None:
+    oid = ObjectId("65a1b2c3d4e5f60718293a4b")
+    insert(mongodb_harness, {"_id": oid, "id": 7})
+
+    pulled(register(mongodb_harness, "{}"))
+
+    assert entities(store) == {"65a1b2c3d4e5f60718293a4b": {"_id": "65a1b2c3d4e5f60718293a4b", "id": 7}}
+
+
+def test_another_field_may_be_the_key(
+    mongodb_harness: MongoDBHarness, register: Register, pulled: Pulled, store: Store
+) -> None:
+    insert(mongodb_harness, {"_id": 1, "sku": "x"}, {"_id": 2, "sku": "x"}, {"_id": 3})
+
+    receipt = pulled(register(mongodb_harness, "{}", id_column="sku")).receipt
+
+    assert (receipt.records_ingested, receipt.duplicates_skipped) == (2, 1)
+    assert entities(store) == {"x": {"_id": 2, "sku": "x"}, None: {"_id": 3}}
+
+
+def test_a_field_that_comes_or_goes_changes_the_entity(
+    mongodb_harness: MongoDBHarness, register: Register, pulled: Pulled, store: Store
+) -> None:
+    connector = register(mongodb_harness, "{}")
+    counts = []
+    for document in ({"_id": 1}, {"_id": 1, "size": None}, {"size": None, "_id": 1}, {"_id": 1}):
+        insert(mongodb_harness, document)
+        counts.append(pulled(connector).receipt.records_ingested)
+
+    assert counts == [1, 1, 0, 1]
+    assert entities(store) == {"1": {"_id": 1}}
+
+
+def test_a_document_without_the_named_name_is_rejected(
+    mongodb_harness: MongoDBHarness, register: Register, pulled: Pulled
+) -> None:
+    insert(mongodb_harness, {"_id": 1, "title": "a"}, {"_id": 2}, {"_id": 3, "title": None}, {"_id": 4, "title": 4})
+
+    receipt = pulled(register(mongodb_harness, '{"filter": {}, "sort": {"_id": 1}}', name_column="title")).receipt
+
+    assert [(rejection.row, rejection.reason) for rejection in receipt.rejections] == [
+        (2, "name_column is null or blank"),
+        (3, "name_column is null or blank"),
+    ]
+    assert receipt.records_ingested == 2
+
+
+def test_a_later_batch_may_lack_the_name_altogether(
+    mongodb_harness: MongoDBHarness, register: Register, pulled: Pulled
+) -> None:
+    insert(mongodb_harness, {"_id": 1, "title": "a"}, {"_id": 2}, {"_id": 3})
+    query = '{"filter": {}, "sort": {"_id": 1}}'
+
+    receipt = pulled(register(mongodb_harness, query, name_column="title", batch_size=1)).receipt
+
+    assert (receipt.records_ingested, receipt.records_rejected) == (1, 2)
+    with pytest.raises(ResultUnusable, match="'nickname'"):
+        pulled(register(mongodb_harness, query, name_column="nickname", batch_size=1))
+
+
+def test_documents_that_break_the_rules_of_bson_break_no_pull(
+    mongodb_harness: MongoDBHarness, register: Register, pulled: Pulled, store: Store
+) -> None:
+    deep: Any = 1
+    for _ in range(100):
+        deep = {"d": deep}
+    not_utf8 = _raw(b"\x10_id\0\x01\0\0\0" + b"\x02text\0\x04\0\0\0a\xff\xfe\0" + b"\x10k\xff\0\x01\0\0\0")
+    repeated = _raw(b"\x10_id\0\x02\0\0\0" + b"\x10a\0\x01\0\0\0" + b"\x10a\0\x02\0\0\0")
+    insert(mongodb_harness, not_utf8, repeated, {"_id": 3, "deep": deep}, {"_id": "a\0b"}, {"_id": 5, "s": "\0"})
+
+    receipt = pulled(register(mongodb_harness, "{}")).receipt
+
+    assert (receipt.records_ingested, receipt.records_rejected) == (4, 1)
+    assert [rejection.reason for rejection in receipt.rejections] == ["the name or the key holds the NUL character"]
+    assert entities(store) == {
+        "1": {"_id": 1, "text": "a\\xff\\xfe", "k\\xff": 1},
+        "2": {"_id": 2, "a": 2},
+        "3": {"_id": 3, "deep": deep},
+        "5": {"_id": 5, "s": "\0"},
+    }
+
+
+def test_a_filter_in_extended_json_finds_by_type(mongodb_harness: MongoDBHarness) -> None:
+    oid = ObjectId("65a1b2c3d4e5f60718293a4b")
+    insert(mongodb_harness, {"_id": oid, "n": 1}, {"_id": str(oid), "n": 2}, {"_id": 3, "at": DatetimeMS(1000)})
+
+    assert [row["n"] for row in read(mongodb_harness, '{"_id": {"$oid": "65a1b2c3d4e5f60718293a4b"}}')] == ["1"]
+    assert [row["_id"] for row in read(mongodb_harness, '{"at": {"$date": "1970-01-01T00:00:01Z"}}')] == ["3"]
+
+
+def test_projection_and_sort_are_those_of_the_query(mongodb_harness: MongoDBHarness) -> None:
+    insert(mongodb_harness, *({"_id": n, "a": {"b": -n, "c": n}, "d": n} for n in range(3)))
+    query = '{"filter": {"d": {"$gte": 1}}, "projection": {"a": {"b": 1}}, "sort": {"a.b": 1}}'
+
+    assert read(mongodb_harness, query) == [{"_id": "2", "a": '{"b":-2}'}, {"_id": "1", "a": '{"b":-1}'}]
+
+
+def test_the_first_pull_sees_every_date_from_the_year_one_on(mongodb_harness: MongoDBHarness) -> None:
+    least = -62_135_596_800_000
+    insert(mongodb_harness, *({"_id": n, "at": DatetimeMS(n)} for n in (least - 1, least, least + 1, 2**63 - 1)))
+
+    seen = [
+        int(row["_id"])
+        for row in read(mongodb_harness, '{"filter": {"at": {"$gte": ":last_pull"}}, "sort": {"at": 1}}')
+    ]
+
+    assert seen == [least, least + 1, 2**63 - 1]
+
+
+def test_last_pull_may_stand_in_the_arithmetic_of_an_expression(mongodb_harness: MongoDBHarness) -> None:
+    insert(mongodb_harness, {"_id": 1, "at": DatetimeMS(10_000)}, {"_id": 2, "at": DatetimeMS(20_000)})
+    query = '{"$expr": {"$gt": ["$at", {"$subtract": [":last_pull", 5000]}]}}'
+
+    assert len(read(mongodb_harness, query)) == 2
+    assert [row["_id"] for row in read(mongodb_harness, query, datetime(1970, 1, 1, 0, 0, 20, tzinfo=UTC))] == ["2"]
+
+
+def test_last_pull_loses_no_part_of_a_millisecond(mongodb_harness: MongoDBHarness) -> None:
+    insert(mongodb_harness, *({"_id": n, "at": DatetimeMS(n)} for n in (4, 5, 6)))
+    since = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=5999)
+
+    assert [row["_id"] for row in read(mongodb_harness, '{"at": {"$gte": ":last_pull"}}', since)] == ["5", "6"]
+
+
+def test_the_watermark_lies_before_the_clock_of_the_source(mongodb_harness: MongoDBHarness) -> None:
+    insert(mongodb_harness, {"_id": 1})
+
+    async def watermark() -> datetime | None:
+        source = open_source("mongodb", mongodb_harness.config)
+        async with source.read('{"at": ":last_pull"}', since=None, batch_size=1) as reading:
+            return reading.watermark
+
+    with mongodb_harness.client() as client:
+        before = client.admin.command("hello")["localTime"].replace(tzinfo=UTC)
+        taken = asyncio.run(watermark())
+        after = client.admin.command("hello")["localTime"].replace(tzinfo=UTC)
+
+    assert taken is not None
+    assert before - timedelta(milliseconds=1) <= taken <= after - timedelta(milliseconds=1)
+
+
+def test_a_batch_ends_early_when_its_documents_have_too_many_fields(
+    mongodb_harness: MongoDBHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source_module, "MAX_COLUMNS", 10)
+    insert(
+        mongodb_harness,
+        *({"_id": n} | {f"{n}-{k}": k for k in range(4)} for n in range(5)),
+        {str(k): k for k in range(20)},
+    )
+
+    batches = asyncio.run(_read(mongodb_harness.config, "{}", None, 100))
+
+    assert [batch.frame.shape for batch in batches] == [(2, 9), (2, 9), (1, 5), (1, 21)]
+
+
+def test_a_batch_ends_early_when_its_documents_are_large(
+    mongodb_harness: MongoDBHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source_module, "MAX_BATCH_BYTES", 5000)
+    insert(mongodb_harness, *({"_id": n, "text": "x" * 2000} for n in range(7)))
+
+    batches = asyncio.run(_read(mongodb_harness.config, "{}", None, 100))
+
+    assert [batch.frame.height for batch in batches] == [3, 3, 1]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        '{"name": {"$regex": "("}}',
+        '{"name": {"$in": "secretive"}}',
+        '{"name": {"$type": "secretive"}}',
+        '{"$expr": {"$toInt": "secretive"}}',
+        '{"$and": "secretive"}',
+        '{"filter": {}, "projection": {"secretive": 1, "a": 0}}',
+    ],
+)
+def test_what_the_server_rejects_is_named_without_its_words(mongodb_harness: MongoDBHarness, query: str) -> None:
+    insert(mongodb_harness, {"_id": 1, "name": "a"})
+
+    with pytest.raises(QueryRejected) as rejected:
+        read(mongodb_harness, query)
+
+    assert "The source rejected the query" in str(rejected.value)
+    assert "secretive" not in str(rejected.value)
+    assert rejected.value.__cause__ is None
+    assert rejected.value.__suppress_context__
+
+
+def test_a_query_that_takes_too_long_is_ended_by_the_server(
+    mongodb_harness: MongoDBHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source_module, "QUERY_SECONDS", 0.001)
+    insert(mongodb_harness, *({"_id": n, "text": f"{n}" * 100} for n in range(20_000)))
+
+    with pytest.raises(SourceTimeout, match="MaxTimeMSExpired"):
+        read(mongodb_harness, '{"filter": {"text": {"$regex": "(1|2)+3$"}}, "sort": {"text": 1}}')
+
+
+def test_a_missing_collection_is_an_empty_one(
+    mongodb_harness: MongoDBHarness, pulled: Pulled, register: Register
+) -> None:
+    config = mongodb_harness.config | {"collection": "no_such_collection"}
+
+    assert pulled(register(mongodb_harness, "{}", connection_config=config)).receipt.records_pulled == 0
+
+
+def test_the_server_hears_nothing_of_our_environment(
+    mongodb_harness: MongoDBHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    monkeypatch.setenv("AWS_EXECUTION_ENV", "AWS_Lambda_python3.11")
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+    insert(mongodb_harness, {"_id": 1})
+
+    async def heard() -> list[dict[str, Any]]:
+        async with open_source("mongodb", mongodb_harness.config).read("{}", since=None, batch_size=1):
+            return await asyncio.to_thread(operations)
+
+    def operations() -> list[dict[str, Any]]:
+        with mongodb_harness.client() as client:
+            running: list[dict[str, Any]] = client.admin.command("currentOp", {"$all": True})["inprog"]
+        return [operation["clientMetadata"] for operation in running if operation.get("appName") == "qanatix"]
+
+    said = asyncio.run(heard())
+
+    assert said
+    assert all("env" not in metadata for metadata in said)
+
+
+def test_a_replica_set_without_snapshots_is_read_without_and_no_other_host_is_asked(mongodb_engine: Engine) -> None:
+    """It names a host that is not there: the driver would wait for it, if it asked."""
+    gateway = start_gateway(mongodb_engine, set_name="rs0")
+    try:
+        harness = MongoDBHarness(gateway)
+        insert(harness, {"_id": 1}, {"_id": 2})
+
+        assert read(harness) == [{"_id": "1"}, {"_id": "2"}]
+    finally:
+        gateway.stop()
+
+
+def test_a_server_that_dies_amid_the_reading_is_unreachable(
+    mongodb_engine: Engine, register: Register, store: Store, pulled: Pulled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway = start_gateway(mongodb_engine)
+    try:
+        harness = MongoDBHarness(gateway)
+        insert(harness, *({"_id": n} for n in range(1000)))
+        whole = source_module._batch
+
+        def dying(*given: Any) -> Batch:
+            gateway.stop()
+            return whole(*given)
+
+        monkeypatch.setattr(source_module, "_batch", dying)
+
+        with pytest.raises(SourceUnreachable):
+            pulled(register(harness, "{}", batch_size=10))
+    finally:
+        gateway.stop()
+
+    assert store.entities.count("testing", "item") == 0
+
+
+@pytest.mark.parametrize("bytes_sent", [b"", b"SSH-2.0-OpenSSH_9.2\r\n", b"\xff" * 64])
+def test_a_server_that_speaks_something_else_is_an_error_of_the_source(
+    bytes_sent: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source_module, "CONNECT_SECONDS", 0.3)  # the driver tries again after 0.5
+
+    async def talk(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(bytes_sent)
+        writer.close()
+
+    async def attempt() -> None:
+        port = free_port()
+        async with await asyncio.start_server(talk, "127.0.0.1", port):
+            config = {"uri": f"mongodb://u:s3cret@127.0.0.1:{port}/", "database": "d", "collection": "c"}
+            await _read(config, "{}", None, 10)
+
+    with pytest.raises(SourceError) as failed:
+        asyncio.run(attempt())
+
+    assert "s3cret" not in str(failed.value)
+    assert "127.0.0.1" not in str(failed.value)
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate for localhost, signed by itself, and its key."""
+    folder = tmp_path_factory.mktemp("tls")
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    signed = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    files = folder / "certificate.pem", folder / "key.pem"
+    files[0].write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+    files[1].write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return files
+
+
+@pytest.fixture(scope="module")
+def tls_server(mongodb_engine: Engine, certificate: tuple[Path, Path]) -> Iterator[Server]:
+    gateway = start_gateway(mongodb_engine, tls=certificate)
+    yield gateway
+    gateway.stop()
+
+
+def _over_tls(server: Server, host: str) -> dict[str, str]:
+    uri = server.address.replace("127.0.0.1", host) + "?tls=true"
+    return {"uri": uri, "database": DATABASE, "collection": "over_tls"}
+
+
+def test_a_server_whose_certificate_is_trusted_is_read(
+    tls_server: Server, certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+
+    assert asyncio.run(_read(_over_tls(tls_server, "localhost"), "{}", None, 10)) == []
+
+
+def test_a_certificate_that_nobody_vouches_for_is_refused(tls_server: Server) -> None:
+    with pytest.raises(TlsFailed, match="certificate"):
+        asyncio.run(_read(_over_tls(tls_server, "localhost"), "{}", None, 10))
+
+
+def test_a_certificate_for_another_name_is_refused(
+    tls_server: Server, certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+
+    with pytest.raises(TlsFailed, match="certificate"):
+        asyncio.run(_read(_over_tls(tls_server, "127.0.0.1"), "{}", None, 10))
+
+
+def test_tls_is_not_given_up_where_the_server_has_none(mongodb_harness: MongoDBHarness) -> None:
+    config = mongodb_harness.config
+    uri = config["uri"].partition("?")[0] + "?tls=true"
+
+    with pytest.raises(TlsFailed):
+        asyncio.run(_read(config | {"uri": uri}, "{}", None, 10))
+
+
+def _raw(elements: bytes) -> RawBSONDocument:
+    return RawBSONDocument((len(elements) + 5).to_bytes(4, "little") + elements + b"\0")
