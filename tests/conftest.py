@@ -14,14 +14,16 @@ from qanatix_pipelines.settings import Settings, new_fernet_key
 from qanatix_pipelines.sources import open_source
 from qanatix_pipelines.store.opening import Store, open_store
 from tests.harness import Harness
+from tests.harness.neo4j import Neo4jHarness
 from tests.harness.postgresql import PostgreSQLHarness
-from tests.servers import Server, postgresql
+from tests.servers import Server, neo4j, postgresql
 
 ENCRYPTION_KEY = new_fernet_key()
 PEPPER = "a pepper that only these tests know"
 
 # The types whose server is started here, and how. A missing server is an error, never a skip.
 SERVERS: dict[str, tuple[Callable[[], Server], type[Harness]]] = {
+    "neo4j": (neo4j.start, Neo4jHarness),
     "postgresql": (postgresql.start, PostgreSQLHarness),
 }
 _started: dict[str, Server] = {}
