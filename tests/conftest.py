@@ -52,7 +52,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
         on_postgresql = getattr(item, "callspec", None) and item.callspec.params.get("store_kind") == "postgresql"
-        if on_postgresql or fixtures & {"harness", "postgresql_server"}:
+        if on_postgresql or "harness" in fixtures or any(name.endswith("_server") for name in fixtures):
             item.add_marker(pytest.mark.server)
         if "stack" in fixtures:
             item.add_marker(pytest.mark.stack)
@@ -61,6 +61,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture
 def postgresql_server() -> Server:
     return server("postgresql")
+
+
+@pytest.fixture
+def neo4j_server() -> Server:
+    return server("neo4j")
 
 
 @pytest.fixture(params=list(SERVERS))

@@ -219,11 +219,13 @@ def _plain(value: Any) -> Any:  # noqa: C901, PLR0911  # one case for each kind 
             properties = {key: _plain(item) for key, item in value.items()}
             return {"element_id": value.element_id, "labels": sorted(value.labels), "properties": properties}
         case graph.Relationship():
+            # A node without properties is an empty mapping, and false.
+            start, end = (None if node is None else node.element_id for node in value.nodes)
             return {
                 "element_id": value.element_id,
                 "type": value.type,
-                "start": value.nodes[0] and value.nodes[0].element_id,
-                "end": value.nodes[1] and value.nodes[1].element_id,
+                "start": start,
+                "end": end,
                 "properties": {key: _plain(item) for key, item in value.items()},
             }
         case graph.Path():
