@@ -36,10 +36,12 @@ _MOVES_A_BORDER = re.compile(r"\\u+00(?:[0-2][0-9a-f]|3[a-f]|[46]0|5[b-f]|7[b-f]
 _FIRST = ("MATCH", "OPTIONAL", "WITH", "UNWIND", "RETURN")
 # Those that may stand within a query that begins so. A word is one of these clauses unless it is what it may be else.
 _REFUSED = frozenset(
-    "CALL CREATE DELETE DETACH FOREACH INSERT LOAD MERGE NODETACH REMOVE SET USE".split()  # noqa: SIM905  # reads better
+    ["CALL", "CREATE", "DELETE", "DETACH", "FOREACH", "INSERT", "LOAD", "MERGE", "NODETACH", "REMOVE", "SET", "USE"]
 )
 # Those that can only come first; known, so that they can be named.
-_COMMANDS = frozenset("ALTER CYPHER DENY DROP EXPLAIN GRANT PROFILE REVOKE SHOW START STOP TERMINATE".split())  # noqa: SIM905
+_COMMANDS = frozenset(
+    ["ALTER", "CYPHER", "DENY", "DROP", "EXPLAIN", "GRANT", "PROFILE", "REVOKE", "SHOW", "START", "STOP", "TERMINATE"]
+)
 
 _COMPARISONS = frozenset(["=", "<>", "<", ">", "<=", ">=", "+", "-", "*", "/", "%"])
 _BEFORE_OPERAND = _COMPARISONS | {",", ":"}
