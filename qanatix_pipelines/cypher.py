@@ -24,7 +24,7 @@ _TOKEN = re.compile(
     | (?P<parameter> \$\s*(?: \w+ | (?:`[^`]*`)+ ) )
     | (?P<number> \d\w* )
     | (?P<name> \w+ )
-    | (?P<unclosed> ['"`] | /\* )
+    | (?P<unclosed> (?: ['"`] | /\* ).* )
     | (?P<operator> <= | >= | <> | =~ | \+= | \|\| | :: | \.\. | [!-/:-@\[\]^{-~] )
     | (?P<stray> . )
     """,
@@ -92,11 +92,11 @@ def parse_cypher(text: str) -> CypherQuery:
         raise QueryRejected("The query is empty.")
     _check(text, significant)
     positions = [i for i in range(1, len(significant) - 1) if _is_placeholder(significant, i)]
+    characters = list(text)
     for position in positions:
-        colon = significant[position].start
-        text = text[:colon] + "$" + text[colon + 1 :]
+        characters[significant[position].start] = "$"
     native = [_parameter(token) for token in significant if token.kind == "parameter"]
-    return CypherQuery(text, asks_since=bool(positions) or NAME in native)
+    return CypherQuery("".join(characters), asks_since=bool(positions) or NAME in native)
 
 
 def tokens(text: str) -> list[Token]:
@@ -117,18 +117,17 @@ def _check(text: str, significant: Sequence[Token]) -> None:
         if token.text == ";":
             raise QueryRejected("The query must be one statement: there is a semicolon within it.")
     _check_clauses(significant)
-    for token, after in zip(significant, [*significant[1:], None], strict=True):
-        # $(...), $all(...) and $any(...) are labels made by an expression.
-        is_label = after is not None and after.text == "("
-        if token.kind == "parameter" and _parameter(token) != NAME and not is_label:
+    for token in significant:
+        # $all(...) and $any(...) are labels made by an expression.
+        if token.kind == "parameter" and _parameter(token) not in (NAME, "all", "any"):
             raise QueryRejected(f"The query has a parameter other than ${NAME}, which is the only one that is bound.")
 
 
 def _check_clauses(significant: Sequence[Token]) -> None:
     first = significant[0].word
     if first not in _FIRST:
-        begins = f"begins with {first}: it" if first in _REFUSED | _COMMANDS else ""
-        raise QueryRejected(f"The query {begins} must begin with MATCH, OPTIONAL MATCH, WITH, UNWIND or RETURN.")
+        begins = f" begins with {first}: it" if first in _REFUSED | _COMMANDS else ""
+        raise QueryRejected(f"The query{begins} must begin with MATCH, OPTIONAL MATCH, WITH, UNWIND or RETURN.")
     for before, token, after in zip(significant, significant[1:], [*significant[2:], None], strict=False):
         # A property, a label or type, a map's key or a variable before its label is no clause.
         other = before.text in (".", ":", "|", "&", "!") or (after is not None and after.text == ":")

@@ -128,8 +128,11 @@ async def _session(config: Config, batch_size: int) -> AsyncIterator["neo4j.Asyn
     try:
         yield session
     finally:
-        # Closes the connection at once: to end a transaction that only read, the server needs no farewell, and one
-        # that does not answer is not waited for.
+        # A transaction that only read needs no farewell, and a server that does not answer is not waited for. What the
+        # driver calls a kill leaves TLS to say goodbye in the background, where the end of the loop cuts it off.
+        for connections in driver._pool.connections.values():  # noqa: SLF001
+            for connection in connections:
+                connection.socket._writer.transport.abort()  # noqa: SLF001
         session.cancel()
         await session.close()
         await driver.close()
@@ -254,8 +257,7 @@ def _clock_text(value: Any) -> str:
     if offset is None:
         return local
     minutes = int(offset.total_seconds()) // 60
-    sign = "-" if minutes < 0 else "+"
-    shown = "{}{:02}:{:02}".format(sign, *divmod(abs(minutes), 60)) if minutes else "Z"
+    shown = "{}{:02}:{:02}".format("-" if minutes < 0 else "+", *divmod(abs(minutes), 60)) if minutes else "Z"
     zone = getattr(value.tzinfo, "zone", None)
     return f"{local}{shown}" if zone in (None, "UTC") else f"{local}{shown}[{zone}]"
 
