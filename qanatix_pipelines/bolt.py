@@ -1,6 +1,7 @@
-"""Bolt, which Neo4j speaks: where a URI of its leads, and what a status code says to the caller."""
+"""Bolt, which Neo4j speaks: where its URIs lead, what its status codes mean, how its times are written."""
 
 import re
+from typing import Any
 
 from qanatix_pipelines.errors import (
     LoginRefused,
@@ -80,3 +81,15 @@ def status_error(code: str, message: str) -> SourceError:
     if place:
         sentence += f" at line {place[1]}, column {place[2]}"
     return kind(f"{sentence} ({known}).")
+
+
+def clock_text(value: Any) -> str:
+    """The driver's Time or DateTime as the server's own toString() writes it: RFC 9557, all its nanoseconds."""
+    local: str = value.replace(tzinfo=None).iso_format().rstrip("0").removesuffix(".")
+    offset = value.utc_offset()
+    if offset is None:
+        return local
+    minutes = int(offset.total_seconds()) // 60
+    shown = "{}{:02}:{:02}".format("-" if minutes < 0 else "+", *divmod(abs(minutes), 60)) if minutes else "Z"
+    zone = getattr(value.tzinfo, "zone", None)
+    return f"{local}{shown}" if zone in (None, "UTC") else f"{local}{shown}[{zone}]"

@@ -1,6 +1,7 @@
 """What is particular to Neo4j: its connection_config, the read-only gate, the watermark, nodes as entities, TLS."""
 
 import asyncio
+import gc
 import socket
 import ssl
 import time
@@ -317,6 +318,20 @@ def test_a_result_is_streamed_and_left_when_the_reader_leaves(graph: Neo4jHarnes
 
     assert asyncio.run(take_two_batches()) == [1000, 1000]
     _wait_until(lambda: not _running(graph, "UNWIND range"))
+
+
+def test_nodes_are_let_go_with_their_batch(graph: Neo4jHarness) -> None:
+    graph.fill(3000)
+
+    async def alive_in_the_end() -> int:
+        query = "MATCH (n:Item) RETURN n, 1 AS one"
+        async with open_source("neo4j", graph.config).read(query, since=None, batch_size=100) as reading:
+            async for _ in reading.batches:
+                gc.collect()
+                alive = sum(type(thing) is neo4j.graph.Node for thing in gc.get_objects())
+        return alive
+
+    assert asyncio.run(alive_in_the_end()) <= 200
 
 
 def test_a_query_that_runs_too_long_is_ended_by_the_server(

@@ -17,7 +17,7 @@ import polars as pl
 from pydantic import AfterValidator, Field, SecretStr, StringConstraints, ValidationInfo, field_validator
 
 from qanatix_pipelines.batches import Batch, Column, Reading
-from qanatix_pipelines.bolt import bolt_uri, status_error
+from qanatix_pipelines.bolt import bolt_uri, clock_text, status_error
 from qanatix_pipelines.cypher import NAME, parse_cypher
 from qanatix_pipelines.dsn import is_this_machine
 from qanatix_pipelines.errors import (
@@ -176,6 +176,10 @@ async def _batches(result: "neo4j.AsyncResult", batch_size: int) -> AsyncIterato
             fields = [_fields(keys[0], record[0]) for record in records]
             columns = _columns(sorted(set().union(*fields)), optional=True)
             rows = [[row.get(column.name) for column in columns] for row in fields]
+        # The driver would keep every node of a result until its end.
+        graph = result._hydration_scope.get_graph()  # noqa: SLF001
+        graph._nodes.clear()  # noqa: SLF001
+        graph._relationships.clear()  # noqa: SLF001
         yield Batch(pl.DataFrame(rows, schema={column.name: pl.String for column in columns}, orient="row"), columns)
         if len(records) < batch_size:
             return
@@ -234,7 +238,7 @@ def _plain(value: Any) -> Any:  # noqa: C901, PLR0911  # one case for each kind 
         case graph.Path():
             return {"nodes": _plain(list(value.nodes)), "relationships": _plain(list(value.relationships))}
         case time.DateTime() | time.Time():
-            return _clock_text(value)
+            return clock_text(value)
         case time.Date() | time.Duration():
             return value.iso_format()
         case spatial.Point():
@@ -248,18 +252,6 @@ def _plain(value: Any) -> Any:  # noqa: C901, PLR0911  # one case for each kind 
 
 def _unknown(_value: object) -> NoReturn:
     raise SourceFailed("The source returned a value of a type that this release does not know.")
-
-
-def _clock_text(value: Any) -> str:
-    """A time or a date and time as the server's own toString() writes it: RFC 9557, all its nanoseconds."""
-    local: str = value.replace(tzinfo=None).iso_format().rstrip("0").removesuffix(".")
-    offset = value.utc_offset()
-    if offset is None:
-        return local
-    minutes = int(offset.total_seconds()) // 60
-    shown = "{}{:02}:{:02}".format("-" if minutes < 0 else "+", *divmod(abs(minutes), 60)) if minutes else "Z"
-    zone = getattr(value.tzinfo, "zone", None)
-    return f"{local}{shown}" if zone in (None, "UTC") else f"{local}{shown}[{zone}]"
 
 
 @contextmanager
