@@ -13,26 +13,21 @@ from qanatix_pipelines.pull import PullOutcome, run_pull
 from qanatix_pipelines.settings import Settings, new_fernet_key
 from qanatix_pipelines.sources import open_source
 from qanatix_pipelines.store.opening import Store, open_store
+from tests.databases import DATABASES
 from tests.harness import Harness
 from tests.harness.mongodb import MongoDBHarness
-from tests.harness.postgresql import PostgreSQLHarness
-from tests.servers import Server, mongodb, postgresql
+from tests.servers import Server
 
 ENCRYPTION_KEY = new_fernet_key()
 PEPPER = "a pepper that only these tests know"
 
-# The types whose server is started here, and how. A missing server is an error, never a skip.
-SERVERS: dict[str, tuple[Callable[[], Server], type[Harness]]] = {
-    "postgresql": (postgresql.start, PostgreSQLHarness),
-    "mongodb": (mongodb.start, MongoDBHarness),
-}
 _started: dict[str, Server] = {}
 
 
 def server(name: str) -> Server:
     """The session's server of this type."""
     if name not in _started:
-        _started[name] = SERVERS[name][0]()
+        _started[name] = DATABASES[name].start()
     return _started[name]
 
 
@@ -52,7 +47,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
         on_postgresql = getattr(item, "callspec", None) and item.callspec.params.get("store_kind") == "postgresql"
-        if on_postgresql or fixtures & {"harness", "postgresql_server", "mongodb_harness", "mongodb_engine"}:
+        if on_postgresql or any(name.endswith(("harness", "_server", "_engine")) for name in fixtures):
             item.add_marker(pytest.mark.server)
         if "stack" in fixtures:
             item.add_marker(pytest.mark.stack)
@@ -68,9 +63,14 @@ def mongodb_harness() -> MongoDBHarness:
     return MongoDBHarness(server("mongodb"))
 
 
-@pytest.fixture(params=list(SERVERS))
+@pytest.fixture
+def neo4j_server() -> Server:
+    return server("neo4j")
+
+
+@pytest.fixture(params=list(DATABASES))
 def harness(request: pytest.FixtureRequest) -> Harness:
-    return SERVERS[request.param][1](server(request.param))
+    return DATABASES[request.param].harness(server(request.param))
 
 
 @pytest.fixture

@@ -8,8 +8,9 @@ import pytest
 from qanatix_pipelines.connectors import Connector
 from qanatix_pipelines.pull import PullOutcome
 from qanatix_pipelines.store.opening import Store
-from tests.conftest import SERVERS, server
+from tests.conftest import server
 from tests.harness import Harness
+from tests.harness.postgresql import PostgreSQLHarness
 from tests.types_table import TypeExample, type_examples
 
 ROWS = type_examples("postgresql")
@@ -25,7 +26,7 @@ def harness() -> Harness:
     running = server("postgresql")
     with psycopg.connect(running.address) as connection:
         connection.execute(OWN_TYPES)
-    return SERVERS["postgresql"][1](running)
+    return PostgreSQLHarness(running)
 
 
 def test_every_type_becomes_what_the_table_says(

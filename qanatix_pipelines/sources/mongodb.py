@@ -84,6 +84,8 @@ class Config(SourceConfig):
 
 class MongoDB(Source):
     config_type = Config
+    title = "MongoDB"
+    kind = "mongodb"
 
     def __init__(self, config: Config) -> None:
         self._uri = parse_mongo_uri(config.uri.get_secret_value())

@@ -1,0 +1,160 @@
+r"""Cypher as far as a pull must understand it: where `:last_pull` stands, and that no clause does more than read.
+
+The tokenizer knows what hides a word: strings, back-quoted names, comments. It is no security boundary: a read-only
+transaction refuses what writes, and privileges the rest. It gives an early and clear refusal, also for LOAD CSV and
+CALL, which a read-only transaction lets through.
+
+Neo4j replaces \uXXXX in the whole query before it looks for tokens (seen with 5.26), so one may end a string. Hence an
+escape is refused where it could move a token's border.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from qanatix_pipelines.errors import QueryRejected
+
+NAME = "last_pull"
+
+_TOKEN = re.compile(
+    r"""
+      (?P<space> \s+ | //[^\n\r]* | /\*.*?\*/ )
+    | (?P<string> '(?:[^'\\]|\\.)*' | "(?:[^"\\]|\\.)*" )
+    | (?P<quoted> (?:`[^`]*`)+ )
+    | (?P<parameter> \$\s*(?: \w+ | (?:`[^`]*`)+ ) )
+    | (?P<number> \d\w* )
+    | (?P<name> \w+ )
+    | (?P<unclosed> (?: ['"`] | /\* ).* )
+    | (?P<operator> <= | >= | <> | =~ | \+= | \|\| | :: | \.\. | [!-/:-@\[\]^{-~] )
+    | (?P<stray> . )
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+# \uXXXX for anything of ASCII but a letter or a digit: a quote, a backslash, a line's end.
+_MOVES_A_BORDER = re.compile(r"\\u+00(?:[0-2][0-9a-f]|3[a-f]|[46]0|5[b-f]|7[b-f])", re.IGNORECASE)
+
+_FIRST = ("MATCH", "OPTIONAL", "WITH", "UNWIND", "RETURN")
+# Those that may stand within a query that begins so. A word is one of these clauses unless it is what it may be else.
+_REFUSED = frozenset(
+    ["CALL", "CREATE", "DELETE", "DETACH", "FOREACH", "INSERT", "LOAD", "MERGE", "NODETACH", "REMOVE", "SET", "USE"]
+)
+# Those that can only come first; known, so that they can be named.
+_COMMANDS = frozenset(
+    ["ALTER", "CYPHER", "DENY", "DROP", "EXPLAIN", "GRANT", "PROFILE", "REVOKE", "SHOW", "START", "STOP", "TERMINATE"]
+)
+
+_COMPARISONS = frozenset(["=", "<>", "<", ">", "<=", ">=", "+", "-", "*", "/", "%"])
+_BEFORE_OPERAND = _COMPARISONS | {",", ":"}
+_WORDS_BEFORE_OPERAND = frozenset(
+    ["AND", "BY", "CASE", "DISTINCT", "ELSE", "NOT", "OR", "RETURN", "THEN", "UNWIND", "WHEN", "WHERE", "WITH", "XOR"]
+)
+# Before `(`, these begin a pattern or a group, and are no function.
+_NO_FUNCTION = _WORDS_BEFORE_OPERAND | {"ALL", "ANY", "EXISTS", "GROUP", "GROUPS", "IN", "MATCH", "PATH", "PATHS"}
+
+
+@dataclass(frozen=True)
+class Token:
+    """`kind` is a group of the tokenizer's pattern. Comments are space."""
+
+    kind: str
+    text: str
+    start: int
+
+    @property
+    def end(self) -> int:
+        return self.start + len(self.text)
+
+    @property
+    def word(self) -> str:
+        """A keyword as it is compared; empty for what is none."""
+        return self.text.upper() if self.kind == "name" else ""
+
+
+@dataclass(frozen=True)
+class CypherQuery:
+    """A query whose only parameter, if any, is `$last_pull`. Its `text` is as long as the user's."""
+
+    text: str
+    asks_since: bool
+
+
+def parse_cypher(text: str) -> CypherQuery:
+    """Find `:last_pull` where it can be no label, make it `$last_pull`, and refuse clauses that do more than read.
+
+    It is the parameter after an operator of comparison or arithmetic, a comma, a map's colon or a word such as WHERE or
+    AND; as a function's only or first argument; and within parentheses before such an operator. Anywhere else, as in
+    `(n:last_pull)`, it is a label or a type. Raises QueryRejected.
+    """
+    significant = [token for token in tokens(text) if token.kind != "space"]
+    if significant and significant[-1].text == ";":
+        significant.pop()
+    if not significant:
+        raise QueryRejected("The query is empty.")
+    _check(text, significant)
+    positions = [i for i in range(1, len(significant) - 1) if _is_placeholder(significant, i)]
+    characters = list(text)
+    for position in positions:
+        characters[significant[position].start] = "$"
+    native = [_parameter(token) for token in significant if token.kind == "parameter"]
+    return CypherQuery("".join(characters), asks_since=bool(positions) or NAME in native)
+
+
+def tokens(text: str) -> list[Token]:
+    """The whole text as tokens: joined, they are the text again."""
+    return [Token(match.lastgroup or "", match.group(), match.start()) for match in _TOKEN.finditer(text)]
+
+
+def _check(text: str, significant: Sequence[Token]) -> None:
+    if any(token.kind == "unclosed" for token in significant):
+        raise QueryRejected("The query cannot be read: a quoted string, a name or a comment in it is not closed.")
+    if _MOVES_A_BORDER.search(text):
+        raise QueryRejected(
+            "The query writes a character as \\uXXXX where it could be taken for a part of the language: write it out."
+        )
+    for token in significant:
+        if token.kind == "stray":
+            raise QueryRejected(f"The query has the character U+{ord(token.text):04X} outside of strings and names.")
+        if token.text == ";":
+            raise QueryRejected("The query must be one statement: there is a semicolon within it.")
+    _check_clauses(significant)
+    for token in significant:
+        # $all(...) and $any(...) are labels made by an expression.
+        if token.kind == "parameter" and _parameter(token) not in (NAME, "all", "any"):
+            raise QueryRejected(f"The query has a parameter other than ${NAME}, which is the only one that is bound.")
+
+
+def _check_clauses(significant: Sequence[Token]) -> None:
+    first = significant[0].word
+    if first not in _FIRST:
+        begins = f" begins with {first}: it" if first in _REFUSED | _COMMANDS else ""
+        raise QueryRejected(f"The query{begins} must begin with MATCH, OPTIONAL MATCH, WITH, UNWIND or RETURN.")
+    for before, token, after in zip(significant, significant[1:], [*significant[2:], None], strict=False):
+        # A property, a label or type, a map's key or a variable before its label is no clause.
+        other = before.text in (".", ":", "|", "&", "!") or (after is not None and after.text == ":")
+        if token.word not in _REFUSED or other:
+            continue
+        if token.word == "LOAD" and (after is None or after.word != "CSV"):
+            continue
+        clause = "LOAD CSV" if token.word == "LOAD" else token.word
+        raise QueryRejected(
+            f"The query has the clause {clause}, and a pull may only match and return. "
+            f"If {token.word} is a name in it, put the name in back-quotes."
+        )
+
+
+def _is_placeholder(significant: Sequence[Token], i: int) -> bool:
+    before, colon, name = significant[i - 1 : i + 2]
+    if colon.text != ":" or name.text != NAME or name.kind != "name" or name.start != colon.end:
+        return False
+    after = significant[i + 2].text if i + 2 < len(significant) else ""
+    if before.text == "(":
+        called = significant[i - 2]
+        is_call = called.kind == "name" and called.end == before.start and called.word not in _NO_FUNCTION
+        return after in _COMPARISONS or (is_call and after in (")", ","))
+    if before.kind == "operator":
+        return before.text in _BEFORE_OPERAND
+    return before.word in _WORDS_BEFORE_OPERAND and before.end < colon.start
+
+
+def _parameter(token: Token) -> str:
+    return token.text.removeprefix("$").strip().strip("`")

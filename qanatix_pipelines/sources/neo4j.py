@@ -1,0 +1,294 @@
+"""Neo4j, by its own driver over Bolt: one read-only transaction, one Cypher query, streamed as it is fetched.
+
+Cypher types each value and not each column, so every value travels as its own JSON text, by the rules of `_plain`. A
+row whose only value is a node or a relationship becomes that entity: its properties, and `_labels` or `_type`,
+`_element_id` and so on beside them.
+
+The driver is imported where it is used: that takes longer than all the rest of a pull's imports from here.
+"""
+
+import ssl
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any, Literal, LiteralString, NoReturn, cast
+
+import polars as pl
+from pydantic import AfterValidator, Field, SecretStr, StringConstraints, ValidationInfo, field_validator
+
+from qanatix_pipelines.batches import Batch, Column, Reading
+from qanatix_pipelines.bolt import bolt_uri, clock_text, status_error
+from qanatix_pipelines.cypher import NAME, parse_cypher
+from qanatix_pipelines.dsn import is_this_machine
+from qanatix_pipelines.errors import (
+    QueryRejected,
+    ResultUnusable,
+    SourceError,
+    SourceFailed,
+    SourceUnreachable,
+    TlsFailed,
+)
+from qanatix_pipelines.json_text import json_text
+from qanatix_pipelines.sources import Source, SourceConfig
+
+if TYPE_CHECKING:
+    import neo4j
+
+CONNECT_SECONDS = 10
+TRANSACTION_SECONDS = 3600
+
+# The least DateTime that the driver can send; the server's own least, in the year -999,999,999, it cannot.
+_LEAST = datetime.min.replace(tzinfo=UTC)
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("must not hold control characters")
+    return text
+
+
+_Text = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_printable)]
+
+
+class Config(SourceConfig):
+    """connection_config of a neo4j connector. `uri` is kept as it is connected to, by `bolt_uri`."""
+
+    uri: Annotated[str, AfterValidator(bolt_uri)]
+    user: _Text
+    password: SecretStr = Field(min_length=1)
+    database: _Text
+    tls: Literal["verify", "disabled"] | None = Field(None, validate_default=True)
+
+    @field_validator("tls", mode="after")
+    @classmethod
+    def _never_given_up_silently(cls, tls: str | None, info: ValidationInfo) -> str:
+        scheme, _, address = info.data.get("uri", "bolt://localhost:").partition("://")
+        if scheme == "bolt+s":
+            if tls == "disabled":
+                raise ValueError("is 'disabled', but the uri's scheme asks for TLS")
+            return "verify"
+        if tls is None and not is_this_machine(address.rpartition(":")[0].strip("[]")):
+            raise ValueError(
+                "must be said where the uri's scheme asks for no TLS and names another machine: begin the uri with "
+                "bolt+s://, or say 'disabled' if it is meant that everything, the password too, goes unencrypted"
+            )
+        return tls or "disabled"
+
+
+class Neo4j(Source):
+    config_type = Config
+    title = "Neo4j"
+    kind = "neo4j"
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+
+    @classmethod
+    def check_query(cls, query: str) -> None:
+        parse_cypher(query)
+
+    @asynccontextmanager
+    async def read(self, query: str, *, since: datetime | None, batch_size: int) -> AsyncIterator[Reading]:
+        statement = parse_cypher(query)
+        async with _session(self._config, batch_size) as session:
+            with _reported():
+                # In this order: what was committed before `reach` is there when the query starts.
+                reach = await _reach(session) if statement.asks_since else None
+                transaction = await session.begin_transaction(timeout=TRANSACTION_SECONDS)
+                parameters = {NAME: since or _LEAST} if statement.asks_since else {}
+                result = await transaction.run(cast(Any, statement.text), parameters)
+            keys = result.keys()
+            if not keys:
+                raise QueryRejected("The query returns no columns: it must end with a RETURN.")
+            yield Reading(
+                # The only column may turn out to hold nodes.
+                columns=_columns(keys) if len(keys) > 1 else None,
+                watermark=None if reach is None else reach - timedelta(microseconds=1),
+                batches=_batches(result, batch_size),
+            )
+
+
+source = Neo4j
+
+
+@asynccontextmanager
+async def _session(config: Config, batch_size: int) -> AsyncIterator["neo4j.AsyncSession"]:
+    import neo4j
+
+    driver = neo4j.AsyncGraphDatabase.driver(
+        "bolt://" + config.uri.partition("://")[2],
+        auth=(config.user, config.password.get_secret_value()),
+        ssl_context=ssl.create_default_context() if config.tls == "verify" else None,
+        connection_timeout=CONNECT_SECONDS,
+        connection_acquisition_timeout=CONNECT_SECONDS,
+        max_connection_pool_size=1,
+        user_agent="qanatix",
+        notifications_min_severity="OFF",
+        telemetry_disabled=True,
+    )
+    session = driver.session(database=config.database, default_access_mode=neo4j.READ_ACCESS, fetch_size=batch_size)
+    try:
+        yield session
+    finally:
+        # A transaction that only read needs no farewell, and a server that does not answer is not waited for. What the
+        # driver calls a kill leaves TLS to say goodbye in the background, where the end of the loop cuts it off.
+        for connections in driver._pool.connections.values():  # noqa: SLF001
+            for connection in connections:
+                connection.socket._writer.transport.abort()  # noqa: SLF001
+        session.cancel()
+        await session.close()
+        await driver.close()
+
+
+async def _reach(session: "neo4j.AsyncSession") -> datetime:
+    """The server's clock (UTC), held back to the start of the oldest transaction that is still open.
+
+    A node stamped in one of those may yet appear below the clock. What other users do is shown to those who have the
+    privilege SHOW TRANSACTION, which in the Community Edition everybody has; for the rest the overlap stands in.
+    """
+    from neo4j.exceptions import ClientError
+
+    async def ask(query: LiteralString) -> datetime | None:
+        record = await (await session.run(query)).single(strict=True)
+        return None if record[0] is None else record[0].to_native().astimezone(UTC)
+
+    now = cast(datetime, await ask("RETURN datetime.realtime()"))
+    try:
+        oldest = await ask("SHOW TRANSACTIONS YIELD startTime RETURN min(datetime(toString(startTime)))")
+    except ClientError:
+        oldest = None
+    return now if oldest is None else min(now, oldest)
+
+
+def _columns(names: Sequence[str], *, optional: bool = False) -> tuple[Column, ...]:
+    return tuple(Column(name, "any", pl.String, json=True, optional=optional) for name in names)
+
+
+async def _batches(result: "neo4j.AsyncResult", batch_size: int) -> AsyncIterator[Batch]:
+    keys = result.keys()
+    while True:
+        with _reported():
+            records = [record.values() for record in await result.fetch(batch_size)]
+        if not records:
+            return
+        if len(keys) > 1:
+            columns = _columns(keys)
+            rows: list[list[str | None]] = [[_json(value) for value in record] for record in records]
+        else:
+            fields = [_fields(keys[0], record[0]) for record in records]
+            columns = _columns(sorted(set().union(*fields)), optional=True)
+            rows = [[row.get(column.name) for column in columns] for row in fields]
+        # The driver would keep every node of a result until its end.
+        graph = result._hydration_scope.get_graph()  # noqa: SLF001
+        graph._nodes.clear()  # noqa: SLF001
+        graph._relationships.clear()  # noqa: SLF001
+        yield Batch(pl.DataFrame(rows, schema={column.name: pl.String for column in columns}, orient="row"), columns)
+        if len(records) < batch_size:
+            return
+
+
+def _fields(key: str, value: Any) -> Mapping[str, str]:
+    """A row of one value as JSON text by column: the properties and facts of a node or a relationship, or `key`."""
+    from neo4j.graph import Entity
+
+    if not isinstance(value, Entity):
+        return {key: _json(value)}
+    facts = _plain(value)
+    properties = facts.pop("properties")
+    named = {f"_{name}": fact for name, fact in facts.items()}
+    taken = sorted(named.keys() & properties.keys())
+    if taken:
+        raise ResultUnusable(
+            f"An entity that the query returns has a property called {taken[0]!r}, which is what the entity's own fact "
+            "is called: return the properties that are wanted by name."
+        )
+    return {name: json_text(field, _unknown) for name, field in (named | properties).items()}
+
+
+def _json(value: Any) -> str:
+    return json_text(_plain(value), _unknown)
+
+
+def _plain(value: Any) -> Any:  # noqa: C901, PLR0911  # one case for each kind of value
+    """A value of Cypher's as `json_text` takes it. docs/types/neo4j.md has the rules.
+
+    Nodes are mappings to the driver, points and durations are tuples: they must be known before those.
+    """
+    from neo4j import graph, spatial, time
+    from neo4j.vector import Vector
+
+    match value:
+        case None | bool() | int() | float() | str() | bytes():
+            return value
+        case list():
+            return [_plain(item) for item in value]
+        case dict():
+            return {key: _plain(item) for key, item in value.items()}
+        case graph.Node():
+            properties = {key: _plain(item) for key, item in value.items()}
+            return {"element_id": value.element_id, "labels": sorted(value.labels), "properties": properties}
+        case graph.Relationship():
+            # A node without properties is an empty mapping, and false.
+            start, end = (None if node is None else node.element_id for node in value.nodes)
+            return {
+                "element_id": value.element_id,
+                "type": value.type,
+                "start": start,
+                "end": end,
+                "properties": {key: _plain(item) for key, item in value.items()},
+            }
+        case graph.Path():
+            return {"nodes": _plain(list(value.nodes)), "relationships": _plain(list(value.relationships))}
+        case time.DateTime() | time.Time():
+            return clock_text(value)
+        case time.Date() | time.Duration():
+            return value.iso_format()
+        case spatial.Point():
+            names = ("longitude", "latitude", "height") if isinstance(value, spatial.WGS84Point) else ("x", "y", "z")
+            return {"srid": value.srid} | dict(zip(names, value, strict=False))
+        case Vector():
+            return value.to_native()
+        case _:
+            return _unknown(value)
+
+
+def _unknown(_value: object) -> NoReturn:
+    raise SourceFailed("The source returned a value of a type that this release does not know.")
+
+
+@contextmanager
+def _reported() -> Iterator[None]:
+    """A driver's exception becomes one of ours, and nothing of its text passes: the server wrote it."""
+    from neo4j._exceptions import BoltError
+    from neo4j.exceptions import BrokenRecordError, DriverError, Neo4jError, ServiceUnavailable, SessionExpired
+
+    try:
+        yield
+    except SourceError:
+        raise
+    except Neo4jError as error:
+        raise status_error(error.code or "", error.message or "") from None
+    except BrokenRecordError:
+        raise SourceFailed(
+            "The source returned a date outside the years 1 to 9999, or in a time zone that is not known here: return "
+            "it as text, with toString()."
+        ) from None
+    except (ServiceUnavailable, SessionExpired, BoltError, OSError) as error:
+        raise _unreachable(error) from None
+    except DriverError as error:
+        raise SourceFailed(f"The source's answer could not be read ({type(error).__name__}).") from None
+
+
+def _unreachable(error: BaseException) -> SourceError:
+    from neo4j._exceptions import BoltSecurityError
+
+    causes: list[BaseException] = [error]
+    while (cause := causes[-1].__cause__) is not None:
+        causes.append(cause)
+    if any(isinstance(cause, BoltSecurityError | ssl.SSLError) for cause in causes):
+        return TlsFailed("The source offers no TLS, or its certificate could not be verified.")
+    if any(isinstance(cause, TimeoutError) for cause in causes):
+        return SourceUnreachable(f"The source did not answer within {CONNECT_SECONDS} seconds.")
+    return SourceUnreachable(
+        "The source could not be reached, or closed the connection: no such host, or no Neo4j listens there."
+    )

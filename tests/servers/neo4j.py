@@ -1,0 +1,178 @@
+"""Neo4j: QANATIX_TEST_NEO4J_URI, else Neo4j Community of our own, its jars fetched once by Maven.
+
+The variable holds `bolt://user:password@host:port/database`, which is how these tests write a server's address.
+"""
+
+import hashlib
+import ipaddress
+import os
+import shutil
+import subprocess
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import neo4j
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from tests.servers import Server, ServerMissing, free_port, new_folder, new_password, remove, run
+
+VARIABLE = "QANATIX_TEST_NEO4J_URI"
+START_SECONDS = 120
+
+_POM = Path(__file__).with_name("neo4j-pom.xml")
+_COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies"
+
+# TLS is offered and not demanded, so that one server serves both.
+_CONFIGURATION = """
+server.bolt.enabled=true
+server.bolt.listen_address=127.0.0.1:{port}
+server.bolt.advertised_address=127.0.0.1:{port}
+server.bolt.tls_level=OPTIONAL
+dbms.ssl.policy.bolt.enabled=true
+dbms.ssl.policy.bolt.base_directory={folder}/tls
+dbms.ssl.policy.bolt.client_auth=NONE
+server.http.enabled=false
+server.https.enabled=false
+dbms.security.auth_enabled=true
+server.memory.pagecache.size=64m
+dbms.usage_report.enabled=false
+"""
+_OPENED = ("java.base/java.nio", "java.base/java.io", "java.base/sun.nio.ch", "java.base/java.util.concurrent")
+
+
+def start() -> Server:
+    """A server with an empty database. Raises ServerMissing."""
+    given = os.environ.get(VARIABLE)
+    if given:
+        return Server("neo4j", _version(given), given)
+    java = shutil.which("java")
+    if java is None:
+        raise ServerMissing(f"Neo4j needs Java 17 or 21, and there is no `java`. {VARIABLE} may name a server.")
+    jars = _jars()
+    folder = new_folder("neo4j", {})
+    try:
+        return _start(java, jars, folder)
+    except BaseException:
+        remove(folder)
+        raise
+
+
+def driver(address: str, **options: object) -> neo4j.Driver:
+    """A driver for a server's address."""
+    parts = urlsplit(address)
+    return neo4j.GraphDatabase.driver(
+        f"{parts.scheme}://{parts.hostname}:{parts.port}", auth=(parts.username or "", parts.password or ""), **options
+    )
+
+
+def _start(java: str, jars: Path, folder: Path) -> Server:
+    password, port = new_password(), free_port()
+    (folder / "conf").mkdir()
+    (folder / "conf" / "neo4j.conf").write_text(_CONFIGURATION.format(port=port, folder=folder))
+    _make_certificate(folder / "tls")
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [
+                *(java, "-Xmx512m", "-XX:TieredStopAtLevel=1", "-Dlog4j2.disable.jmx=true"),
+                *(f"--add-opens={package}=ALL-UNNAMED" for package in _OPENED),
+                *("-cp", f"{jars}/*", "org.neo4j.server.CommunityEntryPoint"),
+                *(f"--home-dir={folder}", f"--config-dir={folder / 'conf'}", "--console-mode"),
+            ],
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # the keyboard's interrupt is for the tests, which then stop it
+        )
+
+    def stop() -> None:
+        process.kill()  # its data need not outlive it
+        process.wait()
+        remove(folder)
+
+    try:
+        _set_first_password(process, f"bolt://neo4j:neo4j@127.0.0.1:{port}/system", password, folder / "log")
+        address = f"bolt://neo4j:{password}@127.0.0.1:{port}/neo4j"
+        return Server("neo4j", _version(address), address, stop)
+    except BaseException:
+        stop()
+        raise
+
+
+def _set_first_password(process: subprocess.Popen[bytes], address: str, password: str, log: Path) -> None:
+    """As soon as the server takes a login. Until it is done, that login can do nothing else."""
+    deadline = time.monotonic() + START_SECONDS
+    with driver(address, max_transaction_retry_time=0) as connection:
+        while True:
+            try:
+                connection.execute_query(
+                    "ALTER CURRENT USER SET PASSWORD FROM 'neo4j' TO $password", password=password, database_="system"
+                )
+            except (neo4j.exceptions.DriverError, neo4j.exceptions.Neo4jError) as error:
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError(f"Neo4j did not start ({error}):\n{log.read_text()}") from None
+                time.sleep(0.1)
+            else:
+                return
+
+
+def _jars() -> Path:
+    """The server's jars, one folder for each state of the pom. A fetch that is broken off leaves no such folder."""
+    cache = Path(os.environ.get("QANATIX_TEST_CACHE", "~/.cache/qanatix-test-servers")).expanduser()
+    jars = cache / f"neo4j-{hashlib.sha256(_POM.read_bytes()).hexdigest()[:12]}"
+    if jars.exists():
+        return jars
+    maven = shutil.which("mvn")
+    if maven is None:
+        raise ServerMissing(f"Neo4j is fetched by Maven, and there is no `mvn`. {VARIABLE} may name a server.")
+    cache.mkdir(parents=True, exist_ok=True)
+    fetched = Path(f"{jars}.{os.getpid()}")
+    try:
+        options = [f"-Dmaven.repo.local={fetched}/repository", f"-DoutputDirectory={fetched}/jars"]
+        run([maven, "-B", "-q", "-f", _POM, _COPY, "-DincludeScope=runtime", *options], {})
+        (fetched / "jars").rename(jars)
+    except OSError:
+        if not jars.exists():  # another process was quicker
+            raise
+    finally:
+        remove(fetched)
+    return jars
+
+
+def _make_certificate(folder: Path) -> None:
+    """A certificate for 127.0.0.1 that nobody has signed but its own key, by the names that Neo4j looks for."""
+    folder.mkdir(mode=0o700)
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "neo4j for tests")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=7))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    (folder / "public.crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    (folder / "private.key").write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+
+
+def _version(address: str) -> str:
+    with driver(address) as connection:
+        records = connection.execute_query(
+            "CALL dbms.components() YIELD versions, edition RETURN versions[0] + ' ' + edition AS version",
+            database_=urlsplit(address).path.strip("/"),
+        ).records
+    version: str = records[0]["version"]
+    return version

@@ -1,0 +1,495 @@
+"""What is particular to Neo4j: its connection_config, the read-only gate, the watermark, nodes as entities, TLS."""
+
+import asyncio
+import gc
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import neo4j
+import pytest
+
+from qanatix_pipelines import cypher
+from qanatix_pipelines.batches import Batch, Reading
+from qanatix_pipelines.connectors import Connector
+from qanatix_pipelines.errors import (
+    InvalidConnector,
+    LoginRefused,
+    QueryRejected,
+    ResultUnusable,
+    SourceError,
+    SourceFailed,
+    SourceTimeout,
+    SourceUnreachable,
+    TlsFailed,
+)
+from qanatix_pipelines.pull import PullOutcome
+from qanatix_pipelines.sources import check_connector, open_source
+from qanatix_pipelines.sources import neo4j as neo4j_source
+from qanatix_pipelines.store.opening import Store
+from tests.harness.neo4j import Neo4jHarness
+from tests.servers import Server
+from tests.servers.neo4j import driver
+from tests.test_cypher import HARMLESS
+
+CONFIG = {"uri": "bolt+s://db.internal:7687", "user": "reader", "password": "s3cret-canary", "database": "neo4j"}
+ENDLESS = "UNWIND range(1, 1000000000) AS x RETURN x, 'row ' + x AS name"
+
+
+@pytest.fixture
+def graph(neo4j_server: Server) -> Neo4jHarness:
+    harness = Neo4jHarness(neo4j_server)
+    harness.fill(0)
+    return harness
+
+
+async def _read(
+    config: dict[str, Any], query: str, since: datetime | None, batch_size: int
+) -> tuple[Reading, list[Batch]]:
+    async with open_source("neo4j", config).read(query, since=since, batch_size=batch_size) as reading:
+        return reading, [batch async for batch in reading.batches]
+
+
+def read(
+    config: dict[str, Any], query: str, *, since: datetime | None = None, batch_size: int = 100
+) -> tuple[Reading, list[Batch]]:
+    return asyncio.run(_read(config, query, since, batch_size))
+
+
+def rows(config: dict[str, Any], query: str, **options: Any) -> list[dict[str, Any]]:
+    """The rows' JSON texts by column, without the columns that a row does not have."""
+    return [
+        {name: text for name, text in row.items() if text is not None}
+        for batch in read(config, query, **options)[1]
+        for row in batch.frame.to_dicts()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("uri", "connected_to", "tls"),
+    [
+        ("bolt+s://db.internal", "bolt+s://db.internal:7687", "verify"),
+        ("neo4j+s://db.internal:9999", "bolt+s://db.internal:9999", "verify"),
+        ("NEO4J+S://db.internal", "bolt+s://db.internal:7687", "verify"),
+        ("bolt://localhost", "bolt://localhost:7687", "disabled"),
+        ("neo4j://127.0.0.1:1", "bolt://127.0.0.1:1", "disabled"),
+        ("bolt://[::1]:65535", "bolt://[::1]:65535", "disabled"),
+    ],
+)
+def test_a_uri_names_one_server_and_no_routing(uri: str, connected_to: str, tls: str) -> None:
+    config = neo4j_source.Config.model_validate(CONFIG | {"uri": uri})
+
+    assert (connected_to, tls) == (config.uri, config.tls)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "http://db.internal:7474",
+        "https://db.internal",
+        "bolt+ssc://db.internal",
+        "neo4j+ssc://db.internal",
+        "postgresql://db.internal",
+        "db.internal:7687",
+        "bolt+s://reader:s3cret-canary@db.internal",
+        "bolt+s://db.internal/neo4j",
+        "bolt+s://db.internal/",
+        "neo4j+s://db.internal?policy=europe",
+        "bolt+s://db.internal#top",
+        "bolt+s://one.internal,two.internal",
+        "bolt+s://one.internal:7687,two.internal:7687",
+        "bolt+s://",
+        "bolt+s://:7687",
+        "bolt+s://db.internal:0",
+        "bolt+s://db.internal:65536",
+        "bolt+s://db.internal:port",
+        "bolt+s://%2Ftmp%2Fsocket",
+        "bolt+s://db.internal\n",
+        "bolt+s://[fe80::1%25eth0]",
+    ],
+)
+def test_a_uri_of_anything_else_is_refused_and_not_repeated(uri: str) -> None:
+    with pytest.raises(InvalidConnector) as refused:
+        check_connector("neo4j", CONFIG | {"uri": uri}, "RETURN 1 AS id")
+
+    assert refused.value.field == ("connection_config", "uri")
+    assert "canary" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("uri", "tls", "becomes"),
+    [
+        ("bolt://db.internal", None, None),
+        ("neo4j://10.0.0.1", None, None),
+        ("bolt://localhost.example", None, None),
+        ("bolt+s://db.internal", "disabled", None),
+        ("bolt://db.internal", "required", None),
+        ("bolt://db.internal", "disabled", "disabled"),
+        ("bolt://db.internal", "verify", "verify"),
+        ("bolt://localhost", "verify", "verify"),
+        ("bolt+s://db.internal", "verify", "verify"),
+    ],
+)
+def test_a_connection_to_another_machine_is_plain_only_where_that_is_said(
+    uri: str, tls: str | None, becomes: str | None
+) -> None:
+    given = CONFIG | {"uri": uri} | ({} if tls is None else {"tls": tls})
+
+    if becomes is None:
+        with pytest.raises(InvalidConnector) as refused:
+            check_connector("neo4j", given, "RETURN 1 AS id")
+        assert refused.value.field == ("connection_config", "tls")
+    else:
+        assert becomes == neo4j_source.Config.model_validate(given).tls
+
+
+@pytest.mark.parametrize("option", ["encrypted", "trusted_certificates", "resolver", "auth", "dsn"])
+def test_an_unknown_option_is_refused_by_name(option: str) -> None:
+    with pytest.raises(InvalidConnector) as refused:
+        check_connector("neo4j", CONFIG | {option: "s3cret-canary"}, "RETURN 1 AS id")
+
+    assert refused.value.field == ("connection_config", option)
+    assert "uri, user, password, database, tls" in str(refused.value)
+
+
+@pytest.mark.parametrize("option", ["uri", "user", "password", "database"])
+def test_every_other_option_must_be_given(option: str) -> None:
+    with pytest.raises(InvalidConnector) as refused:
+        check_connector("neo4j", {name: CONFIG[name] for name in CONFIG if name != option}, "RETURN 1 AS id")
+
+    assert refused.value.field[:2] == ("connection_config", option)
+
+
+def test_the_password_is_not_shown() -> None:
+    assert "canary" not in repr(neo4j_source.Config.model_validate(CONFIG))
+
+
+def test_a_writing_query_is_refused_at_registration() -> None:
+    with pytest.raises(InvalidConnector, match="CREATE") as refused:
+        check_connector("neo4j", CONFIG, "CREATE (n:Item) RETURN n")
+
+    assert refused.value.field == ("query",)
+
+
+@pytest.mark.parametrize(
+    "writing",
+    [
+        "CREATE (n:Item {id: 1}) RETURN n",
+        "MATCH (n:Item) SET n.id = 2 RETURN n",
+        "MATCH (n:Item) DETACH DELETE n",
+        "MERGE (n:Item {id: 3}) RETURN n",
+        "CREATE INDEX written FOR (n:Item) ON (n.id)",
+        "CALL db.createLabel('Written')",
+    ],
+)
+def test_the_server_itself_refuses_what_writes(
+    graph: Neo4jHarness, monkeypatch: pytest.MonkeyPatch, writing: str
+) -> None:
+    graph.fill(1)
+    monkeypatch.setattr(cypher, "_check_clauses", lambda _tokens: None)
+
+    with pytest.raises(SourceError):
+        read(graph.config, writing)
+
+    assert [list(row) for row in graph.run("MATCH (n:Item) RETURN n.name, n.id")] == [["Item 1", 1]]
+    assert graph.run("SHOW INDEXES YIELD name WHERE name = 'written'") == []
+
+
+@pytest.mark.parametrize("query", HARMLESS)
+def test_the_server_takes_what_the_gate_lets_through(graph: Neo4jHarness, query: str) -> None:
+    read(graph.config, query)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "WITH 1 AS x LIMIT 1CALL db.labels() YIELD label RETURN label",
+        "WITH 0x1LOAD CSV FROM 'file:///etc/passwd' AS row RETURN row",
+        "WITH 1.5e3CALL db.labels() YIELD label RETURN label",
+        "WITH {a: 1} AS m WITH m.CALL db.labels() YIELD label RETURN label",
+        "WITH [1] AS m WITH m[0..CALL db.labels() YIELD label RETURN label",
+        "MATCH (n:Item|CALL db.labels() YIELD label RETURN label",
+        "WITH 1 AS x\u00b2CALL db.labels() YIELD label RETURN label",
+    ],
+)
+def test_where_the_gate_takes_a_clauses_word_for_another_the_server_does_too(graph: Neo4jHarness, query: str) -> None:
+    with pytest.raises(QueryRejected):
+        read(graph.config, query)
+
+
+def test_the_first_pull_binds_the_least_datetime(graph: Neo4jHarness) -> None:
+    query = "RETURN $last_pull AS since, datetime('0001-01-01T00:00:00Z') >= :last_pull AS seen"
+
+    assert rows(graph.config, query) == [{"since": '"0001-01-01T00:00:00Z"', "seen": "true"}]
+
+
+def test_last_pull_is_a_zoned_datetime_to_the_microsecond(graph: Neo4jHarness) -> None:
+    since = datetime(2026, 11, 23, 8, 9, 10, 123456, UTC)
+
+    (row,) = rows(graph.config, "RETURN :last_pull AS since, valueType(:last_pull) AS kind", since=since)
+
+    assert row == {"since": '"2026-11-23T08:09:10.123456Z"', "kind": '"ZONED DATETIME NOT NULL"'}
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "datetime({epochMillis: n.ts}) > :last_pull",
+        "n.ts > :last_pull.epochMillis",
+        "datetime({datetime: n.local, timezone: 'Europe/Berlin'}) > :last_pull",
+        "n.local > localdatetime(datetime({datetime: :last_pull, timezone: 'Europe/Berlin'}))",
+        "n.day >= date(:last_pull) - duration('P1D')",
+    ],
+)
+def test_last_pull_is_compared_with_other_kinds_of_time_by_a_conversion(graph: Neo4jHarness, condition: str) -> None:
+    """Two stamps, ten seconds before and after 22:30 UTC, which is 23:30 in Berlin."""
+    graph.run(
+        "UNWIND [-10, 10] AS s WITH s, datetime('2026-11-23T22:30Z') + duration({seconds: s}) AS at "
+        "CREATE (:Item {id: s, ts: at.epochMillis, day: date(at), "
+        "local: localdatetime(datetime({datetime: at, timezone: 'Europe/Berlin'}))})"
+    )
+    query = f"MATCH (n:Item) WHERE {condition} RETURN n.id AS id, 1 AS one ORDER BY id"
+
+    found = rows(graph.config, query, since=datetime(2026, 11, 23, 22, 30, tzinfo=UTC))
+
+    expected = ["-10", "10"] if "n.day" in condition else ["10"]
+    assert expected == [row["id"] for row in found]
+
+
+def test_an_open_transaction_holds_the_watermark_back(graph: Neo4jHarness) -> None:
+    query = "MATCH (n:Item) WHERE n.updated_at > :last_pull RETURN n.id AS id, n.updated_at AS at"
+    with driver(graph.server.address) as other, other.session(database=graph.config["database"]) as session:
+        transaction = session.begin_transaction()
+        stamp = transaction.run("CREATE (n:Item {id: 1, updated_at: datetime()}) RETURN n.updated_at").single(
+            strict=True
+        )[0]
+        reading, before = read(graph.config, query)
+        transaction.commit()
+    after, _ = read(graph.config, query)
+
+    assert before == []
+    assert reading.watermark is not None
+    assert after.watermark is not None
+    assert reading.watermark < stamp.to_native() < after.watermark
+    assert [row["id"] for row in rows(graph.config, query, since=reading.watermark)] == ["1"]
+
+
+def test_where_open_transactions_are_not_shown_the_clock_alone_is_the_watermark() -> None:
+    """The Community Edition shows them to everybody, so a session stands in that does as the Enterprise Edition."""
+    clock = neo4j.time.DateTime(2026, 11, 23, 8, 9, 10, 123456789, tzinfo=UTC)
+
+    class Session:
+        async def run(self, query: str) -> Any:
+            if query.startswith("SHOW"):
+                raise neo4j.exceptions.Forbidden
+            return self
+
+        async def single(self, *, strict: bool) -> list[Any]:
+            assert strict
+            return [clock]
+
+    reach = asyncio.run(neo4j_source._reach(Session()))  # type: ignore[arg-type]
+
+    assert datetime(2026, 11, 23, 8, 9, 10, 123456, UTC) == reach
+
+
+def test_the_watermark_is_the_servers_present(graph: Neo4jHarness) -> None:
+    reading, _ = read(graph.config, "RETURN :last_pull AS since, 1 AS one")
+
+    assert reading.watermark is not None
+    assert abs(datetime.now(UTC) - reading.watermark) < timedelta(seconds=30)
+
+
+def test_a_result_is_streamed_and_left_when_the_reader_leaves(graph: Neo4jHarness) -> None:
+    async def take_two_batches() -> list[int]:
+        heights = []
+        async with open_source("neo4j", graph.config).read(ENDLESS, since=None, batch_size=1000) as reading:
+            async for batch in reading.batches:
+                heights.append(batch.frame.height)
+                if len(heights) == 2:
+                    break
+        return heights
+
+    assert asyncio.run(take_two_batches()) == [1000, 1000]
+    _wait_until(lambda: not _running(graph, "UNWIND range"))
+
+
+def test_nodes_are_let_go_with_their_batch(graph: Neo4jHarness) -> None:
+    graph.fill(3000)
+
+    async def alive_in_the_end() -> int:
+        query = "MATCH (n:Item) RETURN n, 1 AS one"
+        async with open_source("neo4j", graph.config).read(query, since=None, batch_size=100) as reading:
+            async for _ in reading.batches:
+                gc.collect()
+                alive = sum(type(thing) is neo4j.graph.Node for thing in gc.get_objects())
+        return alive
+
+    assert asyncio.run(alive_in_the_end()) <= 200
+
+
+def test_a_query_that_runs_too_long_is_ended_by_the_server(
+    graph: Neo4jHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(neo4j_source, "TRANSACTION_SECONDS", 1)
+
+    with pytest.raises(SourceTimeout, match="longer than a pull may"):
+        read(graph.config, "UNWIND range(1, 1000000000) AS x WITH x WHERE x < 0 RETURN x, 1 AS one")
+
+
+def test_a_query_that_somebody_ends_is_a_timeout(graph: Neo4jHarness) -> None:
+    async def ended_midway() -> None:
+        async with open_source("neo4j", graph.config).read(ENDLESS, since=None, batch_size=1000) as reading:
+            batches = aiter(reading.batches)
+            await anext(batches)
+            ((running,),) = await asyncio.to_thread(_running, graph, "UNWIND range")
+            await asyncio.to_thread(graph.run, f"TERMINATE TRANSACTION '{running}'")
+            while True:
+                await anext(batches)
+
+    with pytest.raises(SourceTimeout, match=r"ClientError\.Transaction\.Terminated"):
+        asyncio.run(ended_midway())
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("MATCH (n:Canary)\nRETURN canary", "at line 2, column 8 (ClientError.Statement.SyntaxError)."),
+        ("UNWIND [1, 0] AS canary RETURN 1 / canary AS x", "(ClientError.Statement.ArithmeticError)."),
+        ("RETURN date('canary') AS x", "(ClientError.Statement"),
+        ("RETURN canary(1) AS x", "(ClientError.Statement.SyntaxError)."),
+    ],
+)
+def test_a_rejected_query_is_explained_without_the_servers_words(graph: Neo4jHarness, query: str, said: str) -> None:
+    with pytest.raises(QueryRejected) as rejected:
+        read(graph.config, query)
+
+    assert said in str(rejected.value)
+    assert "canary" not in str(rejected.value).lower()
+    assert rejected.value.__suppress_context__
+
+
+def test_a_database_that_is_not_there_is_a_refused_login(graph: Neo4jHarness) -> None:
+    with pytest.raises(LoginRefused, match="no such database"):
+        read(graph.config | {"database": "nowhere"}, "RETURN 1 AS id")
+
+
+def test_a_date_that_the_driver_cannot_hold_fails_the_pull(graph: Neo4jHarness) -> None:
+    with pytest.raises(SourceFailed, match=r"toString\(\)"):
+        read(graph.config, "RETURN date('-0044-03-15') AS ides, 1 AS one")
+
+
+def test_a_server_that_says_nothing_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(neo4j_source, "CONNECT_SECONDS", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(SourceUnreachable):
+        read(_at(silent.getsockname()[1]), "RETURN 1 AS id")
+
+
+@pytest.mark.parametrize(
+    "answer", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\0\0\0\0", b"\0\0\x04\x05" + b"\xff" * 1000]
+)
+def test_a_server_that_speaks_something_else_is_a_source_error(answer: bytes) -> None:
+    async def against_it() -> None:
+        async def reply(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read(20)
+            with suppress(ConnectionError):
+                writer.write(answer)
+                await writer.drain()
+            writer.close()
+
+        async with await asyncio.start_server(reply, "127.0.0.1", 0) as server:
+            await _read(_at(server.sockets[0].getsockname()[1]), "RETURN 1 AS id", None, 10)
+
+    with pytest.raises(SourceError):
+        asyncio.run(against_it())
+
+
+def test_tls_is_verified(graph: Neo4jHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = urlsplit(graph.config["uri"])
+    config = graph.config | {"uri": graph.config["uri"].replace("bolt", "bolt+s"), "tls": "verify"}
+
+    with pytest.raises(TlsFailed):
+        read(config, "RETURN 1 AS id")
+
+    authority = tmp_path / "authority.pem"
+    authority.write_text(ssl.get_server_certificate((parts.hostname or "", parts.port or 0)))
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+    assert rows(config, "RETURN 1 AS id") == [{"id": "1"}]
+    with pytest.raises(TlsFailed):  # the certificate is for 127.0.0.1
+        read(config | {"uri": f"bolt+s://localhost:{parts.port}"}, "RETURN 1 AS id")
+
+
+def test_a_server_without_tls_is_told_from_one_that_is_not_there() -> None:
+    async def against_it() -> None:
+        async def close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read(1)
+            writer.close()
+
+        async with await asyncio.start_server(close, "127.0.0.1", 0) as server:
+            await _read(_at(server.sockets[0].getsockname()[1]) | {"tls": "verify"}, "RETURN 1 AS id", None, 10)
+
+    with pytest.raises(TlsFailed):
+        asyncio.run(against_it())
+
+
+@pytest.mark.parametrize("store_kind", ["sqlite"])
+def test_nodes_alone_become_entities_with_their_names_and_keys(
+    graph: Neo4jHarness,
+    register: Callable[..., Connector],
+    pulled: Callable[[Connector], PullOutcome],
+    store: Store,
+) -> None:
+    graph.fill(3)
+    graph.run("MATCH (n:Item {id: 2}) SET n.extra = [1, 2]")
+    connector = register(graph, "MATCH (n:Item) RETURN n ORDER BY n.id", batch_size=2, name_column="name")
+
+    first = pulled(connector)
+    graph.run("MATCH (n:Item {id: 3}) SET n:Special")
+    second = pulled(connector).receipt
+
+    assert [column.name for column in first.columns] == ["_element_id", "_labels", "extra", "id", "name", "updated_at"]
+    assert (first.receipt.records_ingested, second.records_ingested, second.duplicates_skipped) == (3, 1, 2)
+    entities, _ = store.entities.page(vertical="testing", entity_type="item", limit=10, cursor=None)
+    assert {("1", "Item 1"), ("2", "Item 2"), ("3", "Item 3")} == {(e.source_id, e.name) for e in entities}
+
+
+def test_each_row_of_one_value_is_judged_for_itself(graph: Neo4jHarness) -> None:
+    graph.run("CREATE (:Item {id: 1})")
+
+    found = rows(graph.config, "MATCH (n:Item) UNWIND [n, null, 5] AS x RETURN x")
+
+    assert [{"_element_id", "_labels", "id"}, {"x"}, {"x"}] == [set(row) for row in found]
+    assert [row["x"] for row in found[1:]] == ["null", "5"]
+
+
+def test_a_property_with_the_name_of_a_fact_is_not_lost_silently(graph: Neo4jHarness) -> None:
+    graph.run("CREATE (:Item {_labels: 'mine'})")
+
+    with pytest.raises(ResultUnusable, match="'_labels'"):
+        read(graph.config, "MATCH (n:Item) RETURN n")
+
+
+def _at(port: int) -> dict[str, Any]:
+    return CONFIG | {"uri": f"bolt://127.0.0.1:{port}"}
+
+
+def _running(graph: Neo4jHarness, beginning: str) -> list[Any]:
+    """The ids of the transactions whose query begins so."""
+    return graph.run(
+        "SHOW TRANSACTIONS YIELD transactionId, currentQuery WHERE currentQuery STARTS WITH $beginning "
+        "RETURN transactionId",
+        beginning=beginning,
+    )
+
+
+def _wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
