@@ -103,12 +103,12 @@ class MongoDB(Source):
             with _reported():
                 # In this order: the documents must be read when the clock has been.
                 hello = await client.admin.command("hello")
-                clock = _clock(hello)
+                reach = _reach(hello)
                 collection = client[self._database].get_collection(self._collection, codec_options=CODEC)
                 answer = await _find(collection, _arguments(asked, since, batch_size), hello, opened)
             yield Reading(
                 columns=None,
-                watermark=clock - timedelta(milliseconds=1) if asked.asks_for_last_pull else None,
+                watermark=reach - timedelta(milliseconds=1) if asked.asks_for_last_pull else None,
                 batches=_batches(answer, batch_size),
                 id_column="_id",
             )
@@ -209,11 +209,13 @@ async def _find(
     return answer
 
 
-def _clock(hello: Mapping[str, Any]) -> datetime:
-    now = hello.get("localTime")
-    if not isinstance(now, datetime):
+def _reach(hello: Mapping[str, Any]) -> datetime:
+    """The server's clock; a member of a replica set has seen nothing newer than the last write of its majority."""
+    replicated = hello.get("lastWrite", {}).get("majorityWriteDate")
+    times = [time for time in (hello.get("localTime"), replicated) if isinstance(time, datetime)]
+    if not times:
         raise SourceFailed("The source does not tell its time.")
-    return now.replace(tzinfo=UTC)
+    return min(times).replace(tzinfo=UTC)
 
 
 async def _disconnect(client: "AsyncMongoClient[Document]", opened: list[_Answer]) -> None:
