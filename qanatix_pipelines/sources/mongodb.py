@@ -103,12 +103,12 @@ class MongoDB(Source):
             with _reported():
                 # In this order: the documents must be read when the clock has been.
                 hello = await client.admin.command("hello")
-                reach = _reach(hello)
+                watermark = _reach(hello) - timedelta(milliseconds=1)
                 collection = client[self._database].get_collection(self._collection, codec_options=CODEC)
                 answer = await _find(collection, _arguments(asked, since, batch_size), hello, opened)
             yield Reading(
                 columns=None,
-                watermark=reach - timedelta(milliseconds=1) if asked.asks_for_last_pull else None,
+                watermark=watermark if asked.asks_for_last_pull else None,
                 batches=_batches(answer, batch_size),
                 id_column="_id",
             )
@@ -236,7 +236,8 @@ async def _batches(answer: _Answer, batch_size: int) -> AsyncIterator[Batch]:
     size = 0
     document = answer.first
     while document is not None:
-        row = {field: bson_text(value) for field, value in document.items()}
+        with _reported():  # it may be nested deeper than we can follow
+            row = {field: bson_text(value) for field, value in document.items()}
         full = len(rows) == batch_size or size > MAX_BATCH_BYTES or len(fields.keys() | row.keys()) > MAX_COLUMNS
         if rows and full:
             yield _batch(rows, fields)
