@@ -45,9 +45,9 @@ _MEANINGS: dict[int, tuple[type[SourceError], str, str]] = {
 _PLACES = 15_000
 
 
-def explained(code: int | None) -> SourceError:
+def explained(code: object) -> SourceError:
     """Says the code and its name, which are of a closed list; nothing of the message."""
-    if code is None:
+    if not isinstance(code, int):
         return SourceFailed("The source failed without a code.")
     if code > _PLACES:
         return QueryRejected(f"The source rejected the query (Location{code}).")

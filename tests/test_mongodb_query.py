@@ -11,7 +11,15 @@ from bson.objectid import ObjectId
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qanatix_pipelines.errors import InvalidConnector, QueryRejected
+from qanatix_pipelines.errors import (
+    InvalidConnector,
+    LoginRefused,
+    QueryRejected,
+    SourceError,
+    SourceFailed,
+    SourceTimeout,
+)
+from qanatix_pipelines.mongo_codes import explained
 from qanatix_pipelines.mongo_query import MAX_BYTES, MAX_DEPTH, parse_mongo_query
 from qanatix_pipelines.mongo_uri import parse_mongo_uri
 from qanatix_pipelines.sources import check_connector
@@ -124,6 +132,26 @@ def test_a_config_names_the_field_that_is_wrong(changed: dict[str, Any], field: 
 
     assert refused.value.field == field
     assert "s3cret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (18, LoginRefused),
+        (13, LoginRefused),
+        (50, SourceTimeout),
+        (2, QueryRejected),
+        (51091, QueryRejected),
+        (8, SourceFailed),
+        (None, SourceFailed),
+        ("secretive", SourceFailed),
+    ],
+)
+def test_a_servers_error_is_sorted_by_its_code(code: object, kind: type[SourceError]) -> None:
+    error = explained(code)
+
+    assert type(error) is kind
+    assert "secretive" not in str(error)
 
 
 def test_an_object_is_a_filter() -> None:

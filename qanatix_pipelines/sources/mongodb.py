@@ -105,12 +105,12 @@ class MongoDB(Source):
             with _reported():
                 # In this order: the documents must be read when the clock has been.
                 hello = await client.admin.command("hello")
-                clock = _clock(hello)
+                watermark = _reach(hello) - timedelta(milliseconds=1)
                 collection = client[self._database].get_collection(self._collection, codec_options=CODEC)
                 answer = await _find(collection, _arguments(asked, since, batch_size), hello, opened)
             yield Reading(
                 columns=None,
-                watermark=clock - timedelta(milliseconds=1) if asked.asks_for_last_pull else None,
+                watermark=watermark if asked.asks_for_last_pull else None,
                 batches=_batches(answer, batch_size),
                 id_column="_id",
             )
@@ -211,11 +211,13 @@ async def _find(
     return answer
 
 
-def _clock(hello: Mapping[str, Any]) -> datetime:
-    now = hello.get("localTime")
-    if not isinstance(now, datetime):
+def _reach(hello: Mapping[str, Any]) -> datetime:
+    """The server's clock; a member of a replica set has seen nothing newer than the last write of its majority."""
+    replicated = hello.get("lastWrite", {}).get("majorityWriteDate")
+    times = [time for time in (hello.get("localTime"), replicated) if isinstance(time, datetime)]
+    if not times:
         raise SourceFailed("The source does not tell its time.")
-    return now.replace(tzinfo=UTC)
+    return min(times).replace(tzinfo=UTC)
 
 
 async def _disconnect(client: "AsyncMongoClient[Document]", opened: list[_Answer]) -> None:
@@ -236,7 +238,8 @@ async def _batches(answer: _Answer, batch_size: int) -> AsyncIterator[Batch]:
     size = 0
     document = answer.first
     while document is not None:
-        row = {field: bson_text(value) for field, value in document.items()}
+        with _reported():  # it may be nested deeper than we can follow
+            row = {field: bson_text(value) for field, value in document.items()}
         full = len(rows) == batch_size or size > MAX_BATCH_BYTES or len(fields.keys() | row.keys()) > MAX_COLUMNS
         if rows and full:
             yield _batch(rows, fields)

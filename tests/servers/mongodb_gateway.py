@@ -18,6 +18,7 @@ import struct
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import asyncpg
@@ -26,6 +27,7 @@ from bson.codec_options import DatetimeConversion
 
 OP_REPLY, OP_QUERY, OP_MSG = 1, 2004, 2013
 MORE_TO_COME = 2
+REPLICATION_LAG = timedelta(minutes=1)
 ITERATIONS = 4096  # RFC 7677's least, for speed
 WITHOUT_LOGIN = {"hello", "isMaster", "ismaster", "ping", "saslStart", "saslContinue"}
 
@@ -141,7 +143,7 @@ class Login:
 
 
 class Gateway:
-    """`set_name` makes it say that it is a replica set's primary; it still refuses snapshots."""
+    """`set_name` makes it say that it is a replica set's member, a minute behind; it still refuses snapshots."""
 
     def __init__(self, pool: asyncpg.Pool, user: str, password: str, set_name: str | None) -> None:
         self.pool = pool
@@ -265,7 +267,11 @@ class Client:
             "ok": 1.0,
         }
         if self.gateway.set_name:
-            answer |= {"setName": self.gateway.set_name, "hosts": ["no-such-host.invalid:27017"]}
+            answer |= {
+                "setName": self.gateway.set_name,
+                "hosts": ["no-such-host.invalid:27017"],
+                "lastWrite": {"majorityWriteDate": now - REPLICATION_LAG},
+            }
         if "saslSupportedMechs" in command:
             answer["saslSupportedMechs"] = ["SCRAM-SHA-256"]
         if command.get("speculativeAuthenticate", {}).get("mechanism") == "SCRAM-SHA-256":
