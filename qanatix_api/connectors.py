@@ -50,6 +50,24 @@ _EXAMPLES = {
             "batch_size": 5000,
         },
     },
+    "neo4j": {
+        "summary": "Neo4j, incremental",
+        "value": {
+            "name": "Production parts",
+            "connector_type": "neo4j",
+            "vertical": "manufacturing",
+            "entity_type": "part",
+            "connection_config": {
+                "uri": "bolt+s://db.internal:7687",
+                "user": "reader",
+                "password": "***",
+                "database": "neo4j",
+            },
+            "query": "MATCH (p:Part) WHERE p.updated_at > $last_pull RETURN p.id AS id, p.name AS name",
+            "name_column": "name",
+            "batch_size": 5000,
+        },
+    },
 }
 
 

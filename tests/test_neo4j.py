@@ -242,6 +242,7 @@ def test_last_pull_is_a_zoned_datetime_to_the_microsecond(graph: Neo4jHarness) -
     [
         "datetime({epochMillis: n.ts}) > :last_pull",
         "n.ts > :last_pull.epochMillis",
+        "datetime(n.iso) > :last_pull",
         "datetime({datetime: n.local, timezone: 'Europe/Berlin'}) > :last_pull",
         "n.local > localdatetime(datetime({datetime: :last_pull, timezone: 'Europe/Berlin'}))",
         "n.day >= date(:last_pull) - duration('P1D')",
@@ -251,7 +252,7 @@ def test_last_pull_is_compared_with_other_kinds_of_time_by_a_conversion(graph: N
     """Two stamps, ten seconds before and after 22:30 UTC, which is 23:30 in Berlin."""
     graph.run(
         "UNWIND [-10, 10] AS s WITH s, datetime('2026-11-23T22:30Z') + duration({seconds: s}) AS at "
-        "CREATE (:Item {id: s, ts: at.epochMillis, day: date(at), "
+        "CREATE (:Item {id: s, ts: at.epochMillis, day: date(at), iso: toString(at), "
         "local: localdatetime(datetime({datetime: at, timezone: 'Europe/Berlin'}))})"
     )
     query = f"MATCH (n:Item) WHERE {condition} RETURN n.id AS id, 1 AS one ORDER BY id"
@@ -318,6 +319,21 @@ def test_a_result_is_streamed_and_left_when_the_reader_leaves(graph: Neo4jHarnes
 
     assert asyncio.run(take_two_batches()) == [1000, 1000]
     _wait_until(lambda: not _running(graph, "UNWIND range"))
+
+
+def test_a_pull_that_is_cancelled_while_the_server_thinks_ends_the_query_there(graph: Neo4jHarness) -> None:
+    thinking = "UNWIND range(1, 1000000000) AS x WITH x WHERE x < 0 RETURN x, 1 AS one"
+
+    async def cancelled() -> None:
+        task = asyncio.create_task(_read(graph.config, thinking, None, 10))
+        await asyncio.to_thread(_wait_until, lambda: bool(_running(graph, thinking)))
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(cancelled())
+
+    _wait_until(lambda: not _running(graph, thinking))
 
 
 def test_nodes_are_let_go_with_their_batch(graph: Neo4jHarness) -> None:
@@ -421,6 +437,8 @@ def test_tls_is_verified(graph: Neo4jHarness, tmp_path: Path, monkeypatch: pytes
     authority.write_text(ssl.get_server_certificate((parts.hostname or "", parts.port or 0)))
     monkeypatch.setenv("SSL_CERT_FILE", str(authority))
     assert rows(config, "RETURN 1 AS id") == [{"id": "1"}]
+    with pytest.raises(LoginRefused):
+        read(config | {"password": "not-the-password"}, "RETURN 1 AS id")
     with pytest.raises(TlsFailed):  # the certificate is for 127.0.0.1
         read(config | {"uri": f"bolt+s://localhost:{parts.port}"}, "RETURN 1 AS id")
 

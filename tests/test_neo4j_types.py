@@ -15,7 +15,7 @@ from qanatix_pipelines.sources import open_source
 from qanatix_pipelines.sources.neo4j import _json
 from tests.harness.neo4j import Neo4jHarness
 from tests.servers import Server
-from tests.types_table import TypeExample, type_examples
+from tests.types_table import TypeRow, type_rows
 
 GRAPH = """
 CREATE (:Person:Author {id: 7, name: 'Ann', born: date('1969-07-20')})-[:WROTE {year: 2020}]->(:Book {title: 'B'})
@@ -48,8 +48,8 @@ def entities(harness: Neo4jHarness, query: str) -> list[str]:
     return asyncio.run(pulled())
 
 
-@pytest.mark.parametrize("example", type_examples("neo4j"), ids=lambda example: f"{example.type}: {example.source}")
-def test_a_value_becomes_what_the_table_says(graph: Neo4jHarness, example: TypeExample) -> None:
+@pytest.mark.parametrize("example", type_rows("neo4j"), ids=lambda example: f"{example.type}: {example.source}")
+def test_a_value_becomes_what_the_table_says(graph: Neo4jHarness, example: TypeRow) -> None:
     if example.source.startswith("MATCH"):
         query, expected = example.source, example.entity
     else:

@@ -1,13 +1,17 @@
-"""The table of types in a page of docs/types: the tests are made of it, so that it stays true."""
+"""The type tables of `docs/types/`: one source of truth for readers and for the tests that are made from it.
 
-import re
+A table has the columns `type | becomes | example in the source | example in the entity`, the last two in back-quotes.
+"""
+
 from dataclasses import dataclass
 from pathlib import Path
 
+DOCS = Path(__file__).resolve().parents[1] / "docs" / "types"
+
 
 @dataclass(frozen=True)
-class TypeExample:
-    """A line of the table. `source` and `entity` are the examples, without their backticks."""
+class TypeRow:
+    """`source` is an expression of the source's language, `entity` the JSON text that it becomes."""
 
     type: str
     becomes: str
@@ -15,14 +19,11 @@ class TypeExample:
     entity: str
 
 
-def type_examples(connector_type: str) -> list[TypeExample]:
-    page = (Path(__file__).parents[1] / "docs" / "types" / f"{connector_type}.md").read_text()
-    lines = [line for line in page.splitlines() if line.startswith("|")]
-    cells = [[_cell(cell) for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
-    if [cell.lower() for cell in cells[0]] != ["type", "becomes", "example in the source", "example in the entity"]:
-        raise ValueError(f"The table of {connector_type} has other columns: {cells[0]}")
-    return [TypeExample(*line) for line in cells[2:]]
+def type_rows(connector_type: str) -> list[TypeRow]:
+    lines = (DOCS / f"{connector_type}.md").read_text().splitlines()
+    table = [line for line in lines if line.startswith("|")][2:]
+    return [TypeRow(*(_cell(cell) for cell in line.replace(r"\|", "\0").strip("|").split("|"))) for line in table]
 
 
 def _cell(text: str) -> str:
-    return text.strip().removeprefix("`").removesuffix("`").replace("\\|", "|")
+    return text.strip().removeprefix("`").removesuffix("`").replace("\0", "|")
