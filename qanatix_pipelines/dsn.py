@@ -74,14 +74,15 @@ def _tls_mode(query: str, host: str) -> TlsMode:
         raise ValueError("has the same option twice")
     mode = dict(options).get("sslmode")
     if mode is None:
-        return "disable" if _is_this_machine(host) else "require"
+        return "disable" if is_this_machine(host) else "require"
     for known in get_args(TlsMode):
         if mode == known:
             return known  # type: ignore[no-any-return]
     raise ValueError(f"has an unknown sslmode; it is one of {', '.join(get_args(TlsMode))}")
 
 
-def _is_this_machine(host: str) -> bool:
+def is_this_machine(host: str) -> bool:
+    """Whether the host is the loopback, where nobody listens in between."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -14,8 +14,10 @@ from qanatix_pipelines.settings import Settings, new_fernet_key
 from qanatix_pipelines.sources import open_source
 from qanatix_pipelines.store.opening import Store, open_store
 from tests.harness import Harness
+from tests.harness.mysql import MySQLHarness
 from tests.harness.postgresql import PostgreSQLHarness
-from tests.servers import Server, postgresql
+from tests.servers import Server, mysql, postgresql
+from tests.servers.debian import DownloadFailed
 
 ENCRYPTION_KEY = new_fernet_key()
 PEPPER = "a pepper that only these tests know"
@@ -23,14 +25,23 @@ PEPPER = "a pepper that only these tests know"
 # The types whose server is started here, and how. A missing server is an error, never a skip.
 SERVERS: dict[str, tuple[Callable[[], Server], type[Harness]]] = {
     "postgresql": (postgresql.start, PostgreSQLHarness),
+    "mysql": (mysql.start_mariadb, MySQLHarness),
+    "mysql97": (mysql.start_mysql97, MySQLHarness),
 }
 _started: dict[str, Server] = {}
+_not_downloaded: dict[str, str] = {}
 
 
 def server(name: str) -> Server:
-    """The session's server of this type."""
+    """The session's server of this name. Skips the test if its program could not be downloaded."""
+    if name in _not_downloaded:
+        pytest.skip(_not_downloaded[name])
     if name not in _started:
-        _started[name] = SERVERS[name][0]()
+        try:
+            _started[name] = SERVERS[name][0]()
+        except DownloadFailed as reason:
+            _not_downloaded[name] = str(reason)
+            pytest.skip(_not_downloaded[name])
     return _started[name]
 
 
@@ -50,7 +61,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
         on_postgresql = getattr(item, "callspec", None) and item.callspec.params.get("store_kind") == "postgresql"
-        if on_postgresql or fixtures & {"harness", "postgresql_server"}:
+        if on_postgresql or fixtures & {"harness", "postgresql_server", "mysql_server"}:
             item.add_marker(pytest.mark.server)
         if "stack" in fixtures:
             item.add_marker(pytest.mark.stack)
@@ -59,6 +70,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture
 def postgresql_server() -> Server:
     return server("postgresql")
+
+
+@pytest.fixture(params=["mysql", "mysql97"])
+def mysql_server(request: pytest.FixtureRequest) -> Server:
+    """MariaDB, and MySQL."""
+    return server(request.param)
 
 
 @pytest.fixture(params=list(SERVERS))
