@@ -76,6 +76,14 @@ def _plain(text: str) -> str:
     return text
 
 
+def _host(text: str) -> str:
+    try:
+        text.encode("idna")  # as the resolver will
+    except UnicodeError:
+        raise ValueError("must be a host's name or an address") from None
+    return text
+
+
 def _plain_secret(secret: SecretStr) -> SecretStr:
     if not secret.get_secret_value():
         raise ValueError("must not be empty")
@@ -89,7 +97,7 @@ _Text = Annotated[str, StringConstraints(min_length=1, max_length=255), AfterVal
 class Config(SourceConfig):
     """connection_config of a mysql connector. Without `tls` it is required, except towards this machine itself."""
 
-    host: _Text
+    host: Annotated[_Text, AfterValidator(_host)]
     port: Annotated[int, Field(ge=1, le=65_535)] = 3306
     user: _Text
     password: Annotated[SecretStr, AfterValidator(_plain_secret)]
@@ -290,8 +298,6 @@ def _reported() -> Iterator[None]:
         raise _explained(error) from None
     except TimeoutError:
         raise SourceUnreachable(f"The source did not answer within {CONNECT_SECONDS} seconds.") from None
-    except UnicodeEncodeError:  # a host's name that cannot be one
-        raise SourceUnreachable("The source could not be reached: no such host, or nothing listens there.") from None
     except Exception as error:  # noqa: BLE001  # the driver's parser raises anything at an answer that is not MySQL's
         raise SourceFailed(f"The source's answer could not be read ({type(error).__name__}).") from None
 
@@ -308,7 +314,7 @@ _MEANINGS: dict[int, tuple[type[SourceError], str]] = {
     **dict.fromkeys((1040, 1203, 1226), _FULL),
     **dict.fromkeys((1053, 1080, 1152, 1159, 1161, 1184, 1927, 2006, 2013, 3169), _GONE),
     **dict.fromkeys((1205, 1317, 1969, 3024), (SourceTimeout, "The source cancelled the query")),
-    **dict.fromkeys((1210, 1227, 1267, 1270, 1271, 1290, 1411, 1525, 1582), _REJECTED),
+    **dict.fromkeys((1210, 1227, 1267, 1270, 1271, 1290, 1411, 1525, 1582, 3948, 4166), _REJECTED),
     1792: (QueryRejected, "The query would write, and a pull may only read"),
     3159: (TlsFailed, "The source takes connections over TLS only"),
 }
