@@ -61,7 +61,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
         on_postgresql = getattr(item, "callspec", None) and item.callspec.params.get("store_kind") == "postgresql"
-        if on_postgresql or fixtures & {"harness", "postgresql_server", "mysql_server"}:
+        if on_postgresql or fixtures & {"harness", "postgresql_server", "mysql_server", "tls_server"}:
             item.add_marker(pytest.mark.server)
         if "stack" in fixtures:
             item.add_marker(pytest.mark.stack)

@@ -36,6 +36,7 @@ from qanatix_pipelines.sources import check_connector, mysql, open_source
 from qanatix_pipelines.store.opening import Store
 from tests.harness.mysql import USER, MySQLHarness
 from tests.servers import Server, new_password
+from tests.servers.debian import DownloadFailed
 from tests.servers.hostile_mysql import CLEAR_PASSWORD, OK, hostile_server, local_infile
 from tests.servers.mysql import execute, parts, start_mariadb, start_mysql97
 
@@ -63,6 +64,13 @@ def reach(config: dict[str, Any]) -> dt.datetime:
             return reading.watermark
 
     return asyncio.run(read())
+
+
+def started(start: Callable[..., Server], **options: Any) -> Server:
+    try:
+        return start(**options)
+    except DownloadFailed as reason:
+        pytest.skip(str(reason))
 
 
 def user(server: Server, name: str, *grants: str) -> dict[str, Any]:
@@ -370,10 +378,11 @@ def test_a_transaction_that_is_open_holds_the_watermark_back_for_who_may_see_it(
         pytest.fail("the watermark stays where it is, though the transaction has ended")
 
 
+@pytest.mark.server
 @pytest.mark.parametrize("start", [start_mariadb, start_mysql97])
 @pytest.mark.parametrize("zone", ["America/New_York", "Asia/Kolkata"])
 def test_the_watermark_is_right_where_the_servers_zone_is_not_utc(start: Callable[..., Server], zone: str) -> None:
-    server = start(environment={"TZ": zone})
+    server = started(start, environment={"TZ": zone})
     try:
         items = MySQLHarness(server)
         items.fill(1)
@@ -444,7 +453,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture(scope="session", params=[start_mariadb, start_mysql97])
 def tls_server(request: pytest.FixtureRequest, certificate: tuple[Path, Path]) -> Iterator[Server]:
-    server = request.param(tls=certificate)
+    server = started(request.param, tls=certificate)
     yield server
     server.stop()
 
@@ -487,10 +496,11 @@ def test_verify_refuses_a_certificate_for_another_name(
         rows(config, "SELECT 1")
 
 
+@pytest.mark.server
 @pytest.mark.parametrize("tls", ["required", "verify"])
 @pytest.mark.parametrize("start", [start_mariadb, start_mysql97])
 def test_a_server_without_tls_is_refused_where_it_is_wanted(start: Callable[..., Server], tls: str) -> None:
-    server = start(options=["--ssl=OFF"] if start is start_mariadb else ["--tls-version="])
+    server = started(start, options=["--ssl=OFF"] if start is start_mariadb else ["--tls-version="])
     try:
         with pytest.raises(TlsFailed, match="offers no TLS"):
             rows(parts(server.address) | {"tls": tls}, "SELECT 1")
@@ -600,6 +610,28 @@ def test_an_error_says_its_number_and_nothing_of_the_query(
 def test_a_database_that_is_not_there_is_a_refused_login(items: MySQLHarness) -> None:
     with pytest.raises(LoginRefused, match="no such database"):
         rows(items.config | {"database": "no_such_database"}, "SELECT 1")
+
+
+def test_a_cancelled_pull_ends_its_query_at_the_server(items: MySQLHarness) -> None:
+    running = "SELECT count(*) FROM information_schema.processlist WHERE info LIKE 'SELECT SLEEP(600)%'"
+
+    async def count_until(wanted: int) -> int:
+        for _ in range(100):
+            ((count,),) = await asyncio.to_thread(execute, items.server.address, running)
+            if count == wanted:
+                break
+            await asyncio.sleep(0.05)
+        return int(count)
+
+    async def cancel() -> int:
+        task = asyncio.create_task(_rows(items.config, "SELECT SLEEP(600)"))
+        assert await count_until(1) == 1
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return await count_until(0)
+
+    assert asyncio.run(cancel()) == 0
 
 
 def test_a_pull_whose_connection_is_killed_says_so(items: MySQLHarness) -> None:

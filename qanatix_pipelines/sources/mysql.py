@@ -28,10 +28,10 @@ from qanatix_pipelines.errors import (
     QueryRejected,
     SourceError,
     SourceFailed,
-    SourceTimeout,
     SourceUnreachable,
     TlsFailed,
 )
+from qanatix_pipelines.mysql_errors import explained
 from qanatix_pipelines.mysql_query import parse_mysql
 from qanatix_pipelines.mysql_types import DECODERS, ResultColumn, frame, result_column
 from qanatix_pipelines.sources import Source, SourceConfig
@@ -65,6 +65,10 @@ _JSON_COLUMNS = (
     "WHERE CONSTRAINT_SCHEMA = DATABASE() AND LEVEL = 'Column' "
     "AND CHECK_CLAUSE = CONCAT('json_valid(`', REPLACE(CONSTRAINT_NAME, '`', '``'), '`)')"
 )
+
+# Numbers of errors: the driver's own, with a cause, and the server's.
+_HOST_ERROR = 2003
+_NO_PRIVILEGE = 1227
 
 # It logs a server's warnings in the server's words.
 logging.getLogger("asyncmy").disabled = True
@@ -142,7 +146,7 @@ class MySQL(Source):
                 batches=_batches(connection, cursor, columns, batch_size),
             )
         finally:
-            await _disconnect(connection)
+            await _disconnect(connection, self._config)
 
 
 source = MySQL
@@ -163,6 +167,8 @@ _UNSUPPORTED = ("client_ed25519", "dialog", "mysql_old_password", "parsec")
 
 
 class _Connection(asyncmy.connection.Connection):  # type: ignore[misc]
+    identity: tuple[int, int] | None = None  # its number at the server, and its port here
+
     async def _get_server_information(self) -> None:
         await super()._get_server_information()
         # The driver would go on with TLS towards a server that has none, and end in its parser.
@@ -220,7 +226,8 @@ async def _reach(connection: _Connection) -> datetime:
     A row stamped in a transaction that is still open may yet appear below the clock.
     """
     await connection.query(_SERVERS_ZONE)
-    ((clock,),) = await _rows(connection, "SELECT UTC_TIMESTAMP(6)")
+    ((clock, number),) = await _rows(connection, "SELECT UTC_TIMESTAMP(6), CONNECTION_ID()")
+    connection.identity = number, connection._transport.get_extra_info("sockname")[1]  # noqa: SLF001
     reach = datetime.fromisoformat(clock.decode()).replace(tzinfo=UTC)
     try:
         ((oldest,),) = await _rows(connection, _OLDEST)
@@ -269,22 +276,39 @@ def _receiving(connection: _Connection) -> Iterator[None]:
         transport.pause_reading()
 
 
-async def _disconnect(connection: _Connection) -> None:
-    transport, protocol = connection._transport, connection._proto  # noqa: SLF001
-    if transport is None:
-        return  # a cancelled read has closed it
-    result = connection._result  # noqa: SLF001
+async def _disconnect(connection: _Connection, config: Config) -> None:
+    transport, protocol, result = connection._transport, connection._proto, connection._result  # noqa: SLF001
     try:
         async with asyncio.timeout(CLOSE_SECONDS):
-            if result is not None and result.unbuffered_active:
-                transport.abort()  # rows are still on their way, and the server learns it only so
-                await protocol.wait_closed()
-                connection.close()
-            else:
+            if transport is not None and not (result is not None and result.unbuffered_active):
                 transport.resume_reading()
                 await connection.ensure_closed()
-    except (OSError, TimeoutError, errors.MySQLError):
-        transport.abort()
+                return
+            if transport is not None:
+                transport.abort()  # rows are still on their way
+                await protocol.wait_closed()
+                connection.close()
+            await _kill(connection, config)
+    except (OSError, TimeoutError, errors.MySQLError, SourceError):
+        if transport is not None:
+            transport.abort()
+
+
+async def _kill(abandoned: _Connection, config: Config) -> None:
+    """End what the server still does for a closed connection: it notices that only when it next sends a row.
+
+    Behind a proxy another server may answer, and the number be another's; so its client's port must be ours, too.
+    """
+    if abandoned.identity is None:
+        return
+    number, port = abandoned.identity
+    connection = await _connect(config)
+    try:
+        find = f"SELECT 1 FROM information_schema.processlist WHERE id = {number} AND host LIKE '%:{port}'"
+        if await _rows(connection, find):
+            await connection.query(f"KILL {number}")
+    finally:
+        await connection.ensure_closed()
 
 
 @contextmanager
@@ -302,35 +326,9 @@ def _reported() -> Iterator[None]:
         raise SourceFailed(f"The source's answer could not be read ({type(error).__name__}).") from None
 
 
-# What a number of an error means for the caller (MySQL's and MariaDB's error references), else its SQLSTATE's class.
-_NO_PRIVILEGE = 1227
-_REJECTED = (QueryRejected, "The source rejected the query")
-_GONE = (SourceUnreachable, "The source closed the connection")
-_FULL = (SourceUnreachable, "The source takes no more connections")
-_LOGIN = (LoginRefused, "The source refused the user or the password")
-_MEANINGS: dict[int, tuple[type[SourceError], str]] = {
-    **dict.fromkeys((1045, 1130, 1251, 1698, 1820, 1862, 2059, 2061, 3118, 4151), _LOGIN),
-    **dict.fromkeys((1044, 1049), (LoginRefused, "The source has no such database for this user")),
-    **dict.fromkeys((1040, 1203, 1226), _FULL),
-    **dict.fromkeys((1053, 1080, 1152, 1159, 1161, 1184, 1927, 2006, 2013, 3169), _GONE),
-    **dict.fromkeys((1205, 1317, 1969, 3024), (SourceTimeout, "The source cancelled the query")),
-    **dict.fromkeys((1210, 1227, 1267, 1270, 1271, 1290, 1411, 1525, 1582, 3948, 4166), _REJECTED),
-    1792: (QueryRejected, "The query would write, and a pull may only read"),
-    3159: (TlsFailed, "The source takes connections over TLS only"),
-}
-_BY_STATE = {"08": _GONE, "28": _LOGIN} | dict.fromkeys(("0A", "21", "22", "42"), _REJECTED)
-_HOST_ERROR = 2003
-
-
 def _explained(error: errors.MySQLError) -> SourceError:
-    """Says the error's number, which is of a closed list; nothing of the message."""
     number = next((part for part in error.args if isinstance(part, int)), 0)
-    if number == _HOST_ERROR:
-        return _unreachable(error.__cause__)
-    state = str(error.sqlstate)[:2]
-    fallback = _BY_STATE.get(state, (SourceFailed, "The source failed while the query ran"))
-    kind, sentence = _MEANINGS.get(number, fallback)
-    return kind(f"{sentence} (error {number})." if number else f"{sentence}.")
+    return _unreachable(error.__cause__) if number == _HOST_ERROR else explained(number, str(error.sqlstate or ""))
 
 
 def _unreachable(cause: BaseException | None) -> SourceError:

@@ -81,7 +81,7 @@ def start_mysql97(
         f"--plugin-dir={root}/usr/lib/mysql/plugin",
         f"--lc-messages-dir={root}/usr/share/mysql",
         f"--character-sets-dir={root}/usr/share/mysql/charsets",
-        *(["--user=mysql"] if owner else []),
+        *([f"--user={owner['user']}"] if owner else []),
     ]
     more = [*paths, "--mysqlx=OFF", "--secure-file-priv=NULL", "--skip-log-bin", "--innodb-redo-log-capacity=8M"]
     try:
