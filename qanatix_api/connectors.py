@@ -68,6 +68,25 @@ _EXAMPLES = {
             "batch_size": 5000,
         },
     },
+    "mysql": {
+        "summary": "MySQL or MariaDB, incremental",
+        "value": {
+            "name": "Shop orders",
+            "connector_type": "mysql",
+            "vertical": "retail",
+            "entity_type": "order",
+            "connection_config": {
+                "host": "db.internal",
+                "port": 3306,
+                "user": "reader",
+                "password": "***",
+                "database": "shop",
+                "tls": "verify",
+            },
+            "query": "SELECT id, customer, total, updated_at FROM orders WHERE updated_at > :last_pull",
+            "name_column": "customer",
+        },
+    },
 }
 
 

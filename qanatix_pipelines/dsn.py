@@ -87,7 +87,7 @@ def _tls_mode(query: str, host: str) -> TlsMode:
 
 
 def is_this_machine(host: str) -> bool:
-    """Only where its own name or address says so: no name is looked up."""
+    """Whether the host is the loopback by its own name or address: no name is looked up."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

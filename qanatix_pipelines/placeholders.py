@@ -26,6 +26,12 @@ class SqlQuery:
         """The text with `$1`, `$2`, ... for its placeholders, each its own: their types may differ."""
         return self.parts[0] + "".join(f"${n}{part}" for n, part in enumerate(self.parts[1:], start=1))
 
+    def formatted(self) -> str:
+        """The text with `%s` for its placeholders, for a driver that formats: as it is if there are none."""
+        if not self.placeholders:
+            return self.parts[0]
+        return "%s".join(part.replace("%", "%%") for part in self.parts)
+
     def position_in_source(self, position: int) -> int:
         """Where the character at `position` of `numbered()` stands in the user's own text; both count from 1."""
         numbered_end = source_end = len(self.parts[0])

@@ -17,17 +17,25 @@ from tests.databases import DATABASES
 from tests.harness import Harness
 from tests.harness.mongodb import MongoDBHarness
 from tests.servers import Server
+from tests.servers.debian import DownloadFailed
 
 ENCRYPTION_KEY = new_fernet_key()
 PEPPER = "a pepper that only these tests know"
 
 _started: dict[str, Server] = {}
+_not_downloaded: dict[str, str] = {}
 
 
 def server(name: str) -> Server:
-    """The session's server of this type."""
+    """The session's server of this name. Skips the test if its program could not be downloaded."""
+    if name in _not_downloaded:
+        pytest.skip(_not_downloaded[name])
     if name not in _started:
-        _started[name] = DATABASES[name].start()
+        try:
+            _started[name] = DATABASES[name].start()
+        except DownloadFailed as reason:
+            _not_downloaded[name] = str(reason)
+            pytest.skip(_not_downloaded[name])
     return _started[name]
 
 
@@ -66,6 +74,12 @@ def mongodb_harness() -> MongoDBHarness:
 @pytest.fixture
 def neo4j_server() -> Server:
     return server("neo4j")
+
+
+@pytest.fixture(params=["mysql", "mysql97"])
+def mysql_server(request: pytest.FixtureRequest) -> Server:
+    """MariaDB, and MySQL."""
+    return server(request.param)
 
 
 @pytest.fixture(params=list(DATABASES))

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 from tests.harness import Harness
 from tests.harness.mongodb import MongoDBHarness
+from tests.harness.mysql import MySQLHarness
 from tests.harness.neo4j import Neo4jHarness
 from tests.harness.postgresql import PostgreSQLHarness
-from tests.servers import Server, mongodb, neo4j, postgresql
+from tests.servers import Server, mongodb, mysql, neo4j, postgresql
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,8 @@ class Database:
 
 DATABASES = {
     "postgresql": Database(postgresql.start, PostgreSQLHarness),
+    "mysql": Database(mysql.start_mariadb, MySQLHarness),
+    "mysql97": Database(mysql.start_mysql97, MySQLHarness),
     "mongodb": Database(mongodb.start, MongoDBHarness),
     "neo4j": Database(neo4j.start, Neo4jHarness),
 }

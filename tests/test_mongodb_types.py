@@ -14,9 +14,9 @@ from qanatix_pipelines.connectors import ConnectorSettings
 from qanatix_pipelines.entities import EntityMaker
 from qanatix_pipelines.sources import open_source
 from tests.harness.mongodb import MongoDBHarness
-from tests.types_table import TypeExample, type_examples
+from tests.types_table import TypeRow, type_rows
 
-EXAMPLES = type_examples("mongodb")
+EXAMPLES = type_rows("mongodb")
 SETTINGS = ConnectorSettings(
     name="Types", connector_type="mongodb", vertical="testing", entity_type="value", query="{}", batch_size=1
 )
@@ -26,7 +26,7 @@ CANONICAL = json_util.JSONOptions(
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=[f"{example.type}: {example.source}" for example in EXAMPLES])
-def test_a_value_becomes_what_the_table_says(mongodb_harness: MongoDBHarness, example: TypeExample) -> None:
+def test_a_value_becomes_what_the_table_says(mongodb_harness: MongoDBHarness, example: TypeRow) -> None:
     document = RawBSONDocument(_document(b"value", example.source))
     with mongodb_harness.database() as database:
         database.items.drop()

@@ -11,9 +11,9 @@ from qanatix_pipelines.store.opening import Store
 from tests.conftest import server
 from tests.harness import Harness
 from tests.harness.postgresql import PostgreSQLHarness
-from tests.types_table import TypeExample, type_examples
+from tests.types_table import TypeRow, type_rows
 
-ROWS = type_examples("postgresql")
+ROWS = type_rows("postgresql")
 OWN_TYPES = """
 DROP TYPE IF EXISTS mood, pair; DROP DOMAIN IF EXISTS positive;
 CREATE TYPE mood AS ENUM ('happy'); CREATE TYPE pair AS (n int, t text);
@@ -47,7 +47,7 @@ def test_every_type_becomes_what_the_table_says(
     assert entity.data == "{" + ",".join(expected) + "}"
 
 
-def _type(row: TypeExample) -> str | None:
+def _type(row: TypeRow) -> str | None:
     """The row's type where its first column is one that can be written as such."""
     name = row.type.partition(",")[0].strip("`")
     return name if name.replace(" ", "").isalpha() and " " not in name.removesuffix(" precision") else None

@@ -1,0 +1,33 @@
+"""What of an SQL query MySQL must not be asked, though its read-only transactions would let it through."""
+
+import re
+from itertools import pairwise
+
+from sqlglot import tokenize
+from sqlglot.tokenizer_core import TokenType
+
+from qanatix_pipelines.errors import QueryRejected
+from qanatix_pipelines.placeholders import SqlQuery, parse_sql
+
+# What may stand between two tokens as MySQL reads it; not /*! or /*M!, whose inside is executed.
+_BETWEEN_TOKENS = re.compile(r"(?:\s|--(?=\s|$)[^\n]*|#[^\n]*|/\*(?!M?!)(?:(?!\*/).)*\*/|;)*", re.DOTALL)
+_QUERIES = (TokenType.SELECT, TokenType.WITH, TokenType.VALUES, TokenType.TABLE)
+
+
+def parse_mysql(query: str) -> SqlQuery:
+    """Like `parse_sql`. Raises QueryRejected also for files, variables, executable comments, and what is no query."""
+    statement = parse_sql(query, dialect="mysql")
+    tokens = tokenize(query, dialect="mysql")
+    edges = [0, *(edge for token in tokens for edge in (token.start, token.end + 1)), len(query)]
+    gaps = zip(edges[::2], edges[1::2], strict=True)
+    if not all(_BETWEEN_TOKENS.fullmatch(query, start, end) for start, end in gaps):
+        raise QueryRejected("The query holds a comment that MySQL would execute, /*! or /*M!, or would read otherwise.")
+    first = next((token.token_type for token in tokens if token.token_type is not TokenType.L_PAREN), None)
+    if first not in _QUERIES:
+        raise QueryRejected("The query must begin with SELECT, WITH, VALUES or TABLE.")
+    if any(token.token_type is TokenType.INTO for token in tokens):
+        raise QueryRejected("The query must not say INTO: a pull writes neither files nor variables at the source.")
+    for name, bracket in pairwise(tokens):  # a function's name may be quoted
+        if name.text.upper() == "LOAD_FILE" and bracket.token_type is TokenType.L_PAREN:
+            raise QueryRejected("The query must not call LOAD_FILE: a pull reads no files of the source's machine.")
+    return statement

@@ -1,0 +1,341 @@
+"""MySQL and MariaDB, by asyncmy: one read-only snapshot, one statement, streamed unbuffered.
+
+The driver streams over the text protocol only, where it writes the value of `:last_pull` into the statement itself,
+quoted: it is bound on the client, not by the server. The server enforces the rest, each on its own: one statement
+(the driver always asks for more, which is taken back and tried on every connection), a session and a transaction that
+are read-only. What a read-only transaction still lets through, INTO and LOAD_FILE, `mysql_query` stops.
+"""
+
+import asyncio
+import logging
+import ssl
+import unicodedata
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Literal
+
+import asyncmy.connection
+from asyncmy import converters, errors
+from asyncmy.constants import CLIENT
+from asyncmy.cursors import SSCursor
+from pydantic import AfterValidator, Field, SecretStr, StringConstraints
+
+from qanatix_pipelines.batches import Batch, Reading
+from qanatix_pipelines.dsn import is_this_machine
+from qanatix_pipelines.errors import (
+    LoginRefused,
+    QueryRejected,
+    SourceError,
+    SourceFailed,
+    SourceUnreachable,
+    TlsFailed,
+)
+from qanatix_pipelines.mysql_errors import explained
+from qanatix_pipelines.mysql_query import parse_mysql
+from qanatix_pipelines.mysql_types import DECODERS, ResultColumn, frame, result_column
+from qanatix_pipelines.sources import Source, SourceConfig
+
+CONNECT_SECONDS = 10
+CLOSE_SECONDS = 5
+
+# The least DATETIME that is documented. It compares right with DATETIME, TIMESTAMP and DATE on MySQL and MariaDB, and
+# so does what INTERVAL, DATE() and CONVERT_TZ() make of it; of the zero date and of the year 1 they make NULL.
+FIRST_PULL = datetime(1000, 1, 1)  # noqa: DTZ001  # UTC, as the session is
+
+# Output must not depend on the server's or the user's settings. Zero dates may be read, so NO_ZERO_DATE is left out.
+# A batch may take its time to be stored, and the server would give up after a minute.
+_SESSION = (
+    "SET NAMES utf8mb4",
+    "SET SESSION sql_mode = 'STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION'",
+    "SET SESSION time_zone = '+00:00', SESSION net_write_timeout = 3600",
+    "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY",
+)
+_SNAPSHOT = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY"
+
+# trx_started is in the session's zone or the server's: where those are the same, its instant is sure.
+_SERVERS_ZONE = "SET SESSION time_zone = 'SYSTEM'"
+_OLDEST = (
+    "SELECT CAST(MIN(UNIX_TIMESTAMP(trx_started)) AS SIGNED) FROM information_schema.innodb_trx "
+    "WHERE trx_mysql_thread_id <> CONNECTION_ID()"
+)
+# MariaDB keeps JSON as text under a check of its own making. MySQL's checks are not told by column, nor needed.
+_JSON_COLUMNS = (
+    "SELECT TABLE_NAME, CONSTRAINT_NAME FROM information_schema.CHECK_CONSTRAINTS "
+    "WHERE CONSTRAINT_SCHEMA = DATABASE() AND LEVEL = 'Column' "
+    "AND CHECK_CLAUSE = CONCAT('json_valid(`', REPLACE(CONSTRAINT_NAME, '`', '``'), '`)')"
+)
+
+# Numbers of errors: the driver's own, with a cause, and the server's.
+_HOST_ERROR = 2003
+_NO_PRIVILEGE = 1227
+
+# It logs a server's warnings in the server's words.
+logging.getLogger("asyncmy").disabled = True
+
+
+def _plain(text: str) -> str:
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
+        raise ValueError("must not hold control characters or lone surrogates")
+    return text
+
+
+def _host(text: str) -> str:
+    try:
+        text.encode("idna")  # as the resolver will
+    except UnicodeError:
+        raise ValueError("must be a host's name or an address") from None
+    return text
+
+
+def _plain_secret(secret: SecretStr) -> SecretStr:
+    if not secret.get_secret_value():
+        raise ValueError("must not be empty")
+    _plain(secret.get_secret_value())
+    return secret
+
+
+_Text = Annotated[str, StringConstraints(min_length=1, max_length=255), AfterValidator(_plain)]
+
+
+class Config(SourceConfig):
+    """connection_config of a mysql connector. Without `tls` it is required, except towards this machine itself."""
+
+    host: Annotated[_Text, AfterValidator(_host)]
+    port: Annotated[int, Field(ge=1, le=65_535)] = 3306
+    user: _Text
+    password: Annotated[SecretStr, AfterValidator(_plain_secret)]
+    database: _Text
+    tls: Literal["disabled", "required", "verify"] | None = None
+
+
+class MySQL(Source):
+    config_type = Config
+    title = "MySQL and MariaDB"
+    kind = "mysql"
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+
+    @classmethod
+    def check_query(cls, query: str) -> None:
+        parse_mysql(query)
+
+    @asynccontextmanager
+    async def read(self, query: str, *, since: datetime | None, batch_size: int) -> AsyncIterator[Reading]:
+        statement = parse_mysql(query)
+        with _reported():
+            connection = await _connect(self._config)
+        try:
+            with _reported():
+                await _check_single_statements(connection)
+                # In this order: the snapshot must see every row that was committed before `reach`.
+                reach = await _reach(connection)
+                for setting in _SESSION:
+                    await connection.query(setting)
+                json_columns = await _json_columns(connection)
+                await connection.query(_SNAPSHOT)
+                bound = FIRST_PULL if since is None else since.astimezone(UTC).replace(tzinfo=None)
+                cursor = connection.cursor(SSCursor)
+                with _receiving(connection):
+                    await cursor.execute(statement.formatted(), [bound] * statement.placeholders or None)
+            if cursor.description is None:
+                raise QueryRejected("The query returns no columns: it must be a SELECT, WITH, VALUES or TABLE.")
+            columns = tuple(result_column(field, json_columns) for field in cursor._result.fields)  # noqa: SLF001
+            yield Reading(
+                columns=tuple(column.column for column in columns),
+                watermark=reach - timedelta(microseconds=1) if statement.placeholders else None,
+                batches=_batches(connection, cursor, columns, batch_size),
+            )
+        finally:
+            await _disconnect(connection, self._config)
+
+
+source = MySQL
+
+
+class _Refused:
+    """An authentication plugin that is not answered: the driver would send the password as it is, or break."""
+
+    def __init__(self, _connection: Any) -> None: ...
+
+    def authenticate(self, _packet: Any) -> None:
+        raise LoginRefused(
+            "The source asks for a way to log in that is not supported, or, without TLS, for the bare password."
+        )
+
+
+_UNSUPPORTED = ("client_ed25519", "dialog", "mysql_old_password", "parsec")
+
+
+class _Connection(asyncmy.connection.Connection):  # type: ignore[misc]
+    identity: tuple[int, int] | None = None  # its number at the server, and its port here
+
+    async def _get_server_information(self) -> None:
+        await super()._get_server_information()
+        # The driver would go on with TLS towards a server that has none, and end in its parser.
+        if self._ssl_context is not None and not self.server_capabilities & CLIENT.SSL:
+            raise TlsFailed("The source offers no TLS. If that is meant, set tls to disabled.")
+        self._client_flag &= ~CLIENT.MULTI_STATEMENTS
+
+
+async def _connect(config: Config) -> _Connection:
+    context = _tls(config)
+    refused = (*_UNSUPPORTED, *([] if context else ["mysql_clear_password"]))
+    connection = _Connection(
+        host=config.host,
+        port=config.port,
+        user=config.user,
+        password=config.password.get_secret_value().encode(),  # text it would encode as Latin-1
+        database=config.database,
+        ssl=context,
+        charset="utf8mb4",
+        use_unicode=False,
+        conv={**DECODERS, datetime: converters.escape_datetime, str: converters.escape_str},
+        autocommit=True,
+        local_infile=False,
+        connect_timeout=CONNECT_SECONDS,
+        auth_plugin_map=dict.fromkeys(refused, _Refused),
+        program_name="qanatix",
+    )
+    async with asyncio.timeout(CONNECT_SECONDS):
+        await connection.connect()
+    return connection
+
+
+def _tls(config: Config) -> ssl.SSLContext | None:
+    """A context of our own: the driver's does not verify where no certificate authority is named."""
+    if config.tls == "disabled" or (config.tls is None and is_this_machine(config.host)):
+        return None
+    context = ssl.create_default_context()
+    if config.tls != "verify":
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+async def _check_single_statements(connection: _Connection) -> None:
+    try:
+        await connection.query("SELECT 1; SELECT 1")
+    except errors.ProgrammingError:
+        return
+    raise SourceFailed("The source runs more than one statement at a time, though told not to: nothing was read.")
+
+
+async def _reach(connection: _Connection) -> datetime:
+    """The source's own clock, held back to the start of its oldest transaction where we may see it (PROCESS).
+
+    A row stamped in a transaction that is still open may yet appear below the clock.
+    """
+    await connection.query(_SERVERS_ZONE)
+    ((clock, number),) = await _rows(connection, "SELECT UTC_TIMESTAMP(6), CONNECTION_ID()")
+    connection.identity = number, connection._transport.get_extra_info("sockname")[1]  # noqa: SLF001
+    reach = datetime.fromisoformat(clock.decode()).replace(tzinfo=UTC)
+    try:
+        ((oldest,),) = await _rows(connection, _OLDEST)
+    except errors.OperationalError as error:
+        if error.args[0] != _NO_PRIVILEGE:
+            raise
+        return reach
+    return reach if oldest is None else min(reach, datetime.fromtimestamp(oldest, UTC))
+
+
+async def _json_columns(connection: _Connection) -> frozenset[tuple[str, str]]:
+    if "MariaDB" not in connection.server_version:
+        return frozenset()
+    rows = await _rows(connection, _JSON_COLUMNS)
+    return frozenset((table.decode(), column.decode()) for table, column in rows)
+
+
+async def _rows(connection: _Connection, query: str) -> tuple[tuple[Any, ...], ...]:
+    await connection.query(query)
+    rows: tuple[tuple[Any, ...], ...] = connection._result.rows  # noqa: SLF001  # no cursor: it would log warnings
+    return rows
+
+
+async def _batches(
+    connection: _Connection, cursor: SSCursor, columns: tuple[ResultColumn, ...], batch_size: int
+) -> AsyncIterator[Batch]:
+    while True:
+        with _reported(), _receiving(connection):
+            rows = await cursor.fetchmany(batch_size)
+            data = frame(rows, columns) if rows else None
+        if data is None:
+            return
+        yield Batch(data, tuple(column.column for column in columns))
+        if len(rows) < batch_size:
+            return
+
+
+@contextmanager
+def _receiving(connection: _Connection) -> Iterator[None]:
+    """Take what the server sends, but not beyond: the driver would buffer a whole result while we store a batch."""
+    transport = connection._transport  # noqa: SLF001
+    transport.resume_reading()
+    try:
+        yield
+    finally:
+        transport.pause_reading()
+
+
+async def _disconnect(connection: _Connection, config: Config) -> None:
+    transport, protocol, result = connection._transport, connection._proto, connection._result  # noqa: SLF001
+    try:
+        async with asyncio.timeout(CLOSE_SECONDS):
+            if transport is not None and not (result is not None and result.unbuffered_active):
+                transport.resume_reading()
+                await connection.ensure_closed()
+                return
+            if transport is not None:
+                transport.abort()  # rows are still on their way
+                await protocol.wait_closed()
+                connection.close()
+            await _kill(connection, config)
+    except (OSError, TimeoutError, errors.MySQLError, SourceError):
+        if transport is not None:
+            transport.abort()
+
+
+async def _kill(abandoned: _Connection, config: Config) -> None:
+    """End what the server still does for a closed connection: it notices that only when it next sends a row.
+
+    Behind a proxy another server may answer, and the number be another's; so its client's port must be ours, too.
+    """
+    if abandoned.identity is None:
+        return
+    number, port = abandoned.identity
+    connection = await _connect(config)
+    try:
+        find = f"SELECT 1 FROM information_schema.processlist WHERE id = {number} AND host LIKE '%:{port}'"
+        if await _rows(connection, find):
+            await connection.query(f"KILL {number}")
+    finally:
+        await connection.ensure_closed()
+
+
+@contextmanager
+def _reported() -> Iterator[None]:
+    """A driver's exception becomes one of ours, and nothing of its text passes: the server wrote it."""
+    try:
+        yield
+    except SourceError:
+        raise
+    except errors.MySQLError as error:
+        raise _explained(error) from None
+    except TimeoutError:
+        raise SourceUnreachable(f"The source did not answer within {CONNECT_SECONDS} seconds.") from None
+    except Exception as error:  # noqa: BLE001  # the driver's parser raises anything at an answer that is not MySQL's
+        raise SourceFailed(f"The source's answer could not be read ({type(error).__name__}).") from None
+
+
+def _explained(error: errors.MySQLError) -> SourceError:
+    number = next((part for part in error.args if isinstance(part, int)), 0)
+    return _unreachable(error.__cause__) if number == _HOST_ERROR else explained(number, str(error.sqlstate or ""))
+
+
+def _unreachable(cause: BaseException | None) -> SourceError:
+    if isinstance(cause, ssl.SSLError):
+        return TlsFailed("The source's TLS certificate could not be verified, or its TLS is unusable.")
+    if isinstance(cause, TimeoutError):
+        return SourceUnreachable(f"The source did not answer within {CONNECT_SECONDS} seconds.")
+    return SourceUnreachable("The source could not be reached: no such host, or nothing listens there.")

@@ -1,0 +1,62 @@
+"""MySQL's `items`, on either kind of server."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from tests.harness import Harness
+from tests.servers import Server
+from tests.servers.mysql import execute, parts
+
+# A user of the pulls' own, so that their connections can be counted. It may write: what stops it is not its privileges.
+USER = "qanatix_pull"
+
+
+class MySQLHarness(Harness):
+    connector_type = "mysql"
+    everything = "SELECT id, name, updated_at FROM items ORDER BY id"
+    since = "SELECT id, name, updated_at FROM items WHERE updated_at > :last_pull"
+    nothing = "SELECT id, name FROM items WHERE false"
+    nameless = "SELECT id, updated_at FROM items"
+    rejected = "SELECT no_such_column FROM items"
+    missing = "SELECT * FROM no_such_table"
+    repeated = "SELECT id, name, name FROM items"
+    writing = "WITH new AS (SELECT 1 AS id) DELETE FROM items"
+
+    def __init__(self, server: Server) -> None:
+        super().__init__(server)
+        password = parts(server.address)["password"]
+        self._run(
+            f"CREATE USER IF NOT EXISTS {USER}@'%' IDENTIFIED BY '{password}'",
+            f"GRANT ALL ON {parts(server.address)['database']}.* TO {USER}@'%'",
+        )
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return parts(self.server.address) | {"user": USER}
+
+    def changed(
+        self, *, host: str | None = None, port: int | None = None, password: str | None = None
+    ) -> dict[str, Any]:
+        changes = {"host": host, "port": port, "password": password}
+        return self.config | {key: value for key, value in changes.items() if value is not None} | {"tls": "disabled"}
+
+    def fill(self, rows: int) -> None:
+        values = ",".join(f"({n}, 'Item {n}', now(6) - INTERVAL 1 DAY)" for n in range(1, rows + 1))
+        self._run(
+            "DROP TABLE IF EXISTS items",
+            "CREATE TABLE items (id int, name text, updated_at timestamp(6) NULL)",
+            *([f"INSERT INTO items VALUES {values}"] if rows else []),
+        )
+
+    def touch(self, ids: Sequence[int]) -> None:
+        self._run(f"UPDATE items SET updated_at = now(6) WHERE id IN ({','.join(map(str, ids))})")
+
+    def forget_name(self, item: int) -> None:
+        self._run(f"UPDATE items SET name = NULL WHERE id = {item}")
+
+    def connections(self) -> int:
+        ((count,),) = self._run(f"SELECT count(*) FROM information_schema.processlist WHERE user = '{USER}'")
+        return int(count)
+
+    def _run(self, *statements: str) -> list[tuple[Any, ...]]:
+        return execute(self.server.address, *statements)
