@@ -31,6 +31,17 @@ DEFAULT_NAME_COLUMN = "name"
 _NOT_JSON = {"NaN": '"NaN"', "inf": '"Infinity"', "-inf": '"-Infinity"'}
 
 
+_JSON_NUMBER = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$"
+
+
+@dataclass(frozen=True)
+class _Field:
+    """A column, and the name of ours under which it stands in the frame."""
+
+    column: Column
+    name: str
+
+
 @dataclass(frozen=True)
 class EntityBatch:
     """One batch's entities: `id` (16 bytes), `source_id`, `digest` (32 bytes), `name`, `data` (JSON text).
@@ -58,7 +69,7 @@ class EntityMaker:
 
     def check(self, columns: tuple[Column, ...]) -> None:
         """Take these columns for the batches to come: before the first row, where they are known by then."""
-        by_name = {column.name: column for column in columns}
+        by_name = {column.name: _Field(column, f"c{position}") for position, column in enumerate(columns)}
         if len(by_name) != len(columns):
             names = [column.name for column in columns]
             twice = _listed(sorted({name for name in names if names.count(name) > 1}))
@@ -68,7 +79,7 @@ class EntityMaker:
         strict = self._columns is None
         self._name = _chosen(by_name, "name_column", named.name_column, DEFAULT_NAME_COLUMN, strict=strict)
         self._id = _chosen(by_name, "id_column", named.id_column, self._default_id, strict=strict)
-        self._data = sorted((c for c in columns if c is not self._name), key=lambda column: column.name)
+        self._fields = sorted(by_name.values(), key=lambda field: field.column.name)
         self._columns = columns
 
     def make(self, batch: Batch) -> EntityBatch:
@@ -77,11 +88,16 @@ class EntityMaker:
             self.check(batch.columns)
         first = self._rows_seen + 1
         self._rows_seen += batch.frame.height
-        texts = batch.frame.select(
+        # Under names of ours: Polars would take a column called `*` or `^a.*$` for a pattern.
+        rows = batch.frame.rename(
+            dict(zip(batch.frame.columns, (f"c{n}" for n in range(batch.frame.width)), strict=True))
+        )
+        texts = rows.select(
             row=pl.int_range(first, first + pl.len()),
             source_id=_text(self._id),
             name=_text(self._name),
             data=self._json_object(),
+            unreadable=self._unreadable(rows),
         )
         reason = self._reason()
         rejected = texts.select("row", reason=reason).drop_nulls("reason")
@@ -102,6 +118,22 @@ class EntityMaker:
             duplicates=entities.height - unique.height,
         )
 
+    def _unreadable(self, rows: pl.DataFrame) -> pl.Series:
+        """The name of a column, by row, whose JSON text no reader could read; null where all is well.
+
+        The text enters the entity as it stands, so one that is no JSON would spoil every page that shows it. A source
+        gives none, unless it lies.
+        """
+        found: list[str | None] = [None] * rows.height
+        for field in self._fields:
+            if field.column.json:
+                texts = rows[field.name]
+                doubtful = (~texts.str.contains(_JSON_NUMBER)).fill_null(value=False).arg_true()
+                for place in doubtful:
+                    if not _is_json(texts[place]):
+                        found[place] = field.column.name
+        return pl.Series(found, dtype=pl.String)
+
     def _reason(self) -> pl.Expr:
         """Why a row is rejected, null if it is not."""
         name = pl.col("name")
@@ -111,21 +143,25 @@ class EntityMaker:
             pl.when(blank)
             .then(pl.lit("name_column is null or blank"))
             # PostgreSQL's text cannot hold it, and both stores must take the same rows.
+            .when(pl.col("unreadable").is_not_null())
+            .then(pl.format("the column {} holds no JSON, or JSON that is nested too deeply", "unreadable"))
             .when((name.str.contains("\x00") | pl.col("source_id").str.contains("\x00")).fill_null(value=False))
             .then(pl.lit("the name or the key holds the NUL character"))
             .otherwise(None)
         )
 
     def _json_object(self) -> pl.Expr:
-        fields = []
-        for column in self._data:
-            field = pl.concat_str(pl.lit(f",{json.dumps(column.name, ensure_ascii=False)}:"), _json(column))
-            if column.optional:
-                field = pl.when(pl.col(column.name).is_null()).then(pl.lit("")).otherwise(field)
-            fields.append(field)
-        if not fields:
+        parts = []
+        for field in self._fields:
+            if field is self._name:
+                continue
+            part = pl.concat_str(pl.lit(f",{json.dumps(field.column.name, ensure_ascii=False)}:"), _json(field))
+            if field.column.optional:
+                part = pl.when(pl.col(field.name).is_null()).then(pl.lit("")).otherwise(part)
+            parts.append(part)
+        if not parts:
             return pl.lit("{}")
-        return pl.concat_str(pl.lit("{"), pl.concat_str(fields).str.strip_prefix(","), pl.lit("}"))
+        return pl.concat_str(pl.lit("{"), pl.concat_str(parts).str.strip_prefix(","), pl.lit("}"))
 
     def _entity_id(self, source_id: str | None, digest: bytes) -> bytes:
         identity = f"content {digest.hex()}" if source_id is None else f"key {source_id}"
@@ -133,7 +169,7 @@ class EntityMaker:
         return _version_8(head)
 
 
-def _chosen(columns: dict[str, Column], option: str, named: str | None, default: str, *, strict: bool) -> Column | None:
+def _chosen(columns: dict[str, _Field], option: str, named: str | None, default: str, *, strict: bool) -> _Field | None:
     if strict and named is not None and named not in columns:
         raise ResultUnusable(
             f"The query's result has no column {named!r}, which the connector's {option} names. "
@@ -142,13 +178,14 @@ def _chosen(columns: dict[str, Column], option: str, named: str | None, default:
     return columns.get(default if named is None else named)
 
 
-def _text(column: Column | None) -> pl.Expr:
+def _text(field: _Field | None) -> pl.Expr:
     """A column as the text of a name or a key: a JSON string without its quotes, anything else as it is written."""
-    if column is None:
+    if field is None:
         return pl.lit(None, dtype=pl.String)
-    text = pl.col(column.name).cast(pl.String)
-    if not column.json:
+    text = pl.col(field.name).cast(pl.String)
+    if not field.column.json:
         return text
+    text = text.str.strip_chars()
     return (
         pl.when(text == "null")
         .then(None)
@@ -158,19 +195,35 @@ def _text(column: Column | None) -> pl.Expr:
     )
 
 
-def _json(column: Column) -> pl.Expr:
+def _json(field: _Field) -> pl.Expr:
     """A column as JSON text, null as `null`."""
-    value = pl.col(column.name)
-    if column.json:
+    value = pl.col(field.name)
+    if field.column.json:
         encoded = value
-    elif column.dtype == pl.String:
+    elif field.column.dtype == pl.String:
         # Polars quotes and escapes strings only as a struct's field: {"":"..."} less its wrapping.
         encoded = pl.struct(value.alias("")).struct.json_encode().str.strip_prefix('{"":').str.strip_suffix("}")
     else:
         encoded = value.cast(pl.String)
-        if column.dtype.is_float():
+        if field.column.dtype.is_float():
             encoded = encoded.replace(_NOT_JSON)
     return encoded.fill_null("null")
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text, parse_int=_nothing, parse_float=_nothing, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _nothing(_digits: str) -> None:
+    """A number need not be read to be known for one: Python would refuse to read the longest."""
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(constant)
 
 
 def _digest(name: str | None, data: str) -> bytes:

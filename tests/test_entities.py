@@ -166,6 +166,28 @@ def test_every_column_name_survives(name: str) -> None:
         assert json.loads(made) == {name: 1}
 
 
+@pytest.mark.parametrize("name", ["*", "^.*$", "^b$", "^[$", "c0", "row", "data", "unreadable", "literal"])
+def test_a_columns_name_is_only_a_name(name: str) -> None:
+    columns = (Column(name, "int4", pl.Int64), Column("b", "int4", pl.Int64))
+
+    entities = make(columns, (1, 2), name_column=name)
+
+    assert entities.frame["name"].to_list() == ["1"]
+    assert data(entities) == ['{"b":2}']
+
+
+@pytest.mark.parametrize("text", ["broken", '{"a":1', "NaN", "", "[" * 100_000, '1,"forged":2', "01", "- 1", "\x00"])
+def test_a_row_whose_json_nobody_could_read_is_rejected(text: str) -> None:
+    entities = make((ID, PRICE), (1, "1.5"), (2, text), (3, '"NaN"'))
+
+    assert [(rejection.row, rejection.reason[:16]) for rejection in entities.rejections] == [(2, "the column price")]
+    assert entities.frame["source_id"].to_list() == ["1", "3"]
+
+
+def test_a_number_of_any_length_is_read() -> None:
+    assert data(make((PRICE,), ("1" * 10_000,), ('{"a":' + "1" * 10_000 + "}",))) != []
+
+
 class TestDocuments:
     """Where each document has fields of its own."""
 

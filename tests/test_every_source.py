@@ -9,6 +9,7 @@ import pytest
 from qanatix_pipelines.batches import Batch
 from qanatix_pipelines.connectors import Connector
 from qanatix_pipelines.errors import (
+    InvalidConnector,
     LoginRefused,
     PullError,
     QueryRejected,
@@ -16,7 +17,7 @@ from qanatix_pipelines.errors import (
     SourceUnreachable,
 )
 from qanatix_pipelines.pull import OVERLAP, PullOutcome
-from qanatix_pipelines.sources import open_source
+from qanatix_pipelines.sources import check_connector, open_source
 from qanatix_pipelines.store.opening import Store
 from tests.harness import Harness
 
@@ -150,6 +151,19 @@ def test_an_unknown_host_is_unreachable(harness: Harness) -> None:
         read(harness, harness.everything, config=harness.unknown_host())
 
     assert "no-such-host" not in _everything_said(unreachable.value)
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 70 + ".invalid", "..."])
+def test_a_name_that_can_be_no_hosts_is_refused_or_unreachable(harness: Harness, host: str) -> None:
+    def register_and_read() -> None:
+        config = harness.changed(host=host)
+        check_connector(harness.connector_type, config, harness.everything)
+        read(harness, harness.everything, config=config)
+
+    with pytest.raises((InvalidConnector, SourceUnreachable)) as refused:
+        register_and_read()
+
+    assert host not in _everything_said(refused.value)
 
 
 def test_a_closed_port_is_unreachable(harness: Harness) -> None:

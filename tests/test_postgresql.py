@@ -101,17 +101,19 @@ class TestLastPull:
         assert held == began[0] - timedelta(microseconds=1)
         assert free > held
 
-    def test_the_watermark_is_held_back_by_a_prepared_transaction(self, database: str) -> None:
+    def test_while_a_transaction_is_prepared_the_next_pull_starts_where_this_one_did(self, database: str) -> None:
+        """Nobody knows when it began, and so how early its rows are stamped."""
+        query = "SELECT 1 AS n WHERE now() > :last_pull"
         with psycopg.connect(database, autocommit=True) as writer:
             writer.execute("CREATE TABLE prepared (n int)")
             writer.execute("BEGIN")
             writer.execute("INSERT INTO prepared VALUES (1)")
             writer.execute("PREPARE TRANSACTION 'held'")
-            prepared = writer.execute("SELECT prepared FROM pg_prepared_xacts WHERE gid = 'held'").fetchone()
-            held = watermark(database)
+            held = [asyncio.run(_read(database, query, since))[1] for since in (None, NOON)]
             writer.execute("ROLLBACK PREPARED 'held'")
-        assert prepared is not None
-        assert held == prepared[0] - timedelta(microseconds=1)
+
+        assert held == [None, NOON]
+        assert watermark(database) > NOON
 
 
 class TestReadingOnly:
@@ -166,6 +168,8 @@ class TestErrors:
             ("at character 1 (postgres syntax, SQLSTATE 42601)", "SELEC 1"),
             ("(division by zero, SQLSTATE 22012)", "SELECT 1 / n AS x FROM generate_series(0, 1) n"),
             ("returns no columns", "SELECT FROM pg_class"),
+            ("a parameter of its own", "SELECT $1::timestamptz AS at"),
+            ("The source rejected the query (postgres syntax, SQLSTATE 42601)", "EXPLAIN SELECT 1"),
         ],
     )
     def test_a_rejected_query_is_told_what_and_where(self, database: str, expected: str, query: str) -> None:

@@ -47,6 +47,25 @@ def test_every_type_becomes_what_the_table_says(
     assert entity.data == "{" + ",".join(expected) + "}"
 
 
+def test_a_type_that_is_only_called_like_one_of_postgresqls_is_not_one(
+    harness: Harness,
+    register: Callable[..., Connector],
+    pulled: Callable[[Connector], PullOutcome],
+    store: Store,
+) -> None:
+    with psycopg.connect(harness.config["dsn"], autocommit=True) as connection:
+        connection.execute("DROP SCHEMA IF EXISTS own CASCADE")
+        connection.execute("CREATE SCHEMA own")
+        connection.execute("CREATE TYPE own.json AS ENUM ('broken')")
+        connection.execute("CREATE TYPE own.bool AS ENUM ('maybe')")
+        connection.execute("CREATE TYPE own.int4 AS (n int)")
+
+    pulled(register(harness, "SELECT 'broken'::own.json AS j, 'maybe'::own.bool AS b, ROW(1)::own.int4 AS i"))
+
+    (entity,), _ = store.entities.page(vertical="testing", entity_type="item", limit=2, cursor=None)
+    assert entity.data == '{"b":"maybe","i":{"n":1},"j":"broken"}'
+
+
 def _type(row: TypeRow) -> str | None:
     """The row's type where its first column is one that can be written as such."""
     name = row.type.partition(",")[0].strip("`")

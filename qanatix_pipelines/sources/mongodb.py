@@ -282,6 +282,8 @@ def _explained(error: Exception) -> SourceError:
         (ssl.SSLError, TlsFailed("The source's TLS certificate could not be verified, or its TLS is unusable.")),
         (TimeoutError, SourceUnreachable(f"The source did not answer within {CONNECT_SECONDS} seconds.")),
         (OSError, SourceUnreachable("The source could not be reached: no such host, or nothing listens there.")),
+        # By the resolver, of a name that can be no host's. What is wrong in an answer, `bson_text` has told already.
+        (UnicodeError, SourceUnreachable("The source could not be reached: its name can be no host's.")),
     )
     unreadable = SourceFailed(f"The source's answer could not be read ({type(error).__name__}).")
     return next((meaning for kind, meaning in meanings if isinstance(error, kind)), unreadable)

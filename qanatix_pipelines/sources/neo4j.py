@@ -273,7 +273,7 @@ def _reported() -> Iterator[None]:
             "The source returned a date outside the years 1 to 9999, or in a time zone that is not known here: return "
             "it as text, with toString()."
         ) from None
-    except (ServiceUnavailable, SessionExpired, BoltError, OSError) as error:
+    except (ServiceUnavailable, SessionExpired, BoltError, OSError, UnicodeError) as error:
         raise _unreachable(error) from None
     except DriverError as error:
         raise SourceFailed(f"The source's answer could not be read ({type(error).__name__}).") from None

@@ -32,6 +32,7 @@ from qanatix_pipelines.sources import Source, SourceConfig
 
 CONNECT_SECONDS = 10
 CLOSE_SECONDS = 5
+ANSWER_SECONDS = 600  # for one batch: a query may work long before its first row
 
 # How a type of PostgreSQL's is selected, and what it then is: (SQL around the column, Polars' type, JSON text?).
 _INTEGER = ("{0}", pl.Int64, False)
@@ -71,14 +72,16 @@ SET LOCAL lc_monetary = 'C';
 
 # The source's own clock, held back to the start of the oldest transaction that is still open: a row stamped in one of
 # them may yet appear below the clock. What other roles do is visible to members of pg_read_all_stats only; for the
-# rest the overlap stands in. A replica has seen nothing newer than what it last replayed.
+# rest the overlap stands in, as it does on a replica, which does not know what is open on its primary. A replica has
+# seen nothing newer than what it last replayed. Of a prepared transaction nobody knows when it began.
 # Asked before the session's zone becomes UTC, for a column without a zone holds what the database calls local time.
 _REACH = """
 SELECT least(
   CASE WHEN pg_is_in_recovery() THEN pg_last_xact_replay_timestamp() ELSE clock_timestamp() END,
-  (SELECT min(xact_start) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()),
-  (SELECT min(prepared) FROM pg_prepared_xacts WHERE database = current_database())
-) AS reach, $1::timestamptz AT TIME ZONE current_setting('TimeZone') AS local_since
+  (SELECT min(xact_start) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid())
+) AS reach,
+EXISTS (SELECT FROM pg_prepared_xacts WHERE database = current_database()) AS held,
+$1::timestamptz AT TIME ZONE current_setting('TimeZone') AS local_since
 """
 
 
@@ -109,22 +112,26 @@ class PostgreSQL(Source):
     @asynccontextmanager
     async def read(self, query: str, *, since: datetime | None, batch_size: int) -> AsyncIterator[Reading]:
         statement = parse_sql(query, dialect="postgres")
-        with _reported(statement):
+        with _reported(CONNECT_SECONDS):
             connection = await _connect(self._dsn)
         try:
-            with _reported(statement):
+            with _reported():
                 # In this order: the snapshot must see every row that was committed before `reach`.
-                reach, local_since = await connection.fetchrow(_REACH, since)
+                reach, held, local_since = await connection.fetchrow(_REACH, since)
                 await connection.transaction(isolation="repeatable_read", readonly=True).start()
                 await connection.execute(_SESSION)
+            with _reported(statement=statement):
                 prepared = await connection.prepare(statement.numbered())
+            with _reported():
                 columns, wrapped = _selected(statement, prepared.get_attributes())
-                arguments = [_bound(kind.name, since, local_since) for kind in prepared.get_parameters()]
+                arguments = _arguments(statement, prepared.get_parameters(), since, local_since)
                 cursor = await (await connection.prepare(wrapped)).cursor(*arguments)
+            # Where nothing is known of how far the snapshot reaches, the next pull starts where this one did.
+            reached = since if held or reach is None else reach - timedelta(microseconds=1)
             yield Reading(
                 columns=columns,
-                watermark=reach - timedelta(microseconds=1) if statement.placeholders else None,
-                batches=_batches(cursor, columns, batch_size, statement),
+                watermark=reached if statement.placeholders else None,
+                batches=_batches(cursor, columns, batch_size),
             )
         finally:
             await _disconnect(connection)
@@ -142,6 +149,7 @@ async def _connect(dsn: Dsn) -> asyncpg.Connection:
         database=dsn.database,
         ssl=_tls(dsn),
         timeout=CONNECT_SECONDS,
+        command_timeout=ANSWER_SECONDS,
         statement_cache_size=0,  # nothing runs twice, and a pooler such as PgBouncer may sit between
         server_settings={"application_name": "qanatix"},
     )
@@ -170,15 +178,25 @@ def _selected(statement: SqlQuery, attributes: Sequence[asyncpg.Attribute]) -> t
     if not attributes:
         raise QueryRejected("The query returns no columns: it must be a SELECT, WITH, VALUES or TABLE.")
     columns, expressions = [], []
-    for attribute in attributes:
+    for position, attribute in enumerate(attributes):
         kind = attribute.type
         structured = kind.kind in ("array", "composite") or kind.name == "record"
-        expression, dtype, is_json = _READ_AS.get(kind.name, _AS_JSON if structured else _AS_TEXT)
+        # By name, but only PostgreSQL's own types: a user may call an enum `json`.
+        known = _READ_AS.get(kind.name) if kind.schema == "pg_catalog" else None
+        expression, dtype, is_json = known or (_AS_JSON if structured else _AS_TEXT)
         columns.append(Column(attribute.name, kind.name, dtype, json=is_json))
-        quoted = '"{}"'.format(attribute.name.replace('"', '""'))
-        expressions.append(f"{expression.format(f'q.{quoted}')} AS {quoted}")
-    # The line break ends a comment at the query's end.
-    return tuple(columns), f"SELECT {', '.join(expressions)} FROM (\n{statement.numbered()}\n) AS q"
+        expressions.append(expression.format(f"q.c{position}"))
+    # Columns go by their place, whatever they are called. The line break ends a comment at the query's end.
+    names = ", ".join(f"c{position}" for position in range(len(columns)))
+    return tuple(columns), f"SELECT {', '.join(expressions)} FROM (\n{statement.numbered()}\n) AS q ({names})"
+
+
+def _arguments(
+    statement: SqlQuery, parameters: Sequence[asyncpg.Type], since: datetime | None, local_since: datetime | None
+) -> list[datetime | date]:
+    if len(parameters) != statement.placeholders:
+        raise QueryRejected("The query has a parameter of its own, such as $1: only :last_pull is bound.")
+    return [_bound(kind.name, since, local_since) for kind in parameters]
 
 
 def _bound(kind: str, since: datetime | None, local_since: datetime | None) -> datetime | date:
@@ -196,12 +214,11 @@ def _bound(kind: str, since: datetime | None, local_since: datetime | None) -> d
     )
 
 
-async def _batches(
-    cursor: Any, columns: tuple[Column, ...], batch_size: int, statement: SqlQuery
-) -> AsyncIterator[Batch]:
+async def _batches(cursor: Any, columns: tuple[Column, ...], batch_size: int) -> AsyncIterator[Batch]:
+    # Two columns may have one name yet; who makes entities of them refuses that before the first batch.
     schema = {column.name: column.dtype for column in columns}
     while True:
-        with _reported(statement):
+        with _reported():
             rows = await cursor.fetch(batch_size)
         if not rows:
             return
@@ -211,8 +228,11 @@ async def _batches(
 
 
 @contextmanager
-def _reported(statement: SqlQuery) -> Iterator[None]:
-    """A driver's exception becomes one of ours, and nothing of its text passes: the server wrote it."""
+def _reported(seconds: int = ANSWER_SECONDS, statement: SqlQuery | None = None) -> Iterator[None]:
+    """A driver's exception becomes one of ours, and nothing of its text passes: the server wrote it.
+
+    `statement` is given where places that the server names are places in it.
+    """
     try:
         yield
     except SourceError:
@@ -226,10 +246,10 @@ def _reported(statement: SqlQuery) -> Iterator[None]:
             raise TlsFailed("The source offers no TLS. If that is meant, add ?sslmode=disable to the dsn.") from None
         raise SourceUnreachable("The source could not be reached, or closed the connection.") from None
     except TimeoutError:
-        raise SourceUnreachable(f"The source did not answer within {CONNECT_SECONDS} seconds.") from None
-    except OSError:
+        raise SourceUnreachable(f"The source did not answer within {seconds} seconds.") from None
+    except (OSError, UnicodeError):  # a name that cannot be a host's is not even looked up
         raise SourceUnreachable("The source could not be reached: no such host, or nothing listens there.") from None
-    except (asyncpg.InterfaceError, asyncpg.InternalClientError, UnicodeDecodeError) as error:
+    except (asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
         raise SourceFailed(f"The source's answer could not be read ({type(error).__name__}).") from None
 
 
@@ -245,13 +265,13 @@ _MEANINGS: dict[str, tuple[type[SourceError], str]] = {
 } | dict.fromkeys(("0A", "21", "22", "26", "34", "42", "54", "P0"), (QueryRejected, "The source rejected the query"))
 
 
-def _explained(error: asyncpg.PostgresError, statement: SqlQuery) -> SourceError:
+def _explained(error: asyncpg.PostgresError, statement: SqlQuery | None) -> SourceError:
     """Says the condition's name, which is a word of a closed list, and where in the query; nothing of the message."""
     state = error.sqlstate or ""
     prefixes = (state[:length] for length in range(len(state), 1, -1))
     known = (_MEANINGS[prefix] for prefix in prefixes if prefix in _MEANINGS)
     kind, sentence = next(known, (SourceFailed, "The source failed while the query ran"))
-    if error.position:
+    if error.position and statement is not None:
         sentence += f" at character {statement.position_in_source(int(error.position))}"
     condition = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(error).__name__.removesuffix("Error")).lower()
     return kind(f"{sentence} ({condition}, SQLSTATE {state}).")
