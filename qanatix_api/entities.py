@@ -11,10 +11,10 @@ from pydantic import BaseModel, Field
 
 from qanatix_api.failures import problem
 from qanatix_api.services import Given
+from qanatix_pipelines.connectors import SetName
 from qanatix_pipelines.store.entities import Entity
 
 router = APIRouter(prefix="/entities", tags=["entities"])
-Filter = Annotated[str | None, Query(max_length=200)]
 
 
 class EntityAnswer(BaseModel):
@@ -43,8 +43,8 @@ class EntityPage(BaseModel):
 @router.get("", summary="List entities", response_model=EntityPage)
 def list_entities(
     given: Given,
-    vertical: Filter = None,
-    entity_type: Filter = None,
+    vertical: Annotated[SetName | None, Query()] = None,
+    entity_type: Annotated[SetName | None, Query()] = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     cursor: Annotated[str | None, Query(max_length=200)] = None,
 ) -> Response:

@@ -21,7 +21,7 @@ from qanatix_pipelines.naming import (
     job_name,
     partitions_name,
 )
-from qanatix_pipelines.pulls import Pull
+from qanatix_pipelines.pulls import Pull, PullStatus
 from qanatix_pipelines.store.pulls import PullStore
 
 log = logging.getLogger(__name__)
@@ -140,15 +140,12 @@ class Runs:
         await self._try(TERMINATE, run=run_id)
 
     async def _end_if_dead(self, receipt: Pull) -> None:
-        if receipt.run_id is None:
-            lost = datetime.now(UTC) > receipt.lease_until
-            cancelled = False
-        else:
-            answer = await self._try(STATUS, run=receipt.run_id)
-            status = answer.get("runOrError", {}).get("status")
-            lost = status in (RunEnd.SUCCESS, RunEnd.FAILURE)
-            cancelled = status == RunEnd.CANCELED
-        if lost or cancelled:
+        answer = {} if receipt.run_id is None else await self._try(STATUS, run=receipt.run_id)
+        status = answer.get("runOrError", {}).get("status")
+        # Dagster itself does not notice when a run's whole host dies. A run that is still starting gives no sign yet.
+        silent = datetime.now(UTC) > receipt.lease_until and (receipt.status is PullStatus.RUNNING or status is None)
+        cancelled = status == RunEnd.CANCELED
+        if silent or cancelled or status in (RunEnd.SUCCESS, RunEnd.FAILURE):
             # If the receipt was ended meanwhile, by the run's last words, this changes nothing.
             await asyncio.to_thread(self._pulls.end, receipt.id, PullCancelled() if cancelled else PullLost())
 
@@ -165,10 +162,12 @@ class Runs:
         )
         if response.status_code != httpx2.codes.OK:
             raise OrchestratorUnavailable(f"its webserver answered {response.status_code}")
-        answer = response.json()
-        if answer.get("errors") or not answer.get("data"):
+        try:
+            data = response.json()["data"]
+        except (ValueError, KeyError, TypeError):
+            raise OrchestratorUnavailable("what answers at QANATIX_DAGSTER_URL is not its webserver") from None
+        if not isinstance(data, dict):
             raise OrchestratorUnavailable("its webserver refused the request")
-        data: dict[str, Any] = answer["data"]
         return data
 
 

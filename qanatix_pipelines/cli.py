@@ -4,11 +4,13 @@ import sys
 
 import click
 
+from qanatix_pipelines.connectors import printable
 from qanatix_pipelines.errors import QanatixError
 from qanatix_pipelines.settings import new_fernet_key, read_settings
 from qanatix_pipelines.store import migrations
 from qanatix_pipelines.store.engine import connect
 from qanatix_pipelines.store.keys import KeyStore, check_pepper
+from qanatix_pipelines.store.opening import open_engine, open_store
 
 
 class _Group(click.Group):
@@ -17,6 +19,13 @@ class _Group(click.Group):
             return super().invoke(ctx)
         except QanatixError as error:
             raise click.ClickException(str(error)) from None
+
+
+def _printable(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    try:
+        return printable(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 @click.group(cls=_Group)
@@ -38,13 +47,20 @@ def generate_key() -> None:
     click.echo(new_fernet_key())
 
 
+@main.command("rotate-credentials")
+def rotate_credentials() -> None:
+    """Encrypt all credentials again, under the first key of CONNECTOR_ENCRYPTION_KEY: then the others may go."""
+    count = open_store(read_settings()).connectors.rotate()
+    click.echo(f"Credentials of {count} connectors are under the first key.", err=True)
+
+
 @main.group()
 def keys() -> None:
     """API keys: who may call the API."""
 
 
 @keys.command("create")
-@click.option("--name", default="default", show_default=True, help="What the key is for.")
+@click.option("--name", default="default", show_default=True, callback=_printable, help="What the key is for.")
 def create_key(name: str) -> None:
     """Make an API key and print it. It is not shown again."""
     click.echo(_key_store().create(name).text)
@@ -69,8 +85,7 @@ def revoke_key(key_id: str) -> None:
 
 def _key_store() -> KeyStore:
     settings = read_settings()
-    engine = connect(settings.store_address())
-    migrations.upgrade(engine)
     pepper = settings.api_key_pepper()
+    engine = open_engine(settings)
     check_pepper(engine, pepper)
     return KeyStore(engine, pepper)

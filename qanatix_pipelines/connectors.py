@@ -9,12 +9,21 @@ from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field,
 
 from qanatix_pipelines.naming import CONNECTORS_KEY_PREFIX
 
+NAME_LENGTH = 200
+# They turn the text that follows around, in a log too (Unicode Standard Annex 9, section 2).
+_DIRECTIONS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
-def _printable(text: str) -> str:
-    # Category C: control characters, bidirectional overrides, surrogates. A name is shown to people, in logs too.
-    if any(unicodedata.category(character).startswith("C") for character in text):
-        raise ValueError("must not hold control characters")
-    return unicodedata.normalize("NFC", text)
+
+def printable(text: str) -> str:
+    """A name for people to read: composed (NFC), without blanks around it or anything unseen in it."""
+    name = unicodedata.normalize("NFC", text).strip()
+    if any(
+        character in _DIRECTIONS or unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in name
+    ):
+        raise ValueError("must not hold control characters or lone surrogates")
+    if not 0 < len(name) <= NAME_LENGTH:
+        raise ValueError(f"must have 1 to {NAME_LENGTH} characters")
+    return name
 
 
 def _not_reserved(text: str) -> str:
@@ -30,11 +39,7 @@ def _storable(text: str) -> str:
     return text
 
 
-Name = Annotated[
-    str,
-    StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
-    AfterValidator(_printable),
-]
+Name = Annotated[str, AfterValidator(printable)]
 # A part of an asset's key in Dagster, so only what reads well there.
 SetName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
 ColumnName = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_storable)]

@@ -41,10 +41,9 @@ class CredentialCipher:
     def seal(self, text: str) -> str:
         return self._fernet.encrypt(text.encode()).decode()
 
-    def opens(self, token: str) -> bool:
-        """Whether one of the keys made this token."""
+    def resealed(self, token: str) -> str | None:
+        """The token under the first key, whichever of the keys made it; None if none did."""
         try:
-            self._fernet.decrypt(token.encode())
+            return self._fernet.rotate(token.encode()).decode()
         except InvalidToken:
-            return False
-        return True
+            return None

@@ -47,7 +47,9 @@ class StoreNotReady(QanatixError):
     """The store's tables are not those of this release."""
 
     def __init__(self) -> None:
-        super().__init__("The store's tables are not those of this release: run `qanatix migrate`.")
+        super().__init__(
+            "The store's tables are not those of this release: run `qanatix migrate`, of the newest release in use."
+        )
 
 
 class StoreUnavailable(QanatixError):

@@ -52,7 +52,9 @@ def parse_sql(text: str, dialect: str) -> SqlQuery:
     try:
         tokens = tokenize(text, dialect=dialect)
     except TokenError:
-        raise QueryRejected("The query cannot be read: a quoted string or a comment in it is not closed.") from None
+        raise QueryRejected(
+            "The query cannot be read as SQL. Most often a quoted string or a comment is not closed."
+        ) from None
     end = len(text)
     while tokens and tokens[-1].token_type is TokenType.SEMICOLON:
         end = tokens.pop().start

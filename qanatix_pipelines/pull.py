@@ -27,7 +27,7 @@ class Ingestion(Protocol):
 
     def renew(self) -> None: ...
     def stage(self, batch: EntityBatch, rows: int) -> None: ...
-    def commit(self, watermark: datetime | None, duration_seconds: float) -> Pull: ...
+    def commit(self, watermark: datetime | None, started: float) -> Pull: ...
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ async def pull(
             rows_so_far += batch.frame.height
             on_batch(rows_so_far)
     # The source's connection is closed by now: the merge needs nothing of it.
-    receipt = await asyncio.to_thread(ingestion.commit, reading.watermark, time.monotonic() - started)
+    receipt = await asyncio.to_thread(ingestion.commit, reading.watermark, started)
     return PullOutcome(receipt, tuple(columns.values()))
 
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import AnyHttpUrl, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from qanatix_pipelines.errors import SettingsError
@@ -34,7 +34,7 @@ class Settings(BaseSettings):
     store_url: SecretStr | None = Field(None, alias="QANATIX_STORE_URL")
     encryption_key: SecretStr | None = Field(None, alias=ENCRYPTION_KEY)
     pepper: SecretStr | None = Field(None, alias=PEPPER)
-    dagster_url: str = Field("http://127.0.0.1:3000", alias="QANATIX_DAGSTER_URL", pattern=r"^https?://\S+$")
+    dagster_url: AnyHttpUrl = Field(AnyHttpUrl("http://127.0.0.1:3000"), alias="QANATIX_DAGSTER_URL")
     pull_wait_seconds: float = Field(600, alias="QANATIX_PULL_WAIT_SECONDS", gt=0, le=86_400)
 
     @property
@@ -83,7 +83,10 @@ class Settings(BaseSettings):
 
     def _data_folder(self) -> Path:
         folder = self.data_dir.expanduser().resolve()
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError:
+            raise SettingsError("QANATIX_DATA_DIR", "is not a folder, or cannot be made.") from None
         return folder
 
 

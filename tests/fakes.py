@@ -16,6 +16,7 @@ class FakeDagster:
         self.on_launch = on_launch
         self.statuses: dict[str, str] = {}
         self.launches: list[dict[str, Any]] = []
+        self.raw: bytes | None = None  # what is answered instead, if it is not Dagster that answers
         self.partitions: list[tuple[str, str]] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
@@ -46,7 +47,8 @@ class FakeDagster:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                body = json.dumps({"data": fake.answer(asked["query"], asked["variables"])}).encode()
+                answer = fake.answer(asked["query"], asked["variables"]) if fake.raw is None else None
+                body = fake.raw or json.dumps({"data": answer}).encode()
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()

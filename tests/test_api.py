@@ -3,10 +3,13 @@
 import json
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -19,6 +22,8 @@ from qanatix_api.app import create_app
 from qanatix_pipelines.entities import EntityBatch
 from qanatix_pipelines.errors import PullError, QueryRejected, ResultUnusable, SourceUnreachable
 from qanatix_pipelines.settings import Settings
+from qanatix_pipelines.store import tables
+from qanatix_pipelines.store.engine import connect
 from qanatix_pipelines.store.ingestion import Ingestion
 from qanatix_pipelines.store.keys import KeyStore
 from qanatix_pipelines.store.opening import Store, open_store
@@ -52,7 +57,7 @@ def dagster(store: Store) -> Iterator[FakeDagster]:
     def complete(tags: dict[str, str]) -> str:
         run_id = str(uuid4())
         connector = store.connectors.by_partition(tags["dagster/partition"])
-        receipt = store.pulls.claim(UUID(tags["qanatix/pull_id"]), run_id)
+        receipt = store.pulls.claim(UUID(tags["qanatix/pull_id"]), connector.id, run_id)
         frame = pl.DataFrame(
             {
                 "id": [UUID(int=7).bytes],
@@ -64,7 +69,7 @@ def dagster(store: Store) -> Iterator[FakeDagster]:
         )
         ingestion = Ingestion(store.engine, connector, receipt.id)
         ingestion.stage(EntityBatch(frame, [], 2), 3)
-        ingestion.commit(None, 0.25)
+        ingestion.commit(None, time.monotonic() - 0.25)
         return run_id
 
     fake = FakeDagster(complete)
@@ -141,7 +146,8 @@ class TestRegistering:
             (["body", "query"], {"query": "SELECT 'oops"}),
             (["body", "query"], {"query": "SELECT 1; DROP TABLE x"}),
             (["body", "query"], {"query": "SELECT '\ud800'"}),
-            (["body", "name"], {"name": ""}),
+            (["body", "name"], {"name": " "}),
+            (["body", "name"], {"name": "\ufb2c" * 100}),
             (["body", "name"], {"name": "a\u202eb"}),
             (["body", "connector_type"], {"connector_type": "oracle"}),
             (["body", "vertical"], {"vertical": "a/b"}),
@@ -232,7 +238,7 @@ class TestPulling:
             "records_ingested": 1,
             "duplicates_skipped": 2,
             "records_rejected": 0,
-            "duration_seconds": 0.25,
+            "duration_seconds": pytest.approx(0.25, abs=0.24),
             "pull_id": str(receipt.id),
             "run_id": receipt.run_id,
         }
@@ -309,6 +315,32 @@ class TestPulling:
         response = api.post(f"{CONNECTORS}/{registered['id']}/pull")
 
         assert (response.status_code, response.json()["code"]) == (500, "pull_lost")
+
+    def test_a_run_that_gives_no_sign_of_life_is_told_as_lost_though_dagster_shows_it_running(
+        self, api: TestClient, registered: dict[str, Any], dagster: FakeDagster, store: Store
+    ) -> None:
+        def claim_and_die(tags: dict[str, str]) -> str:
+            store.pulls.claim(UUID(tags["qanatix/pull_id"]), UUID(registered["id"]), "zombie")
+            with store.engine.begin() as transaction:
+                transaction.execute(tables.pull.update().values(lease_until=datetime(2000, 1, 1, tzinfo=UTC)))
+            return "zombie"
+
+        dagster.on_launch = claim_and_die
+        dagster.statuses["zombie"] = "STARTED"
+
+        response = api.post(f"{CONNECTORS}/{registered['id']}/pull")
+
+        assert (response.status_code, response.json()["code"]) == (500, "pull_lost")
+
+    def test_what_is_not_dagster_is_told_and_nothing_is_left_waiting(
+        self, api: TestClient, registered: dict[str, Any], dagster: FakeDagster, store: Store
+    ) -> None:
+        dagster.raw = b"<html>log in</html>"
+
+        response = api.post(f"{CONNECTORS}/{registered['id']}/pull")
+
+        assert (response.status_code, "QANATIX_DAGSTER_URL" in response.json()["detail"]) == (503, True)
+        assert store.pulls.live(UUID(registered["id"])) is None
 
     def test_a_cancelled_run_is_told_as_cancelled(
         self, api: TestClient, registered: dict[str, Any], dagster: FakeDagster
@@ -392,7 +424,9 @@ class TestEntities:
             response = api.get(f"/api/v1/entities/{unknown}")
             assert (response.status_code, response.json()) == (404, {"detail": "There is no such entity."})
 
-    @pytest.mark.parametrize("query", ["limit=0", "limit=101", "limit=x", "cursor=x"])
+    @pytest.mark.parametrize(
+        "query", ["limit=0", "limit=101", "limit=x", "cursor=x", "vertical=%00", "entity_type=a/b"]
+    )
     def test_a_wrong_page_is_refused_by_name(self, api: TestClient, query: str) -> None:
         response = api.get(f"/api/v1/entities?{query}")
 
@@ -442,7 +476,7 @@ class TestAuthentication:
 class TestFaults:
     @pytest.fixture
     def impatient(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("qanatix_pipelines.store.engine._PATIENCE_SECONDS", 0)
+        monkeypatch.setattr("qanatix_pipelines.store.opening.connect", partial(connect, patience_seconds=0))
 
     def test_a_store_that_somebody_keeps_locked_is_told_to_try_again(
         self,

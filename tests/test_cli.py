@@ -41,6 +41,27 @@ def test_a_key_is_revoked_once(environment: dict[str, str]) -> None:
     assert (again.returncode, again.stderr) == (1, f"Error: No API key has the id {key_id}.\n")
 
 
+@pytest.mark.parametrize("name", ["", "a\nforged", "\udcff"])
+def test_a_name_that_would_not_stay_on_its_line_is_refused(environment: dict[str, str], name: str) -> None:
+    refused = qanatix(environment, "keys", "create", "--name", name)
+
+    assert (refused.returncode, "Invalid value for '--name'" in refused.stderr) == (2, True)
+
+
+def test_production_is_migrated_by_migrate_only(environment: dict[str, str]) -> None:
+    production = environment | {"QANATIX_ENV": "production", "CONNECTOR_ENCRYPTION_KEY": new_fernet_key()}
+
+    assert "qanatix migrate" in qanatix(production, "keys", "list").stderr
+    assert qanatix(production, "migrate").returncode == 0
+    assert qanatix(production, "keys", "list").returncode == 0
+
+
+def test_credentials_are_rotated(environment: dict[str, str]) -> None:
+    rotated = qanatix(environment | {"CONNECTOR_ENCRYPTION_KEY": new_fernet_key()}, "rotate-credentials")
+
+    assert (rotated.returncode, rotated.stderr) == (0, "Credentials of 0 connectors are under the first key.\n")
+
+
 def test_a_generated_key_is_one_that_settings_take(environment: dict[str, str]) -> None:
     key = qanatix(environment, "generate-key").stdout.strip()
 

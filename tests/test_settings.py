@@ -88,6 +88,7 @@ def test_a_short_pepper_is_refused_without_being_shown(monkeypatch: pytest.Monke
         ("QANATIX_PULL_WAIT_SECONDS", "hunter2"),
         ("QANATIX_PULL_WAIT_SECONDS", "-1"),
         ("QANATIX_DAGSTER_URL", "ftp://user:hunter2@host"),
+        ("QANATIX_DAGSTER_URL", "http://hunter2:99999"),
     ],
 )
 def test_a_wrong_value_is_refused_by_name_without_being_shown(
@@ -109,6 +110,14 @@ def test_a_development_secret_is_made_once_with_a_warning_and_kept_private(tmp_p
     kept = tmp_path / "data" / "connector_encryption_key"
     assert oct(kept.stat().st_mode)[-3:] == "600"
     assert list(kept.parent.iterdir()) == [kept]
+
+
+def test_a_data_folder_that_cannot_be_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("QANATIX_DATA_DIR", str(tmp_path / "file"))
+
+    with pytest.raises(SettingsError, match="QANATIX_DATA_DIR is not a folder"):
+        read_settings().store_address()
 
 
 def test_settings_do_not_show_their_secrets(monkeypatch: pytest.MonkeyPatch) -> None:

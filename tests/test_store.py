@@ -1,12 +1,15 @@
 """The store, in SQLite and in PostgreSQL: connectors, receipts, entities, keys, migrations."""
 
+import base64
 import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import polars as pl
@@ -14,6 +17,7 @@ import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from pydantic import SecretStr
 
 from qanatix_pipelines.connectors import Connector, NewConnector
 from qanatix_pipelines.credentials import CredentialCipher
@@ -37,7 +41,7 @@ from qanatix_pipelines.store.engine import connect
 from qanatix_pipelines.store.ingestion import Ingestion
 from qanatix_pipelines.store.keys import KeyStore, check_cipher, check_pepper
 from qanatix_pipelines.store.opening import Store, open_store
-from tests.conftest import PEPPER
+from tests.conftest import ENCRYPTION_KEY, PEPPER
 from tests.servers import free_port
 
 NEW = NewConnector(
@@ -82,7 +86,7 @@ def ingest(
     pull = ingestion(store, connector)
     for one in batches:
         pull.stage(one, one.frame.height + one.duplicates)
-    receipt = pull.commit(watermark, 1.0)
+    receipt = pull.commit(watermark, time.monotonic())
     return receipt.records_ingested, receipt.duplicates_skipped
 
 
@@ -171,9 +175,15 @@ class TestReceipts:
     def test_a_queued_pull_is_claimed_once(self, store: Store, connector: Connector) -> None:
         receipt, _ = store.pulls.queue(connector.id)
 
-        assert store.pulls.claim(receipt.id, "one run").status is PullStatus.RUNNING
+        assert store.pulls.claim(receipt.id, connector.id, "one run").status is PullStatus.RUNNING
         with pytest.raises(PullSuperseded):
-            store.pulls.claim(receipt.id, "another run")
+            store.pulls.claim(receipt.id, connector.id, "another run")
+
+    def test_a_pull_is_not_claimed_for_another_connector(self, store: Store, connector: Connector) -> None:
+        receipt, _ = store.pulls.queue(connector.id)
+
+        with pytest.raises(PullSuperseded):
+            store.pulls.claim(receipt.id, store.connectors.add(NEW).id, "run")
 
     def test_a_pull_that_gives_no_sign_of_life_is_given_up_for_the_next(
         self, store: Store, connector: Connector
@@ -268,7 +278,7 @@ class TestIngestion:
 
         do: dict[str, Callable[[], object]] = {
             "stage": lambda: pull.stage(batch((2, "b")), 1),
-            "commit": lambda: pull.commit(None, 1.0),
+            "commit": lambda: pull.commit(None, 0),
             "renew": pull.renew,
         }
         with pytest.raises(PullSuperseded):
@@ -281,7 +291,7 @@ class TestIngestion:
         store.connectors.remove(connector.id)
 
         with pytest.raises(PullSuperseded):
-            pull.commit(None, 1.0)
+            pull.commit(None, 0)
         assert store.entities.count("manufacturing", "product") == 0
 
     def test_staged_rows_that_vanish_stop_the_commit(self, store: Store, connector: Connector) -> None:
@@ -291,7 +301,7 @@ class TestIngestion:
             transaction.execute(tables.staged.delete().where(tables.staged.c.seq == 0))
 
         with pytest.raises(RuntimeError, match="lost staged rows"):
-            pull.commit(None, 1.0)
+            pull.commit(None, 0)
         assert store.entities.count("manufacturing", "product") == 0
 
     def test_the_watermark_is_kept_with_the_rows_and_never_moves_back(self, store: Store, connector: Connector) -> None:
@@ -335,7 +345,20 @@ class TestEntities:
 
         assert store.entities.page(vertical="other", entity_type=None, limit=10, cursor=None) == ([], None)
 
-    @pytest.mark.parametrize("cursor", ["", "x", "!", "eA==", "MjAyNg==", "é"])
+    @pytest.mark.parametrize(
+        "cursor",
+        [
+            *("", "x", "!", "eA==", "MjAyNg==", "é"),
+            *(
+                base64.urlsafe_b64encode(text.encode()).decode()
+                for text in (
+                    "0001-01-01 " + "0" * 32,
+                    "2026-01-01T00:00:00 " + "٣" * 32,
+                    "2026-13-01T00:00:00 " + "0" * 32,
+                )
+            ),
+        ],
+    )
     def test_a_cursor_of_somebody_elses_is_refused(self, store: Store, cursor: str) -> None:
         with pytest.raises(ValueError, match="is not a cursor"):
             store.entities.page(vertical=None, entity_type=None, limit=10, cursor=cursor)
@@ -387,6 +410,27 @@ class TestChecks:
     def test_a_store_refuses_an_encryption_key_that_is_not_its_own(self, store: Store) -> None:
         with pytest.raises(SettingsError, match="CONNECTOR_ENCRYPTION_KEY is not the one"):
             check_cipher(store.engine, CredentialCipher([new_fernet_key()]))
+
+    def test_once_rotated_a_store_needs_the_old_key_no_more(self, settings: Settings) -> None:
+        new_key = new_fernet_key()
+        with_both = settings.model_copy(update={"encryption_key": SecretStr(f"{new_key},{ENCRYPTION_KEY}")})
+        with_new = settings.model_copy(update={"encryption_key": SecretStr(new_key)})
+        connector = _opened(settings, lambda store: store.connectors.add(NEW))
+
+        assert _opened(with_both, lambda store: store.connectors.rotate()) == 1
+
+        config = _opened(with_new, lambda store: store.connectors.connection_config(connector.id))
+        assert config == NEW.connection_config
+
+    def test_what_cannot_be_decrypted_stops_a_rotation_that_changes_nothing(
+        self, store: Store, settings: Settings, connector: Connector
+    ) -> None:
+        other = settings.model_copy(update={"encryption_key": SecretStr(f"{ENCRYPTION_KEY},{new_fernet_key()}")})
+        with store.engine.begin() as transaction:
+            transaction.execute(tables.connector.update().values(credentials=tables.connector.c.credentials + "x"))
+
+        with pytest.raises(CredentialsUnreadable):
+            _opened(other, lambda opened: opened.connectors.rotate())
 
     def test_a_store_refuses_a_pepper_that_is_not_its_own(self, store: Store) -> None:
         check_pepper(store.engine, PEPPER.encode())
@@ -441,7 +485,15 @@ class TestMigrations:
 
 
 @pytest.mark.parametrize(
-    "address", ["hunter2", "mysql://me:hunter2@db/x", "sqlite://", "sqlite:///:memory:", "oracle+x://hunter2"]
+    "address",
+    [
+        "postgresql://u:sec@hunter2@db/x",
+        "hunter2",
+        "mysql://me:hunter2@db/x",
+        "sqlite://",
+        "sqlite:///:memory:",
+        "oracle+x://hunter2",
+    ],
 )
 def test_another_database_is_refused_without_showing_its_address(address: str) -> None:
     with pytest.raises(SettingsError, match="QANATIX_STORE_URL") as refused:
@@ -457,6 +509,14 @@ def test_a_store_that_cannot_be_reached_is_told_without_its_address() -> None:
         pass
 
     assert "hunter2" not in str(unavailable.value)
+
+
+def _opened(settings: Settings, use: Callable[[Store], Any]) -> Any:
+    opened = open_store(settings)
+    try:
+        return use(opened)
+    finally:
+        opened.engine.dispose()
 
 
 def _expire(store: Store) -> None:

@@ -74,7 +74,7 @@ def _receipt(store: Store, connector: Connector, run: dg.DagsterRun) -> Pull:
     """The receipt that the API queued for this run, else a new one. A run executed again is a new pull."""
     asked = run.tags.get(PULL_TAG)
     if asked is not None and run.parent_run_id is None:
-        return store.pulls.claim(UUID(asked), run.run_id)
+        return store.pulls.claim(UUID(asked), connector.id, run.run_id)
     return store.pulls.begin(connector.id, run.run_id)
 
 

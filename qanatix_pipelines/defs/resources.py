@@ -8,6 +8,7 @@ import dagster as dg
 
 from qanatix_pipelines.settings import read_settings
 from qanatix_pipelines.sources import Source, open_source
+from qanatix_pipelines.store.engine import PULL_PATIENCE_SECONDS
 from qanatix_pipelines.store.opening import Store, open_store
 
 
@@ -21,7 +22,7 @@ class StoreResource(dg.ConfigurableResource[Any]):
 @cache
 def _opened() -> Store:
     """One store a process, opened when a run or a sensor first asks, never when definitions load."""
-    return open_store(read_settings())
+    return open_store(read_settings(), PULL_PATIENCE_SECONDS)
 
 
 class SourceResource(dg.ConfigurableResource[Any]):

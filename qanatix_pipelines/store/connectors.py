@@ -86,6 +86,20 @@ class ConnectorStore:
             raise NotFound("connector")
         return self._cipher.decrypt(connector_id, token)
 
+    def rotate(self) -> int:
+        """Encrypt all credentials again, under the first key. How many; raises CredentialsUnreadable, changing none.
+
+        A connector that is removed meanwhile stays removed.
+        """
+        table = tables.connector.c
+        with self._engine.begin() as transaction:
+            kept = transaction.execute(sa.select(table.id, table.credentials).with_for_update()).all()
+            for connector_id, token in kept:
+                fresh = self._cipher.encrypt(connector_id, self._cipher.decrypt(connector_id, token))
+                transaction.execute(tables.connector.update().where(table.id == connector_id).values(credentials=fresh))
+        truncate_log(self._engine)
+        return len(kept)
+
     def remove(self, connector_id: UUID) -> Connector:
         """Forget a connector and its credentials, and give up its live pull. Its entities and receipts stay.
 

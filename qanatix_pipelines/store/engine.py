@@ -2,6 +2,7 @@
 
 import sqlite3
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,13 @@ from qanatix_pipelines.errors import SettingsError, StoreUnavailable
 from qanatix_pipelines.store.tables import SCHEMA
 
 VARIABLE = "QANATIX_STORE_URL"
-_PATIENCE_SECONDS = 30
+# How long a writer waits for another one of SQLite's. A large pull's merge holds the lock for its whole length: a
+# caller of the API is told to come again, another pull waits.
+PATIENCE_SECONDS = 30
+PULL_PATIENCE_SECONDS = 900
 
 
-def connect(address: str) -> sa.Engine:
+def connect(address: str, patience_seconds: int = PATIENCE_SECONDS) -> sa.Engine:
     """An engine for `sqlite:///path` or `postgresql://user:password@host/database`. Opens nothing yet.
 
     Raises SettingsError for any other address, without showing it.
@@ -24,7 +28,7 @@ def connect(address: str) -> sa.Engine:
     url = _store_url(address)
     if url.drivername == "sqlite":
         engine = sa.create_engine(url, hide_parameters=True)
-        sa.event.listen(engine, "connect", _prepare_sqlite)
+        sa.event.listen(engine, "connect", partial(_prepare_sqlite, patience_seconds))
         sa.event.listen(engine, "begin", _begin_sqlite)
         sa.event.listen(engine, "handle_error", _tell_unavailable)
         return engine.execution_options(schema_translate_map={SCHEMA: None})
@@ -54,8 +58,13 @@ def _store_url(address: str) -> URL:
     if backend == "sqlite":
         if not url.database or url.database == ":memory:":
             raise SettingsError(VARIABLE, "must name a file: several processes share the store.")
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            raise SettingsError(VARIABLE, "names a file in a folder that cannot be made.") from None
         return url.set(drivername="sqlite")
+    if "@" in (url.host or ""):
+        raise SettingsError(VARIABLE, "has an @ in its user or password that must be written as %40.")
     if url.drivername in ("postgresql", "postgres"):
         return url.set(drivername="postgresql+psycopg")
     raise SettingsError(VARIABLE, "must begin with sqlite:/// or postgresql://.")
@@ -67,22 +76,22 @@ def _tell_unavailable(context: sa.engine.ExceptionContext) -> None:
         raise StoreUnavailable from None
 
 
-def _prepare_sqlite(connection: Any, _record: Any) -> None:
+def _prepare_sqlite(patience_seconds: int, connection: Any, _record: Any) -> None:
     # The driver would begin its own transactions, late and without a lock; `_begin_sqlite` does it.
     connection.isolation_level = None
     for pragma in (
-        f"busy_timeout = {_PATIENCE_SECONDS * 1000}",
+        f"busy_timeout = {patience_seconds * 1000}",
         "synchronous = FULL",  # an answered pull must not vanish with the power
         "foreign_keys = ON",
         "secure_delete = ON",  # deleted credentials are overwritten
     ):
         connection.execute(f"PRAGMA {pragma}")
-    _use_wal(connection)
+    _use_wal(patience_seconds, connection)
 
 
-def _use_wal(connection: Any) -> None:
+def _use_wal(patience_seconds: int, connection: Any) -> None:
     """The mode stays with the file. SQLite does not wait for the lock that its first change needs, so we do."""
-    deadline = time.monotonic() + _PATIENCE_SECONDS
+    deadline = time.monotonic() + patience_seconds
     while True:
         try:
             connection.execute("PRAGMA journal_mode = WAL")

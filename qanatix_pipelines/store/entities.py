@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -30,6 +31,9 @@ class Entity:
 
 
 _FIELDS = [tables.entity.c[field] for field in Entity.__dataclass_fields__]
+
+
+_POSITION = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{6})?) ([0-9a-f]{32})")
 
 
 class EntityStore:
@@ -83,7 +87,8 @@ def _cursor(last: Entity) -> str:
 
 def _position(cursor: str) -> tuple[datetime, UUID]:
     try:
-        seconds, entity_id = base64.urlsafe_b64decode(cursor.encode()).decode().split(" ")
-        return datetime.fromisoformat(f"{seconds}+00:00"), UUID(hex=entity_id)
-    except (binascii.Error, ValueError):
+        text = base64.b64decode(cursor.encode(), altchars=b"-_", validate=True).decode()
+        created_at, entity_id = _POSITION.fullmatch(text).groups()  # type: ignore[union-attr]  # caught below
+        return datetime.fromisoformat(f"{created_at}+00:00"), UUID(hex=entity_id)
+    except (binascii.Error, ValueError, AttributeError):
         raise ValueError("is not a cursor that this API gave") from None

@@ -5,6 +5,7 @@ pull is still running and its connector still there. So a reader never sees half
 staged rows, which the next pull of the connector sweeps away.
 """
 
+import time
 from collections.abc import Iterable
 from datetime import datetime
 from uuid import UUID
@@ -18,7 +19,7 @@ from qanatix_pipelines.errors import PullSuperseded
 from qanatix_pipelines.pulls import REJECTIONS_KEPT, Pull, PullStatus, Rejection
 from qanatix_pipelines.store import tables
 from qanatix_pipelines.store.clock import now
-from qanatix_pipelines.store.pulls import PullStore, changed, lease
+from qanatix_pipelines.store.pulls import PullStore, lease, pass_fence
 
 _STAGED_COLUMNS = ("pull_id", "seq", "entity_id", "source_id", "digest", "name", "data")
 
@@ -43,7 +44,7 @@ class Ingestion:
     def stage(self, batch: EntityBatch, rows: int) -> None:
         """Keep a batch that came out of `rows` rows, until `commit`."""
         with self._engine.begin() as transaction:
-            self._pass_fence(transaction, lease_until=lease())
+            pass_fence(transaction, self._pull_id, lease_until=lease())
             staged = (
                 (self._pull_id, seq, UUID(bytes=entity_id), source_id, digest, name, data)
                 for seq, (entity_id, source_id, digest, name, data) in enumerate(
@@ -57,25 +58,26 @@ class Ingestion:
         self._rejected += len(batch.rejections)
         self._rejections += batch.rejections[: REJECTIONS_KEPT - len(self._rejections)]
 
-    def commit(self, watermark: datetime | None, duration_seconds: float) -> Pull:
-        """Make the staged rows entities, and answer the receipt.
+    def commit(self, watermark: datetime | None, started: float) -> Pull:
+        """Make the staged rows entities, and answer the receipt. `started` is when the pull did, by `time.monotonic`.
 
         A row is ingested if its entity is new or its digest differs from the kept one, else it is a duplicate. Of rows
         with the same id the last one counts. The watermark never moves back.
         """
         with self._engine.begin() as transaction:
-            self._pass_fence(transaction)
+            pass_fence(transaction, self._pull_id, lease_until=lease())
             staged = self._count_staged(transaction)
             if self._pulled != staged + self._duplicates + self._rejected:
                 raise RuntimeError("The store lost staged rows, so nothing is committed.")
             ingested = self._merge(transaction)
             duplicates = self._duplicates + staged - ingested
             self._advance(transaction, watermark)
-            self._pass_fence(
+            pass_fence(
                 transaction,
+                self._pull_id,
                 status=PullStatus.COMPLETED,
                 finished_at=now(),
-                duration_seconds=duration_seconds,
+                duration_seconds=time.monotonic() - started,
                 records_pulled=self._pulled,
                 records_ingested=ingested,
                 duplicates_skipped=duplicates,
@@ -85,11 +87,6 @@ class Ingestion:
             )
             transaction.execute(tables.staged.delete().where(tables.staged.c.pull_id == self._pull_id))
         return PullStore(self._engine).get(self._pull_id)
-
-    def _pass_fence(self, transaction: sa.Connection, **values: object) -> None:
-        values = values or {"status": PullStatus.RUNNING}
-        if not changed(transaction, self._pull_id, PullStatus.RUNNING, **values):
-            raise PullSuperseded
 
     def _advance(self, transaction: sa.Connection, watermark: datetime | None) -> None:
         connector = tables.connector

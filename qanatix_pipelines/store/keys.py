@@ -58,22 +58,26 @@ class KeyStore:
 
 def check_cipher(engine: sa.Engine, cipher: CredentialCipher) -> None:
     """Raise SettingsError if no key of CONNECTOR_ENCRYPTION_KEY is one with which this store was written."""
-    _check(engine, ENCRYPTION_KEY, cipher.seal(_PROVEN_TEXT), cipher.opens)
+    _check(engine, ENCRYPTION_KEY, cipher.seal(_PROVEN_TEXT), cipher.resealed)
 
 
 def check_pepper(engine: sa.Engine, pepper: bytes) -> None:
     """Raise SettingsError if the pepper is not the one under which this store's API keys are hashed."""
     proof = hmac.new(pepper, _PROVEN_TEXT.encode(), hashlib.sha256).hexdigest()
-    _check(engine, PEPPER, proof, lambda kept: hmac.compare_digest(kept, proof))
+    _check(engine, PEPPER, proof, lambda kept: kept if hmac.compare_digest(kept, proof) else None)
 
 
-def _check(engine: sa.Engine, variable: str, proof: str, holds: Callable[[str], bool]) -> None:
+def _check(engine: sa.Engine, variable: str, proof: str, confirm: Callable[[str], str | None]) -> None:
+    """Keep `proof` where none is kept yet, else what `confirm` makes of the kept one: None if it is not ours."""
     table = tables.secret_check
     with engine.begin() as transaction:
         kept = transaction.execute(sa.select(table.c.proof).where(table.c.variable == variable)).scalar_one_or_none()
         if kept is None:
             transaction.execute(table.insert().values(variable=variable, proof=proof))
-        elif not holds(kept):
+            return
+        confirmed = confirm(kept)
+        if confirmed is None:
             raise SettingsError(
                 variable, "is not the one with which this store was written: nothing in it could be read."
             )
+        transaction.execute(table.update().where(table.c.variable == variable).values(proof=confirmed))

@@ -8,7 +8,7 @@ from qanatix_pipelines.credentials import CredentialCipher
 from qanatix_pipelines.settings import Settings
 from qanatix_pipelines.store import migrations
 from qanatix_pipelines.store.connectors import ConnectorStore
-from qanatix_pipelines.store.engine import connect
+from qanatix_pipelines.store.engine import PATIENCE_SECONDS, connect
 from qanatix_pipelines.store.entities import EntityStore
 from qanatix_pipelines.store.keys import check_cipher
 from qanatix_pipelines.store.pulls import PullStore
@@ -27,18 +27,28 @@ class Store:
             connection.execute(sa.select(1))
 
 
-def open_store(settings: Settings) -> Store:
-    """Raises SettingsError for a wrong address or key, and StoreNotReady.
+def open_engine(settings: Settings, patience_seconds: int = PATIENCE_SECONDS) -> sa.Engine:
+    """Raises SettingsError for a wrong address, StoreUnavailable, and StoreNotReady.
 
     In development the tables are made as they should be; in production only `qanatix migrate` does that.
     """
-    cipher = CredentialCipher(settings.encryption_keys())
-    engine = connect(settings.store_address())
+    engine = connect(settings.store_address(), patience_seconds)
     try:
         if settings.production:
             migrations.check(engine)
         else:
             migrations.upgrade(engine)
+    except BaseException:
+        engine.dispose()
+        raise
+    return engine
+
+
+def open_store(settings: Settings, patience_seconds: int = PATIENCE_SECONDS) -> Store:
+    """As `open_engine`; raises SettingsError for a wrong encryption key, too."""
+    cipher = CredentialCipher(settings.encryption_keys())
+    engine = open_engine(settings, patience_seconds)
+    try:
         check_cipher(engine, cipher)
     except BaseException:
         engine.dispose()

@@ -32,13 +32,17 @@ class PullStore:
                 if live is not None:
                     return live, False
 
-    def claim(self, pull_id: UUID, run_id: str) -> Pull:
-        """Make a queued pull this run's. Raises PullSuperseded if it is not queued any more."""
-        claimed = self._update(
-            pull_id, PullStatus.QUEUED, status=PullStatus.RUNNING, run_id=run_id, lease_until=lease()
-        )
-        if not claimed:
-            raise PullSuperseded
+    def claim(self, pull_id: UUID, connector_id: UUID, run_id: str) -> Pull:
+        """Make a connector's queued pull this run's. Raises PullSuperseded if it is not queued any more."""
+        queued = (tables.pull.c.id == pull_id) & (tables.pull.c.connector_id == connector_id)
+        with self._engine.begin() as transaction:
+            claimed = transaction.execute(
+                tables.pull.update()
+                .where(queued, tables.pull.c.status == PullStatus.QUEUED)
+                .values(status=PullStatus.RUNNING, run_id=run_id, lease_until=lease())
+            )
+            if claimed.rowcount == 0:
+                raise PullSuperseded
         return self.get(pull_id)
 
     def begin(self, connector_id: UUID, run_id: str) -> Pull:
@@ -46,7 +50,7 @@ class PullStore:
         pull, created = self.queue(connector_id)
         if not created:
             raise PullInProgress(pull.id)
-        return self.claim(pull.id, run_id)
+        return self.claim(pull.id, connector_id, run_id)
 
     def name_run(self, pull_id: UUID, run_id: str) -> None:
         """Note which run was started for a pull, before the run itself could."""
@@ -59,8 +63,8 @@ class PullStore:
 
     def renew(self, pull_id: UUID) -> None:
         """Give the sign of life. Raises PullSuperseded if the pull is no longer running."""
-        if not self._update(pull_id, PullStatus.RUNNING, lease_until=lease()):
-            raise PullSuperseded
+        with self._engine.begin() as transaction:
+            pass_fence(transaction, pull_id, lease_until=lease())
 
     def end(self, pull_id: UUID, error: PullError, duration_seconds: float = 0) -> None:
         """Write why a pull ended without ingesting. Does nothing if it has ended already."""
@@ -101,16 +105,12 @@ class PullStore:
             )
         return self.get(pull_id)
 
-    def _update(self, pull_id: UUID, was: PullStatus, /, **values: object) -> bool:
-        """Whether it worked: see `changed`."""
-        with self._engine.begin() as transaction:
-            return changed(transaction, pull_id, was, **values)
 
-
-def changed(transaction: sa.Connection, pull_id: UUID, was: PullStatus, /, **values: object) -> bool:
-    """Whether the pull had the status `was` and now has `values`: the fence that every write of a pull passes."""
-    update = tables.pull.update().where(tables.pull.c.id == pull_id, tables.pull.c.status == was)
-    return transaction.execute(update.values(**values)).rowcount == 1
+def pass_fence(transaction: sa.Connection, pull_id: UUID, **values: object) -> None:
+    """Give a running pull `values`: what every write of a pull does first. Raises PullSuperseded if it runs no more."""
+    running = tables.pull.update().where(tables.pull.c.id == pull_id, tables.pull.c.status == PullStatus.RUNNING)
+    if transaction.execute(running.values(**values)).rowcount == 0:
+        raise PullSuperseded
 
 
 def end_live(

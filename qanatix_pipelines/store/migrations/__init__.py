@@ -7,6 +7,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 
 from qanatix_pipelines.errors import StoreNotReady
 from qanatix_pipelines.store.tables import SCHEMA
@@ -23,7 +24,10 @@ def upgrade(engine: sa.Engine) -> None:
             connection.execute(sa.schema.CreateSchema(SCHEMA, if_not_exists=True))
         config = _config()
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        try:
+            command.upgrade(config, "head")
+        except CommandError:  # it has a form that this release does not know
+            raise StoreNotReady from None
 
 
 def check(engine: sa.Engine) -> None:
