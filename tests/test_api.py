@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime
 from decimal import Decimal
-from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -476,7 +475,7 @@ class TestAuthentication:
 class TestFaults:
     @pytest.fixture
     def impatient(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("qanatix_pipelines.store.opening.connect", partial(connect, patience_seconds=0))
+        monkeypatch.setattr("qanatix_pipelines.store.opening.connect", lambda address, _: connect(address, 0))
 
     def test_a_store_that_somebody_keeps_locked_is_told_to_try_again(
         self,

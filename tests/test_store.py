@@ -423,11 +423,12 @@ class TestChecks:
         assert config == NEW.connection_config
 
     def test_what_cannot_be_decrypted_stops_a_rotation_that_changes_nothing(
-        self, store: Store, settings: Settings, connector: Connector
+        self, store: Store, settings: Settings
     ) -> None:
+        store.connectors.add(NEW)
         other = settings.model_copy(update={"encryption_key": SecretStr(f"{ENCRYPTION_KEY},{new_fernet_key()}")})
         with store.engine.begin() as transaction:
-            transaction.execute(tables.connector.update().values(credentials=tables.connector.c.credentials + "x"))
+            transaction.execute(tables.connector.update().values(credentials="x" + tables.connector.c.credentials))
 
         with pytest.raises(CredentialsUnreadable):
             _opened(other, lambda opened: opened.connectors.rotate())
