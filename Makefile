@@ -5,7 +5,8 @@ BIN := .venv/bin
 
 .PHONY: demo test test-deep check lock
 
-demo: .venv/ready  ## Start everything, register a connector, pull it. ARGS=--once exits after the pull.
+demo: .venv/ready  ## Start everything, register a connector, pull it. ARGS: --once exits after the pulls, --all pulls all types.
+	@$(if $(findstring --all,$(ARGS)),tests/servers/install)
 	@$(BIN)/python -m tests.demo $(ARGS)
 
 test: .venv/ready  ## The whole suite, against real servers.

@@ -60,7 +60,7 @@ class EntityMaker:
     Every method raises ResultUnusable if two columns share a name, or a column that the connector names is not there.
     """
 
-    def __init__(self, connector: ConnectorSettings, default_id: str) -> None:
+    def __init__(self, connector: ConnectorSettings, default_id: str = "id") -> None:
         self._connector = connector
         self._default_id = default_id
         self._set = f"{connector.vertical}\x00{connector.entity_type}\x00"

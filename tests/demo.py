@@ -1,6 +1,7 @@
 """`make demo`: the whole road, for a person to watch. Starts everything, registers a connector, pulls it twice.
 
-With --once it exits after the second pull, 0 only if both did as they should; else it runs until Ctrl-C.
+With --once it exits after the pulls, 0 only if they did as they should; else it runs until Ctrl-C. With --all it also
+pulls a database of every other connector type, where such a server can be had.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import httpx2
 import psycopg
 
 from tests import stack as stacks
+from tests.databases import DATABASES, Database
 from tests.servers import Server, ServerMissing, free_port, postgresql
 
 FOLDER = stacks.ROOT / ".demo"
@@ -52,6 +54,7 @@ SECOND = {"records_pulled": 5, "records_ingested": 5, "duplicates_skipped": 0, "
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make demo ARGS=...", description=__doc__)
     parser.add_argument("--once", action="store_true", help="exit after the pulls, 0 only if they worked")
+    parser.add_argument("--all", action="store_true", help="also pull a database of every other connector type")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where the demo keeps its data")
     options = parser.parse_args()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the shell that starts us ignores it
@@ -60,7 +63,7 @@ def main() -> int:
     shutil.rmtree(options.folder, ignore_errors=True)
     options.folder.mkdir(parents=True)
     try:
-        return run(options.folder, once=options.once)
+        return run(options.folder, once=options.once, every=options.all)
     except KeyboardInterrupt:
         return 1 if options.once else 0
     except (ServerMissing, RuntimeError) as error:
@@ -68,7 +71,7 @@ def main() -> int:
         return 1
 
 
-def run(folder: Path, *, once: bool) -> int:
+def run(folder: Path, *, once: bool, every: bool) -> int:
     """Everything that is started here is stopped here."""
     say("Starting a throwaway PostgreSQL with a table of products ...")
     source = postgresql.start()
@@ -79,6 +82,9 @@ def run(folder: Path, *, once: bool) -> int:
         stack = stacks.start(folder, api_port=preferred(8000), dagster_port=preferred(3000))
         try:
             worked = tour(stack, source)
+            if every:
+                for name, database in DATABASES.items():
+                    worked &= show(stack, name, database)
             if not once:
                 say("Running. Ctrl-C stops all of it.")
                 threading.Event().wait()
@@ -92,10 +98,8 @@ def run(folder: Path, *, once: bool) -> int:
 
 def tour(stack: stacks.Stack, source: Server) -> bool:
     """Register and pull over REST, as anyone would. Whether both pulls counted what they should."""
-    key = stack.command("keys", "create", "--name", "demo")
-    with httpx2.Client(
-        base_url=f"{stack.api_url}/api/v1", headers={"Authorization": f"Bearer {key}"}, timeout=120
-    ) as api:
+    with client(stack) as api:
+        key = api.headers["Authorization"].removeprefix("Bearer ")
         connector = shown(
             "POST /connectors",
             api.post(
@@ -130,6 +134,46 @@ def tour(stack: stacks.Stack, source: Server) -> bool:
         f"To call it     . {environment}   # sets QANATIX_URL, QANATIX_KEY and DEMO_DSN for the README's curl calls"
     )
     return FIRST.items() <= first.items() and SECOND.items() <= second.items()
+
+
+def show(stack: stacks.Stack, name: str, database: Database) -> bool:
+    """Register and pull one more database. Whether that worked; a server that cannot be had is told and is no fault."""
+    if database.harness.connector_type == "postgresql":
+        return True
+    say(f"Starting a throwaway {name} ...")
+    try:
+        server = database.start()
+    except ServerMissing as missing:
+        say(f"There is none here: {missing}")
+        return True
+    try:
+        harness = database.harness(server)
+        harness.fill(1000)
+        with client(stack) as api:
+            connector = shown(
+                f"POST /connectors  ({name} {server.version})",
+                api.post(
+                    "/connectors",
+                    json={
+                        "name": f"Demo {name}",
+                        "connector_type": harness.connector_type,
+                        "vertical": "demo",
+                        "entity_type": name,
+                        "connection_config": harness.config,
+                        "query": harness.since,
+                        "name_column": "name",
+                    },
+                ),
+            )
+            pulled = shown("POST /connectors/{id}/pull", api.post(f"/connectors/{connector['id']}/pull"))
+        return pulled.get("records_ingested") == 1000  # as many as it was filled with
+    finally:
+        server.stop()
+
+
+def client(stack: stacks.Stack) -> httpx2.Client:
+    key = stack.command("keys", "create", "--name", "demo")
+    return httpx2.Client(base_url=f"{stack.api_url}/api/v1", headers={"Authorization": f"Bearer {key}"}, timeout=120)
 
 
 def shown(title: str, response: httpx2.Response) -> dict[str, Any]:

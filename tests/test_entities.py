@@ -29,7 +29,7 @@ def batch(columns: tuple[Column, ...], *rows: tuple[Any, ...]) -> Batch:
 
 
 def make(columns: tuple[Column, ...], *rows: tuple[Any, ...], **fields: Any) -> EntityBatch:
-    return EntityMaker(connector(**fields), "id").make(batch(columns, *rows))
+    return EntityMaker(connector(**fields)).make(batch(columns, *rows))
 
 
 def data(entities: EntityBatch) -> list[str]:
@@ -99,7 +99,7 @@ def test_a_row_without_a_name_is_rejected_where_one_was_asked_for(name: str | No
 
 
 def test_rejected_rows_are_counted_from_the_first_batch() -> None:
-    maker = EntityMaker(connector(name_column="name"), "id")
+    maker = EntityMaker(connector(name_column="name"))
     maker.make(batch((ID, NAME), (1, "a"), (2, "b")))
 
     assert [rejection.row for rejection in maker.make(batch((ID, NAME), (3, None))).rejections] == [3]
@@ -118,12 +118,12 @@ def test_a_name_with_nul_is_rejected() -> None:
 @pytest.mark.parametrize("option", ["name_column", "id_column"])
 def test_a_named_column_that_is_not_there_is_told_with_those_that_are(option: str) -> None:
     with pytest.raises(ResultUnusable, match=f"'title', which the connector's {option} names.* 'id', 'name'"):
-        EntityMaker(connector(**{option: "title"}), "id").check((ID, NAME))
+        EntityMaker(connector(**{option: "title"})).check((ID, NAME))
 
 
 def test_two_columns_of_one_name_are_refused() -> None:
     with pytest.raises(ResultUnusable, match="more than one column called 'id'"):
-        EntityMaker(connector(), "id").check((ID, NAME, ID))
+        EntityMaker(connector()).check((ID, NAME, ID))
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ class TestDocuments:
         assert [rejection.row for rejection in made.rejections] == [1, 2]
 
     def test_a_later_batch_may_lack_the_name_column_altogether(self) -> None:
-        maker = EntityMaker(connector(name_column="title"), "id")
+        maker = EntityMaker(connector(name_column="title"))
         maker.make(batch((self.TITLE, self.A), ('"x"', "1")))
 
         assert len(maker.make(batch((self.A,), ("1",))).rejections) == 1
