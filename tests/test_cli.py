@@ -9,6 +9,7 @@ import pytest
 
 from qanatix_pipelines.settings import Settings, new_fernet_key
 
+pytestmark = pytest.mark.stack
 QANATIX = Path(sys.executable).with_name("qanatix")
 
 

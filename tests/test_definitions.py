@@ -97,6 +97,7 @@ def test_the_code_location_has_one_name_however_dagster_is_started() -> None:
     assert location["python_module"]["location_name"] == CODE_LOCATION
 
 
+@pytest.mark.stack
 def test_dagsters_own_validation_passes(tmp_path: Path) -> None:
     command = [Path(sys.executable).with_name("dagster"), "definitions", "validate", "-w", "workspace.yaml"]
     environment = os.environ | {"DAGSTER_HOME": str(tmp_path), "QANATIX_DATA_DIR": str(tmp_path / "data")}

@@ -215,6 +215,7 @@ class TestErrors:
             read(postgresql_server.address.replace(password, "wrong"), "SELECT 1 AS n")
 
 
+@pytest.mark.server
 class TestTls:
     @pytest.fixture(scope="class")
     @classmethod
