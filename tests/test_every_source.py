@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import tracemalloc
 from collections.abc import Callable
 
 import pytest
@@ -51,6 +52,30 @@ def test_no_row_is_no_batch(harness: Harness) -> None:
     harness.fill(3)
 
     assert read(harness, harness.nothing) == []
+
+
+def test_memory_does_not_grow_with_the_rows(harness: Harness) -> None:
+    """Six times the rows, and less than 2.5 times the memory: no more than a few batches are held at once."""
+
+    async def peak() -> int:
+        source = open_source(harness.connector_type, harness.config)
+        tracemalloc.start()
+        try:
+            async with source.read(harness.everything, since=None, batch_size=200) as reading:
+                rows = 0
+                async for batch in reading.batches:
+                    rows += batch.frame.height
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    harness.fill(6_000)
+    asyncio.run(peak())  # what is imported and cached once is not counted
+    few = asyncio.run(peak())
+    harness.fill(36_000)
+    many = asyncio.run(peak())
+
+    assert many < 2.5 * few
 
 
 def test_the_connection_is_closed_after_success(harness: Harness) -> None:

@@ -19,6 +19,7 @@ import pytest
 
 from tests import stack as stacks
 from tests.conftest import server
+from tests.databases import DATABASES
 from tests.harness import Harness
 from tests.harness.postgresql import PostgreSQLHarness
 from tests.servers import free_port
@@ -127,6 +128,28 @@ def test_a_pull_over_rest_is_a_run_with_its_counts(stack: System, harness: Harne
     assert (counts["records_pulled"], counts["records_ingested"], counts["duplicates_skipped"]) == (12, 12, 0)
     tags = {tag["key"]: tag["value"] for tag in run["tags"]}
     assert tags["dagster/partition"] == materialized["connectors/postgresql"]["partition"]
+
+
+@pytest.mark.parametrize("name", DATABASES)
+def test_every_type_is_pulled_over_rest_as_a_run(stack: System, name: str) -> None:
+    harness = DATABASES[name].harness(server(name))
+    harness.fill(250)
+    connector = stack.register(
+        harness.since, harness.config, connector_type=harness.connector_type, name_column="name", batch_size=100
+    )
+
+    first = stack.pull(connector).json()
+    harness.touch([1, 2, 3])
+    harness.forget_name(3)
+    second = stack.pull(connector).json()
+
+    counts = ("status", "records_pulled", "records_ingested", "duplicates_skipped", "records_rejected")
+    assert [first[count] for count in counts] == ["completed", 250, 250, 0, 0]
+    assert [second[count] for count in counts] == ["completed", 3, 2, 0, 1]
+    run = finished(stack, second["run_id"])
+    assert run["status"] == "SUCCESS"
+    keys = {"/".join(event["assetKey"]["path"]) for event in run["assetMaterializations"]}
+    assert keys == {f"connectors/{harness.connector_type}", f"testing/{connector['entity_type']}"}
 
 
 def test_the_next_pull_is_incremental(stack: System, harness: Harness) -> None:
