@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qanatix_pipelines.cypher import parse_cypher, tokens
 from qanatix_pipelines.errors import QueryRejected
+from qanatix_pipelines.queries.cypher import parse_cypher, tokens
 
 # What a tokenizer could trip over, in any order.
 _HIDING = ["'", '"', "`", "``", "\\", "\\'", "//", "/*", "*/", "\\u0027"]

@@ -29,9 +29,9 @@ from qanatix_pipelines.errors import (
     SourceUnreachable,
     TlsFailed,
 )
-from qanatix_pipelines.mysql_query import parse_mysql
 from qanatix_pipelines.placeholders import SqlQuery
 from qanatix_pipelines.pull import PullOutcome
+from qanatix_pipelines.queries.mysql import parse_mysql
 from qanatix_pipelines.sources import check_connector, mysql, open_source
 from qanatix_pipelines.store.opening import Store
 from tests.harness.mysql import USER, MySQLHarness

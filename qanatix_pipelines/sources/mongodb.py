@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 from pydantic import SecretStr, field_validator
 
+from qanatix_pipelines.addresses.mongodb import MongoUri, parse_mongo_uri
 from qanatix_pipelines.batches import Batch, Column, Reading
-from qanatix_pipelines.bson_text import CODEC, bson_text
 from qanatix_pipelines.errors import (
     SourceError,
     SourceFailed,
@@ -25,10 +25,10 @@ from qanatix_pipelines.errors import (
     SourceUnreachable,
     TlsFailed,
 )
-from qanatix_pipelines.mongo_codes import explained
-from qanatix_pipelines.mongo_query import MongoQuery, parse_mongo_query
-from qanatix_pipelines.mongo_uri import MongoUri, parse_mongo_uri
+from qanatix_pipelines.faults.mongodb import explained
+from qanatix_pipelines.queries.mongodb import MongoQuery, parse_mongo_query
 from qanatix_pipelines.sources import Source, SourceConfig
+from qanatix_pipelines.values.mongodb import CODEC, bson_text
 
 if TYPE_CHECKING:  # at run time it is imported where it is used: it takes a tenth of a second
     from pymongo import AsyncMongoClient

@@ -3,7 +3,7 @@
 The driver streams over the text protocol only, where it writes the value of `:last_pull` into the statement itself,
 quoted: it is bound on the client, not by the server. The server enforces the rest, each on its own: one statement
 (the driver always asks for more, which is taken back and tried on every connection), a session and a transaction that
-are read-only. What a read-only transaction still lets through, INTO and LOAD_FILE, `mysql_query` stops.
+are read-only. What a read-only transaction still lets through, INTO and LOAD_FILE, `parse_mysql` stops.
 """
 
 import asyncio
@@ -21,8 +21,8 @@ from asyncmy.constants import CLIENT
 from asyncmy.cursors import SSCursor
 from pydantic import AfterValidator, Field, SecretStr, StringConstraints
 
+from qanatix_pipelines.addresses.parts import is_this_machine
 from qanatix_pipelines.batches import Batch, Reading
-from qanatix_pipelines.dsn import is_this_machine
 from qanatix_pipelines.errors import (
     LoginRefused,
     QueryRejected,
@@ -31,10 +31,10 @@ from qanatix_pipelines.errors import (
     SourceUnreachable,
     TlsFailed,
 )
-from qanatix_pipelines.mysql_errors import explained
-from qanatix_pipelines.mysql_query import parse_mysql
-from qanatix_pipelines.mysql_types import DECODERS, ResultColumn, frame, result_column
+from qanatix_pipelines.faults.mysql import explained
+from qanatix_pipelines.queries.mysql import parse_mysql
 from qanatix_pipelines.sources import Source, SourceConfig
+from qanatix_pipelines.values.mysql import DECODERS, ResultColumn, frame, result_column
 
 CONNECT_SECONDS = 10
 CLOSE_SECONDS = 5

@@ -16,8 +16,8 @@ import asyncpg
 import polars as pl
 from pydantic import SecretStr, field_validator
 
+from qanatix_pipelines.addresses.postgresql import Dsn, parse_dsn
 from qanatix_pipelines.batches import Batch, Column, Reading
-from qanatix_pipelines.dsn import Dsn, parse_dsn
 from qanatix_pipelines.errors import (
     LoginRefused,
     QueryRejected,
