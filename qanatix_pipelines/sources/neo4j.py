@@ -95,9 +95,9 @@ class Neo4j(Source):
         async with _session(self._config, batch_size) as session:
             with _reported():
                 # In this order: what was committed before `reach` is there when the query starts.
-                reach = await _reach(session) if statement.asks_since else None
+                reach = await _reach(session) if statement.asks_for_last_pull else None
                 transaction = await session.begin_transaction(timeout=TRANSACTION_SECONDS)
-                parameters = {NAME: since or _LEAST} if statement.asks_since else {}
+                parameters = {NAME: since or _LEAST} if statement.asks_for_last_pull else {}
                 result = await transaction.run(cast(Any, statement.text), parameters)
             keys = result.keys()
             if not keys:
