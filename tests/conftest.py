@@ -1,5 +1,6 @@
 """Fixtures: real servers, started when a test first asks; a store of each kind; a whole pull without Dagster."""
 
+import signal
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ from qanatix_pipelines.pull import PullOutcome, run_pull
 from qanatix_pipelines.settings import Settings, new_fernet_key
 from qanatix_pipelines.sources import open_source
 from qanatix_pipelines.store.opening import Store, open_store
+from tests.certificates import self_signed
 from tests.databases import DATABASES
 from tests.harness import Harness
 from tests.harness.mongodb import MongoDBHarness
@@ -37,6 +39,11 @@ def server(name: str) -> Server:
             _not_downloaded[name] = str(reason)
             pytest.skip(_not_downloaded[name])
     return _started[name]
+
+
+def pytest_configure() -> None:
+    """SIGTERM ends the tests as the keyboard's interrupt does, so that their servers are stopped, too."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def pytest_unconfigure() -> None:
@@ -80,6 +87,12 @@ def neo4j_server() -> Server:
 def mysql_server(request: pytest.FixtureRequest) -> Server:
     """MariaDB, and MySQL."""
     return server(request.param)
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1 that nobody but itself has signed, and its key."""
+    return self_signed(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture(params=list(DATABASES))

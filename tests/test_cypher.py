@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qanatix_pipelines.cypher import parse_cypher, tokens
 from qanatix_pipelines.errors import QueryRejected
+from qanatix_pipelines.queries.cypher import parse_cypher, tokens
 
 # What a tokenizer could trip over, in any order.
 _HIDING = ["'", '"', "`", "``", "\\", "\\'", "//", "/*", "*/", "\\u0027"]
@@ -48,7 +48,7 @@ def test_last_pull_in_a_string_a_comment_or_a_quoted_name_is_never_rewritten(pie
     parsed = parse_cypher(query + " = 1 RETURN n")
 
     assert expected + " = 1 RETURN n" == parsed.text
-    assert any(with_placeholder for _, with_placeholder in pieces) == parsed.asks_since
+    assert any(with_placeholder for _, with_placeholder in pieces) == parsed.asks_for_last_pull
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_last_pull_is_the_parameter_where_no_label_can_stand(expression: str) ->
     parsed = parse_cypher(f"MATCH (n) WHERE {expression} RETURN n")
 
     assert parsed.text == f"MATCH (n) WHERE {expression.replace(':last_pull', '$last_pull')} RETURN n"
-    assert parsed.asks_since
+    assert parsed.asks_for_last_pull
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_last_pull_stays_a_label_or_a_type_where_one_can_stand(query: str) -> No
     parsed = parse_cypher(query)
 
     assert parsed.text == query
-    assert not parsed.asks_since
+    assert not parsed.asks_for_last_pull
 
 
 @pytest.mark.parametrize("written", ["$last_pull", "$`last_pull`", "$ last_pull"])
@@ -109,7 +109,7 @@ def test_cyphers_own_parameter_is_taken_as_it_stands(written: str) -> None:
     query = f"MATCH (n) WHERE n.updated_at > {written} RETURN n"
 
     assert parse_cypher(query).text == query
-    assert parse_cypher(query).asks_since
+    assert parse_cypher(query).asks_for_last_pull
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qanatix_pipelines.json_text import json_text
+from qanatix_pipelines.values.json_text import json_text
 
 
 def refuse(value: Any) -> Any:

@@ -12,10 +12,6 @@ import pytest
 from bson.datetime_ms import DatetimeMS
 from bson.objectid import ObjectId
 from bson.raw_bson import RawBSONDocument
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from qanatix_pipelines.batches import Batch
 from qanatix_pipelines.connectors import Connector
@@ -409,27 +405,6 @@ def test_a_server_that_speaks_something_else_is_an_error_of_the_source(
 
 
 @pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A certificate for localhost, signed by itself, and its key."""
-    folder = tmp_path_factory.mktemp("tls")
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    signed = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    files = folder / "certificate.pem", folder / "key.pem"
-    files[0].write_bytes(signed.public_bytes(serialization.Encoding.PEM))
-    files[1].write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return files
-
-
-@pytest.fixture(scope="module")
 def tls_server(mongodb_engine: Engine, certificate: tuple[Path, Path]) -> Iterator[Server]:
     gateway = start_gateway(mongodb_engine, tls=certificate)
     yield gateway
@@ -446,12 +421,12 @@ def test_a_server_whose_certificate_is_trusted_is_read(
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
 
-    assert asyncio.run(_read(_over_tls(tls_server, "localhost"), "{}", None, 10)) == []
+    assert asyncio.run(_read(_over_tls(tls_server, "127.0.0.1"), "{}", None, 10)) == []
 
 
 def test_a_certificate_that_nobody_vouches_for_is_refused(tls_server: Server) -> None:
     with pytest.raises(TlsFailed, match="certificate"):
-        asyncio.run(_read(_over_tls(tls_server, "localhost"), "{}", None, 10))
+        asyncio.run(_read(_over_tls(tls_server, "127.0.0.1"), "{}", None, 10))
 
 
 def test_a_certificate_for_another_name_is_refused(
@@ -460,7 +435,7 @@ def test_a_certificate_for_another_name_is_refused(
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
 
     with pytest.raises(TlsFailed, match="certificate"):
-        asyncio.run(_read(_over_tls(tls_server, "127.0.0.1"), "{}", None, 10))
+        asyncio.run(_read(_over_tls(tls_server, "localhost"), "{}", None, 10))
 
 
 def test_tls_is_not_given_up_where_the_server_has_none(mongodb_harness: MongoDBHarness) -> None:

@@ -11,6 +11,7 @@ from bson.objectid import ObjectId
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qanatix_pipelines.addresses.mongodb import parse_mongo_uri
 from qanatix_pipelines.errors import (
     InvalidConnector,
     LoginRefused,
@@ -19,9 +20,8 @@ from qanatix_pipelines.errors import (
     SourceFailed,
     SourceTimeout,
 )
-from qanatix_pipelines.mongo_codes import explained
-from qanatix_pipelines.mongo_query import MAX_BYTES, MAX_DEPTH, parse_mongo_query
-from qanatix_pipelines.mongo_uri import parse_mongo_uri
+from qanatix_pipelines.faults.mongodb import explained
+from qanatix_pipelines.queries.mongodb import MAX_BYTES, MAX_DEPTH, parse_mongo_query
 from qanatix_pipelines.sources import check_connector
 
 URI = "mongodb://reader:s3cret@db.internal:27018/shop"

@@ -1,6 +1,5 @@
 """Every line of docs/types/mongodb.md, inserted into the server and pulled out of it."""
 
-import asyncio
 import json
 import re
 
@@ -10,16 +9,10 @@ from bson import json_util
 from bson.codec_options import DatetimeConversion
 from bson.raw_bson import RawBSONDocument
 
-from qanatix_pipelines.connectors import ConnectorSettings
-from qanatix_pipelines.entities import EntityMaker
-from qanatix_pipelines.sources import open_source
 from tests.harness.mongodb import MongoDBHarness
-from tests.types_table import TypeRow, type_rows
+from tests.types_table import TypeRow, entity_data, type_rows
 
 EXAMPLES = type_rows("mongodb")
-SETTINGS = ConnectorSettings(
-    name="Types", connector_type="mongodb", vertical="testing", entity_type="value", query="{}", batch_size=1
-)
 CANONICAL = json_util.JSONOptions(
     json_mode=json_util.JSONMode.CANONICAL, datetime_conversion=DatetimeConversion.DATETIME_MS
 )
@@ -32,20 +25,13 @@ def test_a_value_becomes_what_the_table_says(mongodb_harness: MongoDBHarness, ex
         database.items.drop()
         database.items.insert_one(document)
 
-    assert asyncio.run(_data(mongodb_harness)) == [f'{{"_id":1,"value":{example.entity}}}']
+    assert entity_data("mongodb", mongodb_harness.config, "{}") == [f'{{"_id":1,"value":{example.entity}}}']
 
 
 def test_the_table_has_every_type_of_bson() -> None:
     numbers = {int(number) for example in EXAMPLES for number in re.findall(r"\((-?\d+)\)", example.type)}
 
     assert numbers == {*range(1, 20), -1, 127}
-
-
-async def _data(harness: MongoDBHarness) -> list[str]:
-    source = open_source("mongodb", harness.config)
-    async with source.read("{}", since=None, batch_size=1) as reading:
-        maker = EntityMaker(SETTINGS, reading.id_column)
-        return [text async for batch in reading.batches for text in maker.make(batch).frame["data"]]
 
 
 def _document(field: bytes, value: str) -> bytes:

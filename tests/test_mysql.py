@@ -2,7 +2,6 @@
 
 import asyncio
 import datetime as dt
-import ipaddress
 import json
 import time
 import tracemalloc
@@ -13,9 +12,6 @@ from typing import Any
 
 import asyncmy
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,9 +25,9 @@ from qanatix_pipelines.errors import (
     SourceUnreachable,
     TlsFailed,
 )
-from qanatix_pipelines.mysql_query import parse_mysql
 from qanatix_pipelines.placeholders import SqlQuery
 from qanatix_pipelines.pull import PullOutcome
+from qanatix_pipelines.queries.mysql import parse_mysql
 from qanatix_pipelines.sources import check_connector, mysql, open_source
 from qanatix_pipelines.store.opening import Store
 from tests.harness.mysql import USER, MySQLHarness
@@ -426,29 +422,6 @@ async def _while_a_transaction_is_open(
 
 
 # TLS and logging in
-
-
-@pytest.fixture(scope="session")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 that its own key has signed, and the key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
-    now = dt.datetime.now(dt.UTC)
-    names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    made = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(names, critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    folder = tmp_path_factory.mktemp("tls")
-    (folder / "cert.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    (folder / "key.pem").write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return folder / "cert.pem", folder / "key.pem"
 
 
 @pytest.fixture(scope="session", params=[start_mariadb, start_mysql97])

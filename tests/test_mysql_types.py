@@ -1,38 +1,22 @@
 """docs/types/mysql.md, row by row, on both kinds of server."""
 
-import asyncio
 import json
 import re
 
 import pytest
 
-from qanatix_pipelines.connectors import ConnectorSettings
-from qanatix_pipelines.entities import EntityMaker
-from qanatix_pipelines.sources import open_source
 from tests.harness.mysql import MySQLHarness
 from tests.servers import Server
 from tests.servers.mysql import execute
-from tests.types_table import TypeRow, type_rows
+from tests.types_table import TypeRow, entity_data, type_rows
 
 COLUMN = re.compile(r"column `(?P<type>.+)`, (?P<value>.+)")
 
 
 def entity(server: Server, query: str) -> str:
-    """The data of the one entity that the query gives, less its braces."""
-    connector = ConnectorSettings(
-        name="Types", connector_type="mysql", vertical="testing", entity_type="type", query=query
-    )
-
-    async def read() -> str:
-        source = open_source("mysql", MySQLHarness(server).config)
-        async with source.read(query, since=None, batch_size=10) as reading:
-            maker = EntityMaker(connector)
-            assert reading.columns is not None
-            maker.check(reading.columns)
-            (batch,) = [batch async for batch in reading.batches]
-            return str(maker.make(batch).frame["data"].item())
-
-    return asyncio.run(read())
+    """The data of the one entity that the query gives."""
+    (data,) = entity_data("mysql", MySQLHarness(server).config, query)
+    return data
 
 
 @pytest.mark.parametrize("row", type_rows("mysql"), ids=lambda row: f"{row.type}: {row.source}")

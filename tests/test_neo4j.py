@@ -15,7 +15,6 @@ from urllib.parse import urlsplit
 import neo4j
 import pytest
 
-from qanatix_pipelines import cypher
 from qanatix_pipelines.batches import Batch, Reading
 from qanatix_pipelines.connectors import Connector
 from qanatix_pipelines.errors import (
@@ -30,6 +29,7 @@ from qanatix_pipelines.errors import (
     TlsFailed,
 )
 from qanatix_pipelines.pull import PullOutcome
+from qanatix_pipelines.queries import cypher
 from qanatix_pipelines.sources import check_connector, open_source
 from qanatix_pipelines.sources import neo4j as neo4j_source
 from qanatix_pipelines.store.opening import Store

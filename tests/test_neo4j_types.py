@@ -1,6 +1,5 @@
 """Neo4j's types in an entity: each example of docs/types/neo4j.md, made in a server and pulled."""
 
-import asyncio
 import re
 from collections.abc import Iterator
 
@@ -9,13 +8,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from neo4j.vector import Vector
 
-from qanatix_pipelines.connectors import ConnectorSettings
-from qanatix_pipelines.entities import EntityMaker
-from qanatix_pipelines.sources import open_source
 from qanatix_pipelines.sources.neo4j import _json
 from tests.harness.neo4j import Neo4jHarness
 from tests.servers import Server
-from tests.types_table import TypeRow, type_rows
+from tests.types_table import TypeRow, entity_data, type_rows
 
 GRAPH = """
 CREATE (:Person:Author {id: 7, name: 'Ann', born: date('1969-07-20')})-[:WROTE {year: 2020}]->(:Book {title: 'B'})
@@ -33,19 +29,7 @@ def graph(neo4j_server: Server) -> Iterator[Neo4jHarness]:
 
 def entities(harness: Neo4jHarness, query: str) -> list[str]:
     """The data of what a query's rows become."""
-    connector = ConnectorSettings.model_validate(
-        {"name": "Types", "connector_type": "neo4j", "vertical": "testing", "entity_type": "value", "query": query}
-    )
-
-    async def pulled() -> list[str]:
-        maker, data = EntityMaker(connector), []
-        source = open_source("neo4j", harness.config)
-        async with source.read(query, since=None, batch_size=100) as reading:
-            async for batch in reading.batches:
-                data += maker.make(batch).frame["data"].to_list()
-        return data
-
-    return asyncio.run(pulled())
+    return entity_data("neo4j", harness.config, query)
 
 
 @pytest.mark.parametrize("example", type_rows("neo4j"), ids=lambda example: f"{example.type}: {example.source}")

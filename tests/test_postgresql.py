@@ -13,7 +13,6 @@ import pytest
 
 from qanatix_pipelines.errors import LoginRefused, QueryRejected, SourceTimeout, SourceUnreachable, TlsFailed
 from qanatix_pipelines.sources import open_source
-from tests.certificates import self_signed
 from tests.servers import Server, postgresql
 
 NOON = datetime(2026, 3, 7, 12, tzinfo=UTC)
@@ -217,11 +216,6 @@ class TestErrors:
 
 @pytest.mark.server
 class TestTls:
-    @pytest.fixture(scope="class")
-    @classmethod
-    def certificate(cls, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-        return self_signed(tmp_path_factory.mktemp("tls"))
-
     @pytest.fixture(scope="class")
     @classmethod
     def encrypted(cls, certificate: tuple[Path, Path]) -> Iterator[Server]:

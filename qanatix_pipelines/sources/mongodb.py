@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 from pydantic import SecretStr, field_validator
 
+from qanatix_pipelines.addresses.mongodb import MongoUri, parse_mongo_uri
 from qanatix_pipelines.batches import Batch, Column, Reading
-from qanatix_pipelines.bson_text import CODEC, bson_text
 from qanatix_pipelines.errors import (
     SourceError,
     SourceFailed,
@@ -25,10 +25,11 @@ from qanatix_pipelines.errors import (
     SourceUnreachable,
     TlsFailed,
 )
-from qanatix_pipelines.mongo_codes import explained
-from qanatix_pipelines.mongo_query import MongoQuery, parse_mongo_query
-from qanatix_pipelines.mongo_uri import MongoUri, parse_mongo_uri
+from qanatix_pipelines.faults.mongodb import explained
+from qanatix_pipelines.faults.network import network_fault
+from qanatix_pipelines.queries.mongodb import MongoQuery, parse_mongo_query
 from qanatix_pipelines.sources import Source, SourceConfig
+from qanatix_pipelines.values.mongodb import CODEC, bson_text
 
 if TYPE_CHECKING:  # at run time it is imported where it is used: it takes a tenth of a second
     from pymongo import AsyncMongoClient
@@ -279,9 +280,7 @@ def _explained(error: Exception) -> SourceError:
         (errors.NetworkTimeout, SourceTimeout(f"The source did not answer within {ANSWER_SECONDS} seconds.")),
         (errors.ConnectionFailure, SourceUnreachable("The source could not be reached, or closed the connection.")),
         (errors.ConfigurationError, SourceFailed("The source's version or its ways to log in are not supported.")),
-        (ssl.SSLError, TlsFailed("The source's TLS certificate could not be verified, or its TLS is unusable.")),
-        (TimeoutError, SourceUnreachable(f"The source did not answer within {CONNECT_SECONDS} seconds.")),
-        (OSError, SourceUnreachable("The source could not be reached: no such host, or nothing listens there.")),
+        (OSError, network_fault(error, CONNECT_SECONDS)),
         # By the resolver, of a name that can be no host's. What is wrong in an answer, `bson_text` has told already.
         (UnicodeError, SourceUnreachable("The source could not be reached: its name can be no host's.")),
     )

@@ -3,13 +3,12 @@
 The driver streams over the text protocol only, where it writes the value of `:last_pull` into the statement itself,
 quoted: it is bound on the client, not by the server. The server enforces the rest, each on its own: one statement
 (the driver always asks for more, which is taken back and tried on every connection), a session and a transaction that
-are read-only. What a read-only transaction still lets through, INTO and LOAD_FILE, `mysql_query` stops.
+are read-only. What a read-only transaction still lets through, INTO and LOAD_FILE, `parse_mysql` stops.
 """
 
 import asyncio
 import logging
 import ssl
-import unicodedata
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -19,29 +18,26 @@ import asyncmy.connection
 from asyncmy import converters, errors
 from asyncmy.constants import CLIENT
 from asyncmy.cursors import SSCursor
-from pydantic import AfterValidator, Field, SecretStr, StringConstraints
+from pydantic import Field
 
+from qanatix_pipelines.addresses.mysql import Host, Secret, Text
+from qanatix_pipelines.addresses.parts import is_this_machine
 from qanatix_pipelines.batches import Batch, Reading
-from qanatix_pipelines.dsn import is_this_machine
 from qanatix_pipelines.errors import (
     LoginRefused,
     QueryRejected,
     SourceError,
     SourceFailed,
-    SourceUnreachable,
     TlsFailed,
 )
-from qanatix_pipelines.mysql_errors import explained
-from qanatix_pipelines.mysql_query import parse_mysql
-from qanatix_pipelines.mysql_types import DECODERS, ResultColumn, frame, result_column
+from qanatix_pipelines.faults.mysql import explained
+from qanatix_pipelines.faults.network import network_fault
+from qanatix_pipelines.queries.mysql import bound, parse_mysql
 from qanatix_pipelines.sources import Source, SourceConfig
+from qanatix_pipelines.values.mysql import DECODERS, JSON_COLUMNS, ResultColumn, frame, result_column
 
 CONNECT_SECONDS = 10
 CLOSE_SECONDS = 5
-
-# The least DATETIME that is documented. It compares right with DATETIME, TIMESTAMP and DATE on MySQL and MariaDB, and
-# so does what INTERVAL, DATE() and CONVERT_TZ() make of it; of the zero date and of the year 1 they make NULL.
-FIRST_PULL = datetime(1000, 1, 1)  # noqa: DTZ001  # UTC, as the session is
 
 # Output must not depend on the server's or the user's settings. Zero dates may be read, so NO_ZERO_DATE is left out.
 # A batch may take its time to be stored, and the server would give up after a minute.
@@ -59,12 +55,6 @@ _OLDEST = (
     "SELECT CAST(MIN(UNIX_TIMESTAMP(trx_started)) AS SIGNED) FROM information_schema.innodb_trx "
     "WHERE trx_mysql_thread_id <> CONNECTION_ID()"
 )
-# MariaDB keeps JSON as text under a check of its own making. MySQL's checks are not told by column, nor needed.
-_JSON_COLUMNS = (
-    "SELECT TABLE_NAME, CONSTRAINT_NAME FROM information_schema.CHECK_CONSTRAINTS "
-    "WHERE CONSTRAINT_SCHEMA = DATABASE() AND LEVEL = 'Column' "
-    "AND CHECK_CLAUSE = CONCAT('json_valid(`', REPLACE(CONSTRAINT_NAME, '`', '``'), '`)')"
-)
 
 # Numbers of errors: the driver's own, with a cause, and the server's.
 _HOST_ERROR = 2003
@@ -74,38 +64,14 @@ _NO_PRIVILEGE = 1227
 logging.getLogger("asyncmy").disabled = True
 
 
-def _plain(text: str) -> str:
-    if any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
-        raise ValueError("must not hold control characters or lone surrogates")
-    return text
-
-
-def _host(text: str) -> str:
-    try:
-        text.encode("idna")  # as the resolver will
-    except UnicodeError:
-        raise ValueError("must be a host's name or an address") from None
-    return text
-
-
-def _plain_secret(secret: SecretStr) -> SecretStr:
-    if not secret.get_secret_value():
-        raise ValueError("must not be empty")
-    _plain(secret.get_secret_value())
-    return secret
-
-
-_Text = Annotated[str, StringConstraints(min_length=1, max_length=255), AfterValidator(_plain)]
-
-
 class Config(SourceConfig):
     """connection_config of a mysql connector. Without `tls` it is required, except towards this machine itself."""
 
-    host: Annotated[_Text, AfterValidator(_host)]
+    host: Host
     port: Annotated[int, Field(ge=1, le=65_535)] = 3306
-    user: _Text
-    password: Annotated[SecretStr, AfterValidator(_plain_secret)]
-    database: _Text
+    user: Text
+    password: Secret
+    database: Text
     tls: Literal["disabled", "required", "verify"] | None = None
 
 
@@ -135,10 +101,9 @@ class MySQL(Source):
                     await connection.query(setting)
                 json_columns = await _json_columns(connection)
                 await connection.query(_SNAPSHOT)
-                bound = FIRST_PULL if since is None else since.astimezone(UTC).replace(tzinfo=None)
                 cursor = connection.cursor(SSCursor)
                 with _receiving(connection):
-                    await cursor.execute(statement.formatted(), [bound] * statement.placeholders or None)
+                    await cursor.execute(statement.formatted(), [bound(since)] * statement.placeholders or None)
             if cursor.description is None:
                 raise QueryRejected("The query returns no columns: it must be a SELECT, WITH, VALUES or TABLE.")
             columns = tuple(result_column(field, json_columns) for field in cursor._result.fields)  # noqa: SLF001
@@ -243,7 +208,7 @@ async def _reach(connection: _Connection) -> datetime:
 async def _json_columns(connection: _Connection) -> frozenset[tuple[str, str]]:
     if "MariaDB" not in connection.server_version:
         return frozenset()
-    rows = await _rows(connection, _JSON_COLUMNS)
+    rows = await _rows(connection, JSON_COLUMNS)
     return frozenset((table.decode(), column.decode()) for table, column in rows)
 
 
@@ -322,20 +287,14 @@ def _reported() -> Iterator[None]:
         raise
     except errors.MySQLError as error:
         raise _explained(error) from None
-    except TimeoutError:
-        raise SourceUnreachable(f"The source did not answer within {CONNECT_SECONDS} seconds.") from None
+    except TimeoutError as error:
+        raise network_fault(error, CONNECT_SECONDS) from None
     except Exception as error:  # noqa: BLE001  # the driver's parser raises anything at an answer that is not MySQL's
         raise SourceFailed(f"The source's answer could not be read ({type(error).__name__}).") from None
 
 
 def _explained(error: errors.MySQLError) -> SourceError:
     number = next((part for part in error.args if isinstance(part, int)), 0)
-    return _unreachable(error.__cause__) if number == _HOST_ERROR else explained(number, str(error.sqlstate or ""))
-
-
-def _unreachable(cause: BaseException | None) -> SourceError:
-    if isinstance(cause, ssl.SSLError):
-        return TlsFailed("The source's TLS certificate could not be verified, or its TLS is unusable.")
-    if isinstance(cause, TimeoutError):
-        return SourceUnreachable(f"The source did not answer within {CONNECT_SECONDS} seconds.")
-    return SourceUnreachable("The source could not be reached: no such host, or nothing listens there.")
+    if number == _HOST_ERROR:
+        return network_fault(error.__cause__, CONNECT_SECONDS)
+    return explained(number, str(error.sqlstate or ""))

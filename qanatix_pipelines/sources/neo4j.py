@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, LiteralString, NoRetu
 import polars as pl
 from pydantic import AfterValidator, Field, SecretStr, StringConstraints, ValidationInfo, field_validator
 
+from qanatix_pipelines.addresses.neo4j import bolt_uri
+from qanatix_pipelines.addresses.parts import is_this_machine
 from qanatix_pipelines.batches import Batch, Column, Reading
-from qanatix_pipelines.bolt import bolt_uri, clock_text, status_error
-from qanatix_pipelines.cypher import NAME, parse_cypher
-from qanatix_pipelines.dsn import is_this_machine
 from qanatix_pipelines.errors import (
     QueryRejected,
     ResultUnusable,
@@ -28,8 +27,11 @@ from qanatix_pipelines.errors import (
     SourceUnreachable,
     TlsFailed,
 )
-from qanatix_pipelines.json_text import json_text
+from qanatix_pipelines.faults.neo4j import explained
+from qanatix_pipelines.queries.cypher import NAME, parse_cypher
 from qanatix_pipelines.sources import Source, SourceConfig
+from qanatix_pipelines.values.json_text import json_text
+from qanatix_pipelines.values.neo4j import clock_text
 
 if TYPE_CHECKING:
     import neo4j
@@ -93,9 +95,9 @@ class Neo4j(Source):
         async with _session(self._config, batch_size) as session:
             with _reported():
                 # In this order: what was committed before `reach` is there when the query starts.
-                reach = await _reach(session) if statement.asks_since else None
+                reach = await _reach(session) if statement.asks_for_last_pull else None
                 transaction = await session.begin_transaction(timeout=TRANSACTION_SECONDS)
-                parameters = {NAME: since or _LEAST} if statement.asks_since else {}
+                parameters = {NAME: since or _LEAST} if statement.asks_for_last_pull else {}
                 result = await transaction.run(cast(Any, statement.text), parameters)
             keys = result.keys()
             if not keys:
@@ -267,7 +269,7 @@ def _reported() -> Iterator[None]:
     except SourceError:
         raise
     except Neo4jError as error:
-        raise status_error(error.code or "", error.message or "") from None
+        raise explained(error.code or "", error.message or "") from None
     except BrokenRecordError:
         raise SourceFailed(
             "The source returned a date outside the years 1 to 9999, or in a time zone that is not known here: return "

@@ -16,17 +16,17 @@ import asyncpg
 import polars as pl
 from pydantic import SecretStr, field_validator
 
+from qanatix_pipelines.addresses.postgresql import Dsn, parse_dsn
 from qanatix_pipelines.batches import Batch, Column, Reading
-from qanatix_pipelines.dsn import Dsn, parse_dsn
 from qanatix_pipelines.errors import (
-    LoginRefused,
     QueryRejected,
     SourceError,
     SourceFailed,
-    SourceTimeout,
     SourceUnreachable,
     TlsFailed,
 )
+from qanatix_pipelines.faults.network import network_fault
+from qanatix_pipelines.faults.postgresql import explained
 from qanatix_pipelines.placeholders import SqlQuery, parse_sql
 from qanatix_pipelines.sources import Source, SourceConfig
 
@@ -239,39 +239,19 @@ def _reported(seconds: int = ANSWER_SECONDS, statement: SqlQuery | None = None) 
         raise
     except asyncpg.PostgresError as error:
         raise _explained(error, statement) from None
-    except ssl.SSLError:
-        raise TlsFailed("The source's TLS certificate could not be verified, or its TLS is unusable.") from None
+    except ssl.SSLError as error:
+        raise network_fault(error, seconds) from None
     except ConnectionError as error:
         if "rejected SSL upgrade" in str(error):
             raise TlsFailed("The source offers no TLS. If that is meant, add ?sslmode=disable to the dsn.") from None
         raise SourceUnreachable("The source could not be reached, or closed the connection.") from None
-    except TimeoutError:
-        raise SourceUnreachable(f"The source did not answer within {seconds} seconds.") from None
-    except (OSError, UnicodeError):  # a name that cannot be a host's is not even looked up
-        raise SourceUnreachable("The source could not be reached: no such host, or nothing listens there.") from None
+    except (OSError, UnicodeError) as error:  # a name that cannot be a host's is not even looked up
+        raise network_fault(error, seconds) from None
     except (asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
         raise SourceFailed(f"The source's answer could not be read ({type(error).__name__}).") from None
 
 
-# What a SQLSTATE means for the caller, by its longest prefix here (PostgreSQL documentation, appendix A).
-_MEANINGS: dict[str, tuple[type[SourceError], str]] = {
-    "08": (SourceUnreachable, "The source closed the connection"),
-    "25": (QueryRejected, "The query would do more than read, and a pull may only read"),
-    "28": (LoginRefused, "The source refused the user or the password"),
-    "3D": (LoginRefused, "The source has no such database"),
-    "53300": (SourceUnreachable, "The source takes no more connections"),
-    "57014": (SourceTimeout, "The source cancelled the query"),
-    "57P": (SourceUnreachable, "The source is shutting down or starting up"),
-} | dict.fromkeys(("0A", "21", "22", "26", "34", "42", "54", "P0"), (QueryRejected, "The source rejected the query"))
-
-
 def _explained(error: asyncpg.PostgresError, statement: SqlQuery | None) -> SourceError:
-    """Says the condition's name, which is a word of a closed list, and where in the query; nothing of the message."""
-    state = error.sqlstate or ""
-    prefixes = (state[:length] for length in range(len(state), 1, -1))
-    known = (_MEANINGS[prefix] for prefix in prefixes if prefix in _MEANINGS)
-    kind, sentence = next(known, (SourceFailed, "The source failed while the query ran"))
-    if error.position and statement is not None:
-        sentence += f" at character {statement.position_in_source(int(error.position))}"
     condition = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(error).__name__.removesuffix("Error")).lower()
-    return kind(f"{sentence} ({condition}, SQLSTATE {state}).")
+    place = statement.position_in_source(int(error.position)) if error.position and statement is not None else None
+    return explained(error.sqlstate or "", condition, place)

@@ -63,3 +63,15 @@ class Harness(ABC):
 
     def wrong_password(self) -> dict[str, Any]:
         return self.changed(password="not-the-password")
+
+
+class SqlHarness(Harness):
+    """What every SQL says alike."""
+
+    everything = "SELECT id, name, updated_at FROM items ORDER BY id"
+    since = "SELECT id, name, updated_at FROM items WHERE updated_at > :last_pull"
+    nothing = "SELECT id, name FROM items WHERE false"
+    nameless = "SELECT id, updated_at FROM items"
+    rejected = "SELECT no_such_column FROM items"
+    missing = "SELECT * FROM no_such_table"
+    repeated = "SELECT id, name, name FROM items"

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from tests.harness import Harness
+from tests.harness import SqlHarness
 from tests.servers import Server
 from tests.servers.mysql import execute, parts
 
@@ -11,15 +11,8 @@ from tests.servers.mysql import execute, parts
 USER = "qanatix_pull"
 
 
-class MySQLHarness(Harness):
+class MySQLHarness(SqlHarness):
     connector_type = "mysql"
-    everything = "SELECT id, name, updated_at FROM items ORDER BY id"
-    since = "SELECT id, name, updated_at FROM items WHERE updated_at > :last_pull"
-    nothing = "SELECT id, name FROM items WHERE false"
-    nameless = "SELECT id, updated_at FROM items"
-    rejected = "SELECT no_such_column FROM items"
-    missing = "SELECT * FROM no_such_table"
-    repeated = "SELECT id, name, name FROM items"
     writing = "WITH new AS (SELECT 1 AS id) DELETE FROM items"
 
     def __init__(self, server: Server) -> None:

@@ -6,18 +6,11 @@ from urllib.parse import urlsplit
 
 import psycopg
 
-from tests.harness import Harness
+from tests.harness import SqlHarness
 
 
-class PostgreSQLHarness(Harness):
+class PostgreSQLHarness(SqlHarness):
     connector_type = "postgresql"
-    everything = "SELECT id, name, updated_at FROM items ORDER BY id"
-    since = "SELECT id, name, updated_at FROM items WHERE updated_at > :last_pull"
-    nothing = "SELECT id, name FROM items WHERE false"
-    nameless = "SELECT id, updated_at FROM items"
-    rejected = "SELECT no_such_column FROM items"
-    missing = "SELECT * FROM no_such_table"
-    repeated = "SELECT id, name, name FROM items"
     writing = "INSERT INTO items VALUES (0, 'written', now()) RETURNING id"
 
     @property

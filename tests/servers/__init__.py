@@ -31,6 +31,11 @@ class ServerMissing(Exception):
     """No such server can be had on this machine. The message says what was tried and which variable would give one."""
 
 
+def cache() -> Path:
+    """Where downloaded programs are kept, outside the clone: QANATIX_TEST_CACHE, else a folder in ~/.cache."""
+    return Path(os.environ.get("QANATIX_TEST_CACHE") or "~/.cache/qanatix-test-servers").expanduser()
+
+
 def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))

@@ -4,9 +4,10 @@ import os
 import platform
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
-from tests.servers import ServerMissing
+from tests.servers import ServerMissing, cache
 
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _SOURCES = Path("/etc/apt/sources.list.d/debian.sources")
@@ -16,13 +17,11 @@ class DownloadFailed(ServerMissing):
     """The packages could not be fetched just now: of all that may go wrong with a server, only this may skip tests."""
 
 
-def cache() -> Path:
-    """Where downloaded programs are kept, outside the clone: QANATIX_TEST_CACHE, else a folder in ~/.cache."""
-    return Path(os.environ.get("QANATIX_TEST_CACHE") or Path.home() / ".cache" / "qanatix-test-servers")
+def unpacked(suite: str, *packages: str, finish: Callable[[Path], None] = lambda _root: None) -> Path:
+    """The root of a tree that holds the packages and all that they depend on. Raises ServerMissing, DownloadFailed.
 
-
-def unpacked(suite: str, *packages: str) -> Path:
-    """The root of a tree that holds the packages and all that they depend on. Raises ServerMissing, DownloadFailed."""
+    `finish` is given the root of a tree that has just been unpacked, for what installing would have done.
+    """
     done = cache() / f"{suite}-{'-'.join(packages)}-{platform.machine()}"
     if not done.exists():
         if not (_KEYRING.exists() and _SOURCES.exists() and shutil.which("apt-get")):
@@ -31,6 +30,7 @@ def unpacked(suite: str, *packages: str) -> Path:
         building = done.with_name(f"{done.name}.{os.getpid()}")
         try:
             _build(building, suite, packages)
+            finish(building / "root")
             building.rename(done)
         except OSError:
             if not done.exists():

@@ -59,6 +59,11 @@ def start_mariadb(
         raise
 
 
+def fetched97() -> Path:
+    """The root of MySQL 9.7's tree. Raises ServerMissing, DownloadFailed."""
+    return unpacked("sid", "mysql-server-core")
+
+
 def start_mysql97(
     *,
     tls: tuple[Path, Path] | None = None,
@@ -69,7 +74,7 @@ def start_mysql97(
     given = os.environ.get(VARIABLE_97)
     if given and not (tls or environment or options):
         return Server("mysql97", version(given), given)
-    root = unpacked("sid", "mysql-server-core")
+    root = fetched97()
     libraries = next(root.glob("usr/lib/*-linux-gnu"))
     # Its libraries are newer than the system's, its own loader among them.
     program = [next(libraries.glob("ld-linux*.so.*")), "--library-path", libraries, root / "usr/sbin/mysqld"]

@@ -4,22 +4,17 @@ The variable holds `bolt://user:password@host:port/database`, which is how these
 """
 
 import hashlib
-import ipaddress
 import os
 import shutil
 import subprocess
 import time
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import neo4j
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
-from tests.servers import Server, ServerMissing, free_port, new_folder, new_password, remove, run
+from tests.certificates import self_signed
+from tests.servers import Server, ServerMissing, cache, free_port, new_folder, new_password, remove, run
 
 VARIABLE = "QANATIX_TEST_NEO4J_URI"
 START_SECONDS = 120
@@ -45,6 +40,31 @@ dbms.usage_report.enabled=false
 _OPENED = ("java.base/java.nio", "java.base/java.io", "java.base/sun.nio.ch", "java.base/java.util.concurrent")
 
 
+def fetched() -> Path:
+    """The server's jars, one folder for each state of the pom. A fetch that is broken off leaves no such folder.
+
+    Raises ServerMissing.
+    """
+    jars = cache() / f"neo4j-{hashlib.sha256(_POM.read_bytes()).hexdigest()[:12]}"
+    if jars.exists():
+        return jars
+    maven = shutil.which("mvn")
+    if maven is None:
+        raise ServerMissing(f"Neo4j is fetched by Maven, and there is no `mvn`. {VARIABLE} may name a server.")
+    jars.parent.mkdir(parents=True, exist_ok=True)
+    fetched = Path(f"{jars}.{os.getpid()}")
+    try:
+        options = [f"-Dmaven.repo.local={fetched}/repository", f"-DoutputDirectory={fetched}/jars"]
+        run([maven, "-B", "-q", "-f", _POM, _COPY, "-DincludeScope=runtime", *options], {})
+        (fetched / "jars").rename(jars)
+    except OSError:
+        if not jars.exists():  # another process was quicker
+            raise
+    finally:
+        remove(fetched)
+    return jars
+
+
 def start() -> Server:
     """A server with an empty database. Raises ServerMissing."""
     given = os.environ.get(VARIABLE)
@@ -53,7 +73,7 @@ def start() -> Server:
     java = shutil.which("java")
     if java is None:
         raise ServerMissing(f"Neo4j needs Java 17 or 21, and there is no `java`. {VARIABLE} may name a server.")
-    jars = _jars()
+    jars = fetched()
     folder = new_folder("neo4j", {})
     try:
         return _start(java, jars, folder)
@@ -74,7 +94,8 @@ def _start(java: str, jars: Path, folder: Path) -> Server:
     password, port = new_password(), free_port()
     (folder / "conf").mkdir()
     (folder / "conf" / "neo4j.conf").write_text(_CONFIGURATION.format(port=port, folder=folder))
-    _make_certificate(folder / "tls")
+    (folder / "tls").mkdir(mode=0o700)
+    self_signed(folder / "tls")
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             [
@@ -119,53 +140,6 @@ def _set_first_password(process: subprocess.Popen[bytes], address: str, password
                 time.sleep(0.1)
             else:
                 return
-
-
-def _jars() -> Path:
-    """The server's jars, one folder for each state of the pom. A fetch that is broken off leaves no such folder."""
-    cache = Path(os.environ.get("QANATIX_TEST_CACHE", "~/.cache/qanatix-test-servers")).expanduser()
-    jars = cache / f"neo4j-{hashlib.sha256(_POM.read_bytes()).hexdigest()[:12]}"
-    if jars.exists():
-        return jars
-    maven = shutil.which("mvn")
-    if maven is None:
-        raise ServerMissing(f"Neo4j is fetched by Maven, and there is no `mvn`. {VARIABLE} may name a server.")
-    cache.mkdir(parents=True, exist_ok=True)
-    fetched = Path(f"{jars}.{os.getpid()}")
-    try:
-        options = [f"-Dmaven.repo.local={fetched}/repository", f"-DoutputDirectory={fetched}/jars"]
-        run([maven, "-B", "-q", "-f", _POM, _COPY, "-DincludeScope=runtime", *options], {})
-        (fetched / "jars").rename(jars)
-    except OSError:
-        if not jars.exists():  # another process was quicker
-            raise
-    finally:
-        remove(fetched)
-    return jars
-
-
-def _make_certificate(folder: Path) -> None:
-    """A certificate for 127.0.0.1 that nobody has signed but its own key, by the names that Neo4j looks for."""
-    folder.mkdir(mode=0o700)
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "neo4j for tests")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=7))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    (folder / "public.crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    (folder / "private.key").write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
 
 
 def _version(address: str) -> str:

@@ -75,7 +75,7 @@ class CypherQuery:
     """A query whose only parameter, if any, is `$last_pull`. Its `text` is as long as the user's."""
 
     text: str
-    asks_since: bool
+    asks_for_last_pull: bool
 
 
 def parse_cypher(text: str) -> CypherQuery:
@@ -96,7 +96,7 @@ def parse_cypher(text: str) -> CypherQuery:
     for position in positions:
         characters[significant[position].start] = "$"
     native = [_parameter(token) for token in significant if token.kind == "parameter"]
-    return CypherQuery("".join(characters), asks_since=bool(positions) or NAME in native)
+    return CypherQuery("".join(characters), asks_for_last_pull=bool(positions) or NAME in native)
 
 
 def tokens(text: str) -> list[Token]:

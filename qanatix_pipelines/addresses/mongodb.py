@@ -5,15 +5,14 @@ warns of what it does not know. So only the parts below are read, and every othe
 MongoDB's Connection String Specification, with one host, and a user and password always.
 """
 
-import ipaddress
-import unicodedata
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote, urlsplit
+
+from qanatix_pipelines.addresses.parts import check_characters, is_this_machine, login, one_host
 
 MECHANISMS = ("SCRAM-SHA-256", "SCRAM-SHA-1")
 READ_PREFERENCES = ("primary", "primaryPreferred", "secondary", "secondaryPreferred", "nearest")
 _ALLOWED = ("authSource", "authMechanism", "tls", "readPreference", "appName")
-_MAX_PORT = 65_535
 
 # Options that the driver knows. Nothing else of a connection string is shown: it may be a piece of a password.
 _KNOWN = """
@@ -49,28 +48,22 @@ def parse_mongo_uri(text: str) -> MongoUri:
     """
     try:
         parts = urlsplit(text)
-        host, port = parts.hostname, parts.port
+        port = parts.port
     except ValueError:
         # The parser's own message would show the part that it stumbled over, and that may be the password.
         raise ValueError(
             "is not a valid URI; a password's special characters must be percent-encoded, "
             "such as %2F for / and %40 for @"
         ) from None
-    _check_shape(parts.scheme, parts.netloc, parts.fragment, text)
-    if not host or "%" in host or "/" in host:
-        raise ValueError("must name one host")
-    if port == 0:
-        raise ValueError(f"must have a port between 1 and {_MAX_PORT}")
-    user, password = unquote(parts.username or ""), unquote(parts.password or "")
-    if not user or not password:
-        raise ValueError("must hold both a user and a password")
+    _check_scheme(parts.scheme)
+    host = one_host(parts, text)
+    user, password = login(parts)
     database = unquote(parts.path.removeprefix("/"))
     if "/" in database:
         raise ValueError("must name no more than one database after the host")
     options = _options(parts.query)
     auth_source = options.get("authSource", database or "admin")
-    if any(unicodedata.category(character) in ("Cc", "Cs") for character in host + user + password + auth_source):
-        raise ValueError("must not hold control characters or lone surrogates")
+    check_characters(host + user + password + auth_source)
     return MongoUri(
         host=host,
         port=port or 27017,
@@ -79,19 +72,15 @@ def parse_mongo_uri(text: str) -> MongoUri:
         auth_source=auth_source,
         auth_mechanism=_one_of(options, "authMechanism", MECHANISMS),
         read_preference=_one_of(options, "readPreference", READ_PREFERENCES),
-        tls=_one_of(options, "tls", ("true", "false")) != "false" if "tls" in options else not _is_this_machine(host),
+        tls=_one_of(options, "tls", ("true", "false")) != "false" if "tls" in options else not is_this_machine(host),
     )
 
 
-def _check_shape(scheme: str, netloc: str, fragment: str, text: str) -> None:
+def _check_scheme(scheme: str) -> None:
     if scheme == "mongodb+srv":
         raise ValueError("must begin with mongodb://; mongodb+srv:// would take its hosts and options from the DNS")
     if scheme != "mongodb":
         raise ValueError("must begin with mongodb://")
-    if "," in netloc.rpartition("@")[2]:
-        raise ValueError("must name one host, not a list")
-    if fragment or text.endswith("#"):
-        raise ValueError("must not hold a '#'; inside a password it is written %23")
 
 
 def _options(query: str) -> dict[str, str]:
@@ -117,10 +106,3 @@ def _one_of(options: dict[str, str], name: str, values: tuple[str, ...]) -> str 
     if value is not None and value not in values:
         raise ValueError(f"has an unknown {name}; it is one of {', '.join(values)}")
     return value
-
-
-def _is_this_machine(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -44,6 +44,13 @@ DECODERS: dict[int, Callable[[bytes], Any]] = {
     _BIT: lambda value: int.from_bytes(value, "big"),
 }
 
+# MariaDB keeps JSON as text under a check of its own making. MySQL's checks are not told by column, nor needed.
+JSON_COLUMNS = (
+    "SELECT TABLE_NAME, CONSTRAINT_NAME FROM information_schema.CHECK_CONSTRAINTS "
+    "WHERE CONSTRAINT_SCHEMA = DATABASE() AND LEVEL = 'Column' "
+    "AND CHECK_CLAUSE = CONCAT('json_valid(`', REPLACE(CONSTRAINT_NAME, '`', '``'), '`)')"
+)
+
 # Text in a frame, from the server's bytes.
 _Reading = Callable[[pl.Expr], pl.Expr]
 # A date that names a day. Others, of zeros, are no time that ISO 8601 could write: they stay as the server writes them.
@@ -60,7 +67,7 @@ class ResultColumn:
 
 
 def result_column(field: Field, json_columns: frozenset[tuple[str, str]]) -> ResultColumn:
-    """`json_columns` are the tables and columns in which MariaDB, which has no such type, keeps JSON as text."""
+    """`json_columns` is what `JSON_COLUMNS` told: of which tables, which columns."""
     kind, raw, dtype, is_json, reading = _mapping(field, json_columns)
     return ResultColumn(Column(field.name, kind, dtype, json=is_json), raw, reading)
 

@@ -1,4 +1,4 @@
-"""What MySQL's and MariaDB's errors mean for the caller."""
+"""What MySQL's and MariaDB's error numbers mean for the caller."""
 
 from qanatix_pipelines.errors import (
     LoginRefused,

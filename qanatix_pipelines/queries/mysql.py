@@ -1,6 +1,7 @@
 """What of an SQL query MySQL must not be asked, though its read-only transactions would let it through."""
 
 import re
+from datetime import UTC, datetime
 from itertools import pairwise
 
 from sqlglot import tokenize
@@ -11,6 +12,9 @@ from qanatix_pipelines.placeholders import SqlQuery, parse_sql
 
 # What may stand between two tokens as MySQL reads it; not /*! or /*M!, whose inside is executed.
 _BETWEEN_TOKENS = re.compile(r"(?:\s|--(?=\s|$)[^\n]*|#[^\n]*|/\*(?!M?!)(?:(?!\*/).)*\*/|;)*", re.DOTALL)
+# The least DATETIME that is documented. It compares right with DATETIME, TIMESTAMP and DATE on MySQL and MariaDB, and
+# so does what INTERVAL, DATE() and CONVERT_TZ() make of it; of the zero date and of the year 1 they make NULL.
+_FIRST_PULL = datetime(1000, 1, 1)  # noqa: DTZ001  # UTC, as the session is
 _QUERIES = (TokenType.SELECT, TokenType.WITH, TokenType.VALUES, TokenType.TABLE)
 
 
@@ -31,3 +35,8 @@ def parse_mysql(query: str) -> SqlQuery:
         if name.text.upper() == "LOAD_FILE" and bracket.token_type is TokenType.L_PAREN:
             raise QueryRejected("The query must not call LOAD_FILE: a pull reads no files of the source's machine.")
     return statement
+
+
+def bound(since: datetime | None) -> datetime:
+    """What `:last_pull` is bound to: in UTC, as the session is, and so without a zone."""
+    return _FIRST_PULL if since is None else since.astimezone(UTC).replace(tzinfo=None)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qanatix_pipelines.dsn import Dsn, parse_dsn
+from qanatix_pipelines.addresses.postgresql import Dsn, parse_dsn
 
 GOOD = "postgresql://reader:hunter2@db.internal:5433/shop"
 

@@ -1,4 +1,4 @@
-"""MongoDB's error codes, as what they mean for the caller of a pull."""
+"""What MongoDB's error codes mean for the caller."""
 
 from qanatix_pipelines.errors import LoginRefused, QueryRejected, SourceError, SourceFailed, SourceTimeout
 

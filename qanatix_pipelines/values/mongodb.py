@@ -21,7 +21,7 @@ from bson.objectid import ObjectId
 from bson.regex import Regex
 from bson.timestamp import Timestamp
 
-from qanatix_pipelines.json_text import json_text
+from qanatix_pipelines.values.json_text import json_text
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _UUID_BYTES = 16

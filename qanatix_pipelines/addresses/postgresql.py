@@ -5,14 +5,13 @@ environment. So only the parts below are read, and every other one is refused by
 documentation, 34.1.1.2 "Connection URIs"), less its lists of hosts and its empty parts.
 """
 
-import ipaddress
-import unicodedata
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from qanatix_pipelines.addresses.parts import check_characters, is_this_machine, login, one_host
+
 TlsMode = Literal["disable", "require", "verify-ca", "verify-full"]
-_MAX_PORT = 65_535
 
 
 @dataclass(frozen=True)
@@ -30,43 +29,25 @@ def parse_dsn(text: str) -> Dsn:
 
     Without `sslmode`, TLS is required except towards this machine itself. It is never given up silently.
     """
-    _check_characters(text)  # before the parser, which would drop some in silence
+    check_characters(text)  # before the parser, which would drop some in silence
     try:
         parts = urlsplit(text)
-        host, port = parts.hostname, parts.port
+        port = parts.port
     except ValueError:
         # The parser's own message would show the part that it stumbled over, and that may be the password.
         raise ValueError(
             "is not a valid URI; a password's special characters must be percent-encoded, "
             "such as %2F for / and %23 for #"
         ) from None
-    _check_shape(parts.scheme, parts.netloc, parts.fragment, text)
-    if not host or "%" in host or "/" in host:
-        raise ValueError("must name one host")
-    if port == 0:
-        raise ValueError(f"must have a port between 1 and {_MAX_PORT}")
-    user, password = unquote(parts.username or ""), unquote(parts.password or "")
-    if not user or not password:
-        raise ValueError("must hold both a user and a password")
+    if parts.scheme not in ("postgresql", "postgres"):
+        raise ValueError("must begin with postgresql://")
+    host = one_host(parts, text)
+    user, password = login(parts)
     database = unquote(parts.path.removeprefix("/"))
     if not database or "/" in parts.path.removeprefix("/"):
         raise ValueError("must name one database after the host: postgresql://user:password@host:5432/database")
-    _check_characters(host + user + password + database)
+    check_characters(host + user + password + database)
     return Dsn(host, port or 5432, user, password, database, _tls_mode(parts.query, host))
-
-
-def _check_characters(text: str) -> None:
-    if any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
-        raise ValueError("must not hold control characters or lone surrogates")
-
-
-def _check_shape(scheme: str, netloc: str, fragment: str, text: str) -> None:
-    if scheme not in ("postgresql", "postgres"):
-        raise ValueError("must begin with postgresql://")
-    if "," in netloc.rpartition("@")[2]:
-        raise ValueError("must name one host, not a list")
-    if fragment or text.endswith("#"):
-        raise ValueError("must not hold a '#'; inside a password it is written %23")
 
 
 def _tls_mode(query: str, host: str) -> TlsMode:
@@ -84,11 +65,3 @@ def _tls_mode(query: str, host: str) -> TlsMode:
         if mode == known:
             return known  # type: ignore[no-any-return]
     raise ValueError(f"has an unknown sslmode; it is one of {', '.join(get_args(TlsMode))}")
-
-
-def is_this_machine(host: str) -> bool:
-    """Whether the host is the loopback by its own name or address: no name is looked up."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

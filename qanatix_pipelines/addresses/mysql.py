@@ -1,0 +1,32 @@
+"""The parts of a MySQL server's address, which a connection_config gives one by one."""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, SecretStr, StringConstraints
+
+from qanatix_pipelines.addresses.parts import check_characters
+
+
+def _plain(text: str) -> str:
+    check_characters(text)
+    return text
+
+
+def _host(text: str) -> str:
+    try:
+        text.encode("idna")  # as the resolver will
+    except UnicodeError:
+        raise ValueError("must be a host's name or an address") from None
+    return text
+
+
+def _plain_secret(secret: SecretStr) -> SecretStr:
+    if not secret.get_secret_value():
+        raise ValueError("must not be empty")
+    check_characters(secret.get_secret_value())
+    return secret
+
+
+Text = Annotated[str, StringConstraints(min_length=1, max_length=255), AfterValidator(_plain)]
+Host = Annotated[Text, AfterValidator(_host)]
+Secret = Annotated[SecretStr, AfterValidator(_plain_secret)]

@@ -1,0 +1,31 @@
+"""What PostgreSQL's SQLSTATEs mean for the caller."""
+
+from qanatix_pipelines.errors import (
+    LoginRefused,
+    QueryRejected,
+    SourceError,
+    SourceFailed,
+    SourceTimeout,
+    SourceUnreachable,
+)
+
+# What a SQLSTATE means for the caller, by its longest prefix here (PostgreSQL documentation, appendix A).
+_MEANINGS: dict[str, tuple[type[SourceError], str]] = {
+    "08": (SourceUnreachable, "The source closed the connection"),
+    "25": (QueryRejected, "The query would do more than read, and a pull may only read"),
+    "28": (LoginRefused, "The source refused the user or the password"),
+    "3D": (LoginRefused, "The source has no such database"),
+    "53300": (SourceUnreachable, "The source takes no more connections"),
+    "57014": (SourceTimeout, "The source cancelled the query"),
+    "57P": (SourceUnreachable, "The source is shutting down or starting up"),
+} | dict.fromkeys(("0A", "21", "22", "26", "34", "42", "54", "P0"), (QueryRejected, "The source rejected the query"))
+
+
+def explained(state: str, condition: str, place: int | None) -> SourceError:
+    """Says the SQLSTATE and its condition's name, which are of closed lists, and the character of the query."""
+    prefixes = (state[:length] for length in range(len(state), 1, -1))
+    known = (_MEANINGS[prefix] for prefix in prefixes if prefix in _MEANINGS)
+    kind, sentence = next(known, (SourceFailed, "The source failed while the query ran"))
+    if place is not None:
+        sentence += f" at character {place}"
+    return kind(f"{sentence} ({condition}, SQLSTATE {state}).")
