@@ -1,7 +1,8 @@
 """A connector type is one file in `sources`: a fifth one is accepted, shown and pulled with nothing else touched."""
 
-import runpy
+import importlib
 import sqlite3
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -73,6 +74,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     monkeypatch.setattr(sources, "__path__", [*sources.__path__, str(tmp_path / "more")])
     monkeypatch.setenv("QANATIX_DATA_DIR", str(tmp_path))
     monkeypatch.setenv("CONNECTOR_ENCRYPTION_KEY", ENCRYPTION_KEY)
+    monkeypatch.delitem(sys.modules, "qanatix_pipelines.definitions", raising=False)  # they are to be made anew
     resources._opened.cache_clear()
     opened = open_store(Settings(data_dir=tmp_path, encryption_key=ENCRYPTION_KEY, pepper=PEPPER))
     yield opened
@@ -100,7 +102,7 @@ def test_it_is_accepted_by_the_api_shown_as_an_asset_and_pulled(store: Store, tm
         }
         registered = api.post("/api/v1/connectors", json=body)
     (connector,) = store.connectors.list()
-    definitions: dg.Definitions = runpy.run_module("qanatix_pipelines.definitions")["defs"]
+    definitions: dg.Definitions = importlib.import_module("qanatix_pipelines.definitions").defs
     with dg.DagsterInstance.ephemeral() as instance:
         instance.add_dynamic_partitions("connectors_sqlite", [connector.partition_key])
         result = definitions.resolve_job_def("pull_sqlite").execute_in_process(
