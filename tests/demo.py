@@ -90,10 +90,18 @@ def run(folder: Path, *, once: bool, every: bool) -> int:
                 threading.Event().wait()
             return 0 if worked else 1
         finally:
+            stop_undisturbed()
             say("Stopping ...")
             stack.stop()
     finally:
+        stop_undisturbed()
         source.stop()
+
+
+def stop_undisturbed() -> None:
+    """From here on a second Ctrl-C, or make's own signal beside the terminal's, must not leave a server running."""
+    for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, signal.SIG_IGN)
 
 
 def tour(stack: stacks.Stack, source: Server) -> bool:

@@ -33,6 +33,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]
         yield folder, printed.read_text()
     finally:
         demo.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+        demo.send_signal(signal.SIGINT)  # an impatient second Ctrl-C leaves nothing behind, either
         assert demo.wait(60) == 0
         assert _started_in(folder) == []
 
