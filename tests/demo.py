@@ -10,7 +10,6 @@ import shutil
 import signal
 import socket
 import sys
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +86,9 @@ def run(folder: Path, *, once: bool, every: bool) -> int:
                     worked &= show(stack, name, database)
             if not once:
                 say("Running. Ctrl-C stops all of it.")
-                threading.Event().wait()
+                ended = stack.wait()
+                say(f"{ended} has ended by itself; the end of its log:\n{stack.log_end(ended)}")
+                return 1
             return 0 if worked else 1
         finally:
             stop_undisturbed()

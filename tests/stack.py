@@ -18,6 +18,7 @@ from tests.servers import free_port
 ROOT = Path(__file__).resolve().parents[1]
 READY_SECONDS = 120
 STOP_SECONDS = 15
+NAMES = ("dagster", "api")  # in the order in which they are started
 
 # A fresh home must be initialised by one process: two that start at once may both try, and leave it broken.
 _INITIALISE = """
@@ -43,6 +44,17 @@ class Stack:
         program = Path(sys.executable).with_name("qanatix")
         done = subprocess.run([program, *arguments], env=self.environment, capture_output=True, text=True, check=True)
         return done.stdout.strip()
+
+    def wait(self) -> str:
+        """Wait until one of the system's processes ends by itself. Which."""
+        while True:
+            for name, process in zip(NAMES, self.processes, strict=True):
+                if process.poll() is not None:
+                    return name
+            time.sleep(0.5)
+
+    def log_end(self, name: str) -> str:
+        return (self.folder / f"{name}.log").read_text()[-3000:]
 
     def stop(self) -> None:
         """Stop all of it, by process group, the last started first. Waits until it is gone."""

@@ -75,8 +75,34 @@ def test_the_readmes_curl_calls_work_as_printed(stack: tuple[Path, str]) -> None
     assert rest[2:] == ["200", "204"]
 
 
+def test_a_demo_whose_services_die_says_so_and_ends(tmp_path: Path) -> None:
+    folder, printed = tmp_path / "data", tmp_path / "printed"
+    with printed.open("wb") as output:
+        demo = subprocess.Popen(
+            [sys.executable, "-m", "tests.demo", "--folder", folder], cwd=ROOT, stdout=output, stderr=output
+        )
+    try:
+        for _ in range(1200):
+            if "Ctrl-C stops all of it" in printed.read_text() or demo.poll() is not None:
+                break
+            time.sleep(0.1)
+        api = next(process for process in _started(folder) if "uvicorn" in process[1])
+        os.kill(api[0], signal.SIGKILL)
+
+        assert demo.wait(60) == 1
+    finally:
+        demo.send_signal(signal.SIGINT)
+        demo.wait(60)
+    assert "api has ended by itself" in printed.read_text()
+    assert _started_in(folder) == []
+
+
 def _started_in(folder: Path) -> list[str]:
-    """The processes that still have this folder in their environment."""
+    return [command for _, command in _started(folder)]
+
+
+def _started(folder: Path) -> list[tuple[int, str]]:
+    """The processes that have this folder in their environment: their ids and commands."""
     left = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -84,5 +110,6 @@ def _started_in(folder: Path) -> list[str]:
         except OSError:
             continue
         if f"QANATIX_DATA_DIR={folder}".encode() in environment and int(process.name) != os.getpid():
-            left.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+            command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            left.append((int(process.name), command))
     return left

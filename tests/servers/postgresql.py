@@ -60,8 +60,11 @@ def _start(programs: Path, folder: Path, tls: tuple[Path, Path] | None) -> Serve
     run(started, owner)
 
     def stop() -> None:
-        run([*control, "-m", "immediate", "stop"], owner)
-        remove(folder)
+        try:
+            if (data / "postmaster.pid").exists():  # else it has stopped by itself
+                run([*control, "-m", "immediate", "stop"], owner)
+        finally:
+            remove(folder)
 
     address = f"postgresql://app:{password}@127.0.0.1:{port}/postgres"
     return Server("postgresql", _version(address), address, stop)
