@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
@@ -21,7 +22,9 @@ class CredentialCipher:
     """
 
     def __init__(self, keys: Sequence[str]) -> None:
-        self._fernet = MultiFernet([Fernet(key) for key in keys])
+        fernets = [Fernet(key) for key in keys]
+        self._first = fernets[0]
+        self._fernet = MultiFernet(fernets)
 
     def encrypt(self, connector_id: UUID, config: dict[str, Any]) -> str:
         sealed = json.dumps({"v": 1, "connector_id": str(connector_id), "config": config})
@@ -42,7 +45,10 @@ class CredentialCipher:
         return self._fernet.encrypt(text.encode()).decode()
 
     def resealed(self, token: str) -> str | None:
-        """The token under the first key, whichever of the keys made it; None if none did."""
+        """The token under the first key, whichever of the keys made it: itself if that did, None if none did."""
+        with suppress(InvalidToken):
+            self._first.decrypt(token.encode())
+            return token
         try:
             return self._fernet.rotate(token.encode()).decode()
         except InvalidToken:

@@ -2,11 +2,13 @@
 
 import base64
 import os
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -438,6 +440,18 @@ class TestChecks:
 
         with pytest.raises(SettingsError, match="QANATIX_API_KEY_PEPPER is not the one"):
             check_pepper(store.engine, b"another pepper")
+
+
+def test_a_store_is_opened_while_somebody_writes_to_it(tmp_path: Path) -> None:
+    """A large pull's merge holds SQLite's only lock for long; the next run must start meanwhile."""
+    settings = Settings(data_dir=tmp_path, encryption_key=ENCRYPTION_KEY, pepper=PEPPER)
+    open_store(settings).engine.dispose()
+    with closing(sqlite3.connect(tmp_path / "qanatix.db", isolation_level=None)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+
+        opened = open_store(settings, patience_seconds=0)
+        opened.ping()
+        opened.engine.dispose()
 
 
 class TestMigrations:

@@ -68,16 +68,23 @@ def check_pepper(engine: sa.Engine, pepper: bytes) -> None:
 
 
 def _check(engine: sa.Engine, variable: str, proof: str, confirm: Callable[[str], str | None]) -> None:
-    """Keep `proof` where none is kept yet, else what `confirm` makes of the kept one: None if it is not ours."""
+    """Keep `proof` where none is kept yet, else what `confirm` makes of the kept one: None if it is not ours.
+
+    Every entrance asks; written, and so locked, is only what changes.
+    """
     table = tables.secret_check
-    with engine.begin() as transaction:
-        kept = transaction.execute(sa.select(table.c.proof).where(table.c.variable == variable)).scalar_one_or_none()
-        if kept is None:
-            transaction.execute(table.insert().values(variable=variable, proof=proof))
-            return
-        confirmed = confirm(kept)
-        if confirmed is None:
-            raise SettingsError(
-                variable, "is not the one with which this store was written: nothing in it could be read."
-            )
-        transaction.execute(table.update().where(table.c.variable == variable).values(proof=confirmed))
+    ours = table.c.variable == variable
+    with engine.execution_options(reads=True).connect() as connection:
+        kept = connection.execute(sa.select(table.c.proof).where(ours)).scalar_one_or_none()
+    if kept is None:
+        with engine.begin() as transaction:
+            kept = transaction.execute(sa.select(table.c.proof).where(ours)).scalar_one_or_none()
+            if kept is None:  # no other process was first
+                transaction.execute(table.insert().values(variable=variable, proof=proof))
+                return
+    confirmed = confirm(kept)
+    if confirmed is None:
+        raise SettingsError(variable, "is not the one with which this store was written: nothing in it could be read.")
+    if confirmed != kept:
+        with engine.begin() as transaction:
+            transaction.execute(table.update().where(ours).values(proof=confirmed))

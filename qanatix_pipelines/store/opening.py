@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from qanatix_pipelines.credentials import CredentialCipher
+from qanatix_pipelines.errors import StoreNotReady
 from qanatix_pipelines.settings import Settings
 from qanatix_pipelines.store import migrations
 from qanatix_pipelines.store.connectors import ConnectorStore
@@ -34,9 +35,11 @@ def open_engine(settings: Settings, patience_seconds: int = PATIENCE_SECONDS) ->
     """
     engine = connect(settings.store_address(), patience_seconds)
     try:
-        if settings.production:
-            migrations.check(engine)
-        else:
+        try:
+            migrations.check(engine)  # first: it needs no lock, and a merge may hold the only one for long
+        except StoreNotReady:
+            if settings.production:
+                raise
             migrations.upgrade(engine)
     except BaseException:
         engine.dispose()
