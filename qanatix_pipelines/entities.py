@@ -89,9 +89,7 @@ class EntityMaker:
         first = self._rows_seen + 1
         self._rows_seen += batch.frame.height
         # Under names of ours: Polars would take a column called `*` or `^a.*$` for a pattern.
-        rows = batch.frame.rename(
-            dict(zip(batch.frame.columns, (f"c{n}" for n in range(batch.frame.width)), strict=True))
-        )
+        rows = batch.frame.rename({field.column.name: field.name for field in self._fields})
         texts = rows.select(
             row=pl.int_range(first, first + pl.len()),
             source_id=_text(self._id),

@@ -134,9 +134,6 @@ def store(settings: Settings) -> Iterator[Store]:
     opened.engine.dispose()
 
 
-Pulling = Callable[..., tuple[Connector, PullOutcome]]
-
-
 @pytest.fixture
 def register(store: Store) -> Callable[..., Connector]:
     """Register a connector of a harness: `register(harness, query, **fields)`."""

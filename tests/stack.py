@@ -18,7 +18,6 @@ from tests.servers import free_port
 ROOT = Path(__file__).resolve().parents[1]
 READY_SECONDS = 120
 STOP_SECONDS = 15
-NAMES = ("dagster", "api")  # in the order in which they are started
 
 # A fresh home must be initialised by one process: two that start at once may both try, and leave it broken.
 _INITIALISE = """
@@ -37,7 +36,7 @@ class Stack:
     environment: dict[str, str]
     api_url: str
     dagster_url: str
-    processes: list[subprocess.Popen[bytes]]
+    processes: dict[str, subprocess.Popen[bytes]]  # in the order in which they are started
 
     def command(self, *arguments: str) -> str:
         """Run `qanatix ...` in the system's environment and give what it prints."""
@@ -48,7 +47,7 @@ class Stack:
     def wait(self) -> str:
         """Wait until one of the system's processes ends by itself. Which."""
         while True:
-            for name, process in zip(NAMES, self.processes, strict=True):
+            for name, process in self.processes.items():
                 if process.poll() is not None:
                     return name
             time.sleep(0.5)
@@ -58,11 +57,11 @@ class Stack:
 
     def stop(self) -> None:
         """Stop all of it, by process group, the last started first. Waits until it is gone."""
-        for process in reversed(self.processes):
+        for process in reversed(self.processes.values()):
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGINT)
         deadline = time.monotonic() + STOP_SECONDS
-        for process in reversed(self.processes):
+        for process in reversed(self.processes.values()):
             with suppress(subprocess.TimeoutExpired):
                 process.wait(max(0.1, deadline - time.monotonic()))
             with suppress(ProcessLookupError):
@@ -93,7 +92,7 @@ def start(
         **(extra or {}),
     }
     subprocess.run([sys.executable, "-c", _INITIALISE], env=environment, cwd=ROOT, check=True, capture_output=True)
-    stack = Stack(folder, environment, f"http://127.0.0.1:{api_port}", environment["QANATIX_DAGSTER_URL"], [])
+    stack = Stack(folder, environment, f"http://127.0.0.1:{api_port}", environment["QANATIX_DAGSTER_URL"], {})
     programs = Path(sys.executable).parent
     try:
         stack.command("migrate")
@@ -101,9 +100,9 @@ def start(
         api = [programs / "uvicorn", "--factory", "qanatix_api.app:create_app", "--port", str(api_port)]
         _spawn(stack, "dagster", dagster)
         _spawn(stack, "api", api)
-        _wait(stack, 0, f"{stack.dagster_url}/server_info", "dagster")
+        _wait(stack, "dagster", f"{stack.dagster_url}/server_info")
         _check_location(stack)
-        _wait(stack, 1, f"{stack.api_url}/healthz", "api")
+        _wait(stack, "api", f"{stack.api_url}/healthz")
     except BaseException:
         stack.stop()
         raise
@@ -116,7 +115,7 @@ def _check_location(stack: Stack) -> None:
     answer = httpx2.post(f"{stack.dagster_url}/graphql", json={"query": query}, timeout=READY_SECONDS).json()
     entries = answer["data"]["workspaceOrError"]["locationEntries"]
     if [entry["locationOrLoadError"]["__typename"] for entry in entries] != ["RepositoryLocation"]:
-        raise RuntimeError(f"The definitions did not load:\n{(stack.folder / 'dagster.log').read_text()[-3000:]}")
+        raise RuntimeError(f"The definitions did not load:\n{stack.log_end('dagster')}")
 
 
 def _spawn(stack: Stack, name: str, command: list[Path | str]) -> None:
@@ -130,17 +129,16 @@ def _spawn(stack: Stack, name: str, command: list[Path | str]) -> None:
             stderr=subprocess.STDOUT,
             start_new_session=True,  # a group of its own, to be stopped whole, and not by the terminal's Ctrl-C
         )
-    stack.processes.append(process)
+    stack.processes[name] = process
 
 
-def _wait(stack: Stack, process: int, url: str, name: str) -> None:
+def _wait(stack: Stack, name: str, url: str) -> None:
     deadline = time.monotonic() + READY_SECONDS
     while time.monotonic() < deadline:
-        if stack.processes[process].poll() is not None:
+        if stack.processes[name].poll() is not None:
             break
         with suppress(httpx2.HTTPError):
             if httpx2.get(url, timeout=5).is_success:
                 return
         time.sleep(0.1)
-    log = stack.folder / f"{name}.log"
-    raise RuntimeError(f"{name} did not start; the end of {log}:\n{log.read_text()[-3000:]}")
+    raise RuntimeError(f"{name} did not start; the end of {stack.folder / name}.log:\n{stack.log_end(name)}")

@@ -177,9 +177,8 @@ def test_a_failed_pull_says_why_and_is_not_retried(
 
     assert not result.success
     failure = _failure(result)
-    assert failure.user_failure_data is not None
-    assert failure.user_failure_data.metadata["code"].value == "query_rejected"
-    assert "undefined table, SQLSTATE 42P01" in (failure.user_failure_data.description or "")
+    assert failure.metadata["code"].value == "query_rejected"
+    assert "undefined table, SQLSTATE 42P01" in (failure.description or "")
     assert store.connectors.last_pulls()[connector.id].status == "failed"
 
 
@@ -201,8 +200,7 @@ def test_a_fault_of_ours_shows_its_place_and_not_its_text(
     result = materialize(definitions, instance, connector.partition_key)
 
     failure = _failure(result)
-    assert failure.user_failure_data is not None
-    assert "pull.py" in str(failure.user_failure_data.metadata["where"].value)
+    assert "pull.py" in str(failure.metadata["where"].value)
     assert "hunter2" not in repr(result.all_events)
     assert store.pulls.live(connector.id) is None
 
@@ -211,8 +209,7 @@ def test_an_unknown_partition_fails_with_a_sentence(definitions: dg.Definitions,
     result = materialize(definitions, instance, "no-such-connector-12345678")
 
     failure = _failure(result)
-    assert failure.user_failure_data is not None
-    assert failure.user_failure_data.description == "There is no such connector."
+    assert failure.description == "There is no such connector."
 
 
 def test_a_queued_pull_is_taken_by_its_run(
@@ -245,8 +242,7 @@ def test_a_run_that_nobody_queued_waits_for_no_live_pull(
     result = materialize(definitions, instance, connector.partition_key)
 
     failure = _failure(result)
-    assert failure.user_failure_data is not None
-    assert failure.user_failure_data.metadata["code"].value == "pull_in_progress"
+    assert failure.metadata["code"].value == "pull_in_progress"
     assert store.pulls.get(live.id).status == "running"
 
 
@@ -273,5 +269,8 @@ def test_the_sensor_brings_partitions_in_step_with_the_store(
 
 
 def _failure(result: dg.ExecuteInProcessResult) -> Any:
+    """What the one failed step told of its failure, by its own will."""
     (event,) = [event for event in result.all_events if event.is_step_failure]
-    return event.step_failure_data
+    told = event.step_failure_data.user_failure_data
+    assert told is not None
+    return told

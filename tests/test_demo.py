@@ -8,6 +8,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -16,39 +18,54 @@ from tests.stack import ROOT
 from tests.test_readme import block
 
 
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
-    """A running demo: its folder, and what it printed until it was ready."""
-    folder = tmp_path_factory.mktemp("demo") / "data"
-    printed = folder.parent / "printed"
+@dataclass(frozen=True)
+class Demo:
+    """A demo that is ready: `folder` holds its data, `printed` what it says."""
+
+    folder: Path
+    printed: Path
+    process: subprocess.Popen[bytes]
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[Demo]:
+    """A demo, interrupted when the context ends. It must leave nothing running, whatever it was."""
+    printed = folder.with_name("printed")
     with printed.open("wb") as output:
-        demo = subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "tests.demo", "--folder", folder], cwd=ROOT, stdout=output, stderr=output
         )
     try:
         for _ in range(1200):
-            if "Ctrl-C stops all of it" in printed.read_text() or demo.poll() is not None:
+            if "Ctrl-C stops all of it" in printed.read_text() or process.poll() is not None:
                 break
             time.sleep(0.1)
-        yield folder, printed.read_text()
+        yield Demo(folder, printed, process)
     finally:
-        demo.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGINT)
         time.sleep(0.3)
-        demo.send_signal(signal.SIGINT)  # an impatient second Ctrl-C leaves nothing behind, either
-        assert demo.wait(60) == 0
-        assert _started_in(folder) == []
+        process.send_signal(signal.SIGINT)  # an impatient second Ctrl-C leaves nothing behind, either
+        process.wait(60)
+        assert _started_in(folder) == {}
 
 
-def test_its_first_pull_counts_2847_2841_6(stack: tuple[Path, str]) -> None:
-    (first, second) = re.findall(r"/pull  ->  200\n(\{.*?\n\})", stack[1], re.DOTALL)
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    with running(tmp_path_factory.mktemp("demo") / "data") as demo:
+        yield demo
+    assert demo.process.returncode == 0
+
+
+def test_its_first_pull_counts_2847_2841_6(stack: Demo) -> None:
+    (first, second) = re.findall(r"/pull  ->  200\n(\{.*?\n\})", stack.printed.read_text(), re.DOTALL)
 
     counts = ("records_pulled", "records_ingested", "duplicates_skipped")
     assert [json.loads(first)[count] for count in counts] == [2847, 2841, 6]
     assert [json.loads(second)[count] for count in counts] == [5, 5, 0]
 
 
-def test_the_readmes_curl_calls_work_as_printed(stack: tuple[Path, str]) -> None:
-    script = block("sh", ". .demo/env").replace(". .demo/env", f". {stack[0]}/env")
+def test_the_readmes_curl_calls_work_as_printed(stack: Demo) -> None:
+    script = block("sh", ". .demo/env").replace(". .demo/env", f". {stack.folder}/env")
     script = script.replace("curl -s ", "curl -s -w '\\n%{http_code}\\n' ")
     # The first call's answer goes into a variable: its status is not to be added to it.
     script = script.replace("$(curl -s -w '\\n%{http_code}\\n' ", "$(curl -s ", 1)
@@ -76,40 +93,23 @@ def test_the_readmes_curl_calls_work_as_printed(stack: tuple[Path, str]) -> None
 
 
 def test_a_demo_whose_services_die_says_so_and_ends(tmp_path: Path) -> None:
-    folder, printed = tmp_path / "data", tmp_path / "printed"
-    with printed.open("wb") as output:
-        demo = subprocess.Popen(
-            [sys.executable, "-m", "tests.demo", "--folder", folder], cwd=ROOT, stdout=output, stderr=output
-        )
-    try:
-        for _ in range(1200):
-            if "Ctrl-C stops all of it" in printed.read_text() or demo.poll() is not None:
-                break
-            time.sleep(0.1)
-        api = next(process for process in _started(folder) if "uvicorn" in process[1])
-        os.kill(api[0], signal.SIGKILL)
+    with running(tmp_path / "data") as demo:
+        api = next(number for number, command in _started_in(demo.folder).items() if "uvicorn" in command)
+        os.kill(api, signal.SIGKILL)
 
-        assert demo.wait(60) == 1
-    finally:
-        demo.send_signal(signal.SIGINT)
-        demo.wait(60)
-    assert "api has ended by itself" in printed.read_text()
-    assert _started_in(folder) == []
+        assert demo.process.wait(60) == 1
+
+    assert "api has ended by itself" in demo.printed.read_text()
 
 
-def _started_in(folder: Path) -> list[str]:
-    return [command for _, command in _started(folder)]
-
-
-def _started(folder: Path) -> list[tuple[int, str]]:
-    """The processes that have this folder in their environment: their ids and commands."""
-    left = []
+def _started_in(folder: Path) -> dict[int, str]:
+    """The processes that have this folder in their environment: their commands by their ids."""
+    started = {}
     for process in Path("/proc").glob("[0-9]*"):
         try:
             environment = (process / "environ").read_bytes()
         except OSError:
             continue
         if f"QANATIX_DATA_DIR={folder}".encode() in environment and int(process.name) != os.getpid():
-            command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-            left.append((int(process.name), command))
-    return left
+            started[int(process.name)] = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+    return started

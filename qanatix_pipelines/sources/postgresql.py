@@ -239,13 +239,11 @@ def _reported(seconds: int = ANSWER_SECONDS, statement: SqlQuery | None = None) 
         raise
     except asyncpg.PostgresError as error:
         raise _explained(error, statement) from None
-    except ssl.SSLError as error:
-        raise network_fault(error, seconds) from None
     except ConnectionError as error:
         if "rejected SSL upgrade" in str(error):
             raise TlsFailed("The source offers no TLS. If that is meant, add ?sslmode=disable to the dsn.") from None
         raise SourceUnreachable("The source could not be reached, or closed the connection.") from None
-    except (OSError, UnicodeError) as error:  # a name that cannot be a host's is not even looked up
+    except (OSError, UnicodeError) as error:  # TLS's too; a name that can be no host's is not even looked up
         raise network_fault(error, seconds) from None
     except (asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
         raise SourceFailed(f"The source's answer could not be read ({type(error).__name__}).") from None
