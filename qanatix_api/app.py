@@ -34,7 +34,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with httpx2.AsyncClient() as client:
             app.state.keys = KeyStore(store.engine, pepper)
-            app.state.services = Services(settings, store, Runs(str(settings.dagster_url), store.pulls, client))
+            app.state.services = Services(settings, store, Runs(str(settings.dagster_url), store, client))
             yield
         store.engine.dispose()
 

@@ -1,20 +1,21 @@
-"""Connectors over HTTP: register, show, pull, delete."""
+"""Connectors over HTTP: register, show, change, pull, delete."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, BackgroundTasks, Body, Response, status
 from fastapi.concurrency import run_in_threadpool
-from pydantic import BaseModel, Field
+from fastapi.exceptions import RequestValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from qanatix_api.failures import problem, pull_failure
 from qanatix_api.services import Given
 from qanatix_pipelines.connectors import Connector, NewConnector
 from qanatix_pipelines.credentials import REDACTED
-from qanatix_pipelines.errors import OrchestratorUnavailable, PullNotStarted
+from qanatix_pipelines.errors import InvalidConnector, OrchestratorUnavailable, PullNotStarted
 from qanatix_pipelines.pulls import Pull, PullStatus
-from qanatix_pipelines.sources import check_connector, connector_types
+from qanatix_pipelines.sources import check_config, check_connector, check_query, connector_types
 from qanatix_pipelines.store.connectors import LastPull
 
 router = APIRouter(prefix="/connectors", tags=["connectors"])
@@ -96,6 +97,35 @@ class ConnectorRequest(NewConnector):
     connector_type: str = Field(json_schema_extra={"enum": list(connector_types())})
 
 
+class ConnectorChanges(BaseModel):
+    """What is to change of a connector; what is left out stays as it is. Its type cannot change."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, populate_by_name=True)
+
+    name: str | None = None
+    vertical: str | None = Field(None, validation_alias=AliasChoices("vertical", "collection"))
+    entity_type: str | None = Field(None, validation_alias=AliasChoices("entity_type", "record_type"))
+    connection_config: dict[str, Any] | Literal["***REDACTED***"] | None = Field(
+        None, repr=False, description=f"All of it. {REDACTED}, as it is shown, leaves it as it is."
+    )
+    query: str | None = None
+    name_column: str | None = None
+    id_column: str | None = None
+    batch_size: Annotated[int, Field(strict=True)] | None = None
+    cursor_column: str | None = None
+    overlap: Annotated[int, Field(strict=True)] | None = None
+
+
+class PullRequest(BaseModel):
+    """How to pull."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    full_refresh: Annotated[bool, Field(strict=True)] = Field(
+        False, description="Read everything, as on a first pull. It also finds what changed without a later time."
+    )
+
+
 class ConnectorAnswer(BaseModel):
     """A connector. Its connection_config is never shown."""
 
@@ -111,6 +141,8 @@ class ConnectorAnswer(BaseModel):
     name_column: str | None
     id_column: str | None
     batch_size: int
+    cursor_column: str | None
+    overlap: int | None
     last_pull_at: datetime | None = Field(description="When the last pull ended, or began if it has not ended yet.")
     last_pull_status: PullStatus | None
     created_at: datetime
@@ -147,8 +179,8 @@ async def create_connector(
     `collection` and `record_type` are accepted for `vertical` and `entity_type`. In the query, `:last_pull` stands for
     the time up to which earlier pulls have seen the source; it is always bound as a parameter.
     """
-    check_connector(new.connector_type, new.connection_config, new.query)
-    connector = await run_in_threadpool(given.store.connectors.add, new)
+    place = check_connector(new.connector_type, new.connection_config, new.query, new.cursor_column)
+    connector = await run_in_threadpool(given.store.connectors.add, new, place)
     later.add_task(given.runs.add_partition, connector)
     return _answer(connector, None)
 
@@ -166,6 +198,41 @@ def get_connector(given: Given, connector_id: UUID) -> ConnectorAnswer:
     return _answer(given.store.connectors.get(connector_id), given.store.connectors.last_pulls().get(connector_id))
 
 
+@router.patch(
+    "/{connector_id}",
+    summary="Change a connector",
+    responses={404: problem("There is no such connector."), 422: problem("A field is wrong.")},
+)
+async def change_connector(
+    given: Given, connector_id: UUID, changes: ConnectorChanges, later: BackgroundTasks
+) -> ConnectorAnswer:
+    """Change what is given. Nothing is connected to.
+
+    A change of what is read, or of what its rows become, gives up a running pull (it ingests nothing), and the next
+    pull reads everything. New credentials for the same database give up a running pull only. Any other change takes
+    effect with the next pull.
+    """
+    kept = await run_in_threadpool(given.store.connectors.get, connector_id)
+    settings = changes.model_dump(exclude_unset=True)
+    config, place = settings.pop("connection_config", REDACTED), None
+    if config is None:
+        raise InvalidConnector(("connection_config",), "must be an object; leave it out to keep it as it is")
+    if config == REDACTED:
+        config = None
+    else:
+        place = check_config(kept.connector_type, config)
+    try:
+        wanted = Connector.model_validate(kept.model_dump() | settings)
+    except ValidationError as error:
+        raise RequestValidationError([part | {"loc": ("body", *part["loc"])} for part in error.errors()]) from None
+    check_query(wanted.connector_type, wanted.query, wanted.cursor_column)
+    live = await run_in_threadpool(given.store.pulls.live, connector_id)
+    changed = await run_in_threadpool(given.store.connectors.change, connector_id, settings, config, place)
+    if live is not None and live.run_id is not None and changed.generation != kept.generation:
+        later.add_task(given.runs.terminate, live.run_id)
+    return _answer(changed, given.store.connectors.last_pulls().get(connector_id))
+
+
 @router.post(
     "/{connector_id}/pull",
     summary="Pull a connector",
@@ -174,23 +241,28 @@ def get_connector(given: Given, connector_id: UUID) -> ConnectorAnswer:
         202: {"model": PullAnswer, "description": "Still running after QANATIX_PULL_WAIT_SECONDS; it goes on."},
         400: problem("The source rejected the query, or its result cannot become entities."),
         404: problem("There is no such connector."),
-        409: problem("The pull was cancelled, or its connector deleted."),
+        409: problem(
+            "The pull was cancelled, or its connector changed or deleted; or everything is to be read again, but a "
+            "pull that does not is in progress."
+        ),
         424: problem("The source cannot be reached, refuses the login, or failed."),
-        503: problem("Dagster cannot be reached. Nothing was pulled."),
+        503: problem("Dagster or the store cannot be reached. Nothing was pulled."),
+        507: problem("The store's disk is full. Nothing was pulled."),
     },
 )
-async def pull_connector(given: Given, connector_id: UUID) -> Any:
+async def pull_connector(given: Given, connector_id: UUID, asked: PullRequest | None = None) -> Any:
     """Run the connector's query in its database and ingest the rows that are new or changed; answer when it is done.
 
-    Each pull is a run in Dagster. While one is in progress a second request joins it and gets its result. A pull that
-    fails ingests nothing and does not move `:last_pull`.
+    Each pull is a run in Dagster. While one is in progress a second request joins it and gets its result. A pull whose
+    run dies is begun again, up to three times. A pull that fails ingests nothing and does not move `:last_pull`.
     """
-    receipt, created = await run_in_threadpool(given.store.pulls.queue, connector_id)
+    full_refresh = asked is not None and asked.full_refresh
+    receipt, created = await run_in_threadpool(given.store.pulls.queue, connector_id, full_refresh=full_refresh)
     if created:
         try:
-            await given.runs.launch(await run_in_threadpool(given.store.connectors.get, connector_id), receipt.id)
+            await given.runs.launch(receipt)
         except OrchestratorUnavailable:
-            await run_in_threadpool(given.store.pulls.end, receipt.id, PullNotStarted())
+            await run_in_threadpool(given.store.pulls.end, receipt, PullNotStarted())
             raise
     receipt = await given.runs.wait(receipt.id, given.settings.pull_wait_seconds)
     if receipt.error_code is not None:
@@ -210,15 +282,16 @@ async def pull_connector(given: Given, connector_id: UUID) -> Any:
 async def delete_connector(given: Given, connector_id: UUID, later: BackgroundTasks) -> None:
     """Forget a connector and its credentials. A running pull is given up and ingests nothing. Entities stay."""
     live = await run_in_threadpool(given.store.pulls.live, connector_id)
+    if live is not None and live.run_id is not None:
+        # First, for on SQLite its final transaction may hold the only lock. Whatever becomes of this, the pull is void.
+        await given.runs.terminate(live.run_id)
     removed = await run_in_threadpool(given.store.connectors.remove, connector_id)
     later.add_task(given.runs.remove_partition, removed)
-    if live is not None and live.run_id is not None:
-        later.add_task(given.runs.terminate, live.run_id)
 
 
 def _answer(connector: Connector, last: LastPull | None) -> ConnectorAnswer:
     return ConnectorAnswer(
-        **connector.model_dump(exclude={"partition_key", "watermark"}),
+        **connector.model_dump(include=set(ConnectorAnswer.model_fields)),
         collection=connector.vertical,
         record_type=connector.entity_type,
         last_pull_at=None if last is None else last.at,

@@ -8,7 +8,14 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
-from qanatix_pipelines.errors import InvalidConnector, NotFound, OrchestratorUnavailable, StoreUnavailable
+from qanatix_pipelines.errors import (
+    InvalidConnector,
+    NotFound,
+    OrchestratorUnavailable,
+    PullInProgress,
+    StoreFull,
+    StoreUnavailable,
+)
 from qanatix_pipelines.pulls import Pull
 
 log = logging.getLogger(__name__)
@@ -20,6 +27,9 @@ _PULL_STATUS = {
     "pull_in_progress": status.HTTP_409_CONFLICT,
     "pull_superseded": status.HTTP_409_CONFLICT,
     "pull_cancelled": status.HTTP_409_CONFLICT,
+    "store_full": status.HTTP_507_INSUFFICIENT_STORAGE,
+    "store_unavailable": status.HTTP_503_SERVICE_UNAVAILABLE,
+    "staging_lost": status.HTTP_503_SERVICE_UNAVAILABLE,
     "pull_not_started": status.HTTP_503_SERVICE_UNAVAILABLE,
     "pull_lost": status.HTTP_500_INTERNAL_SERVER_ERROR,
     "pull_broken": status.HTTP_500_INTERNAL_SERVER_ERROR,
@@ -69,6 +79,15 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(NotFound)
     def _not_found(_: Request, error: NotFound) -> JSONResponse:
         return JSONResponse({"detail": str(error)}, status.HTTP_404_NOT_FOUND)
+
+    @app.exception_handler(PullInProgress)
+    def _in_progress(_: Request, error: PullInProgress) -> JSONResponse:
+        body = {"detail": str(error), "code": error.code, "pull_id": str(error.pull_id)}
+        return JSONResponse(body, status.HTTP_409_CONFLICT)
+
+    @app.exception_handler(StoreFull)
+    def _full(_: Request, error: StoreFull) -> JSONResponse:
+        return JSONResponse({"detail": str(error)}, status.HTTP_507_INSUFFICIENT_STORAGE)
 
     @app.exception_handler(OrchestratorUnavailable)
     @app.exception_handler(StoreUnavailable)

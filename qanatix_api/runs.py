@@ -11,7 +11,7 @@ from uuid import UUID
 import httpx2
 
 from qanatix_pipelines.connectors import Connector
-from qanatix_pipelines.errors import OrchestratorUnavailable, PullCancelled, PullLost
+from qanatix_pipelines.errors import NotFound, OrchestratorUnavailable, PullCancelled
 from qanatix_pipelines.naming import (
     CODE_LOCATION,
     PARTITION_TAG,
@@ -22,7 +22,7 @@ from qanatix_pipelines.naming import (
     partitions_name,
 )
 from qanatix_pipelines.pulls import Pull, PullStatus
-from qanatix_pipelines.store.pulls import PullStore
+from qanatix_pipelines.store.opening import Store
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +57,7 @@ mutation Terminate($run: String!) { terminateRun(runId: $run) { __typename } }
 
 # A default launch imports Dagster in a new process, which takes seconds on a busy machine.
 LAUNCH_SECONDS = 60
+TERMINATE_SECONDS = 5  # who asks for a deletion does not wait for longer
 SELECTOR = {"repositoryLocationName": CODE_LOCATION, "repositoryName": REPOSITORY}
 
 # A receipt is asked for often at first, for most pulls are short; the run only to notice that its process died.
@@ -76,22 +77,23 @@ class RunEnd(StrEnum):
 class Runs:
     """Dagster's side of pulls. `dagster_url` is its webserver's address."""
 
-    def __init__(self, dagster_url: str, pulls: PullStore, client: httpx2.AsyncClient) -> None:
+    def __init__(self, dagster_url: str, store: Store, client: httpx2.AsyncClient) -> None:
         self._endpoint = f"{dagster_url.rstrip('/')}/graphql"
-        self._pulls = pulls
+        self._connectors, self._pulls = store.connectors, store.pulls
         self._client = client
 
-    async def launch(self, connector: Connector, pull_id: UUID) -> None:
-        """Start the run of a queued pull. Raises OrchestratorUnavailable if it surely was not started.
+    async def launch(self, receipt: Pull) -> None:
+        """Start the run of a queued pull. Raises NotFound, and OrchestratorUnavailable if it surely was not started.
 
         The run is told a partition and a pull's id: no credentials, no query, no configuration.
         """
+        connector = await asyncio.to_thread(self._connectors.get, receipt.connector_id)
         execution = {
             "selector": {**SELECTOR, "pipelineName": job_name(connector.connector_type)},
             "executionMetadata": {
                 "tags": [
                     {"key": PARTITION_TAG, "value": connector.partition_key},
-                    {"key": PULL_TAG, "value": str(pull_id)},
+                    {"key": PULL_TAG, "value": str(receipt.id)},
                     {"key": TRIGGER_TAG, "value": "api"},
                 ]
             },
@@ -107,12 +109,12 @@ class Runs:
         launched = answer["launchRun"]
         if launched["__typename"] != "LaunchRunSuccess":
             raise OrchestratorUnavailable(f"it answered {launched['__typename']}; is the code location loaded?")
-        await asyncio.to_thread(self._pulls.name_run, pull_id, launched["run"]["runId"])
+        await asyncio.to_thread(self._pulls.name_run, receipt.id, launched["run"]["runId"])
 
     async def wait(self, pull_id: UUID, seconds: float) -> Pull:
         """The pull's receipt once it has ended, or as it is after `seconds`.
 
-        A receipt whose run has ended without a word is ended as lost, so that nobody waits for a process that died.
+        A pull whose run has ended without a word is begun again, so that nobody waits for a process that died.
         """
         deadline = time.monotonic() + seconds
         pause = _FIRST_POLL_SECONDS
@@ -123,7 +125,7 @@ class Runs:
                 return receipt
             if time.monotonic() - run_asked_at >= _RUN_POLL_SECONDS:
                 run_asked_at = time.monotonic()
-                await self._end_if_dead(receipt)
+                await self._revive_if_dead(receipt)
             await asyncio.sleep(pause)
             pause = min(pause * 1.2, _LONGEST_POLL_SECONDS)
 
@@ -137,28 +139,35 @@ class Runs:
 
     async def terminate(self, run_id: str) -> None:
         """Ask Dagster to stop a run."""
-        await self._try(TERMINATE, run=run_id)
+        await self._try(TERMINATE, seconds=TERMINATE_SECONDS, run=run_id)
 
-    async def _end_if_dead(self, receipt: Pull) -> None:
+    async def _revive_if_dead(self, receipt: Pull) -> None:
         answer = {} if receipt.run_id is None else await self._try(STATUS, run=receipt.run_id)
         status = answer.get("runOrError", {}).get("status")
+        if status == RunEnd.CANCELED:
+            # If the receipt was ended meanwhile, by the run's last words, this changes nothing.
+            await asyncio.to_thread(self._pulls.end, receipt, PullCancelled())
+            return
         # Dagster itself does not notice when a run's whole host dies. A run that is still starting gives no sign yet.
         silent = datetime.now(UTC) > receipt.lease_until and (receipt.status is PullStatus.RUNNING or status is None)
-        cancelled = status == RunEnd.CANCELED
-        if silent or cancelled or status in (RunEnd.SUCCESS, RunEnd.FAILURE):
-            # If the receipt was ended meanwhile, by the run's last words, this changes nothing.
-            await asyncio.to_thread(self._pulls.end, receipt.id, PullCancelled() if cancelled else PullLost())
+        if (silent or status in (RunEnd.SUCCESS, RunEnd.FAILURE)) and await asyncio.to_thread(
+            self._pulls.retry, receipt
+        ):
+            try:
+                await self.launch(receipt)
+            except (OrchestratorUnavailable, NotFound) as error:  # the sensor of lost pulls tries again
+                log.warning("The pull %s could not be begun again: %s", receipt.id, error)
 
-    async def _try(self, document: str, **variables: Any) -> dict[str, Any]:
+    async def _try(self, document: str, seconds: float = LAUNCH_SECONDS, **variables: Any) -> dict[str, Any]:
         try:
-            return await self._ask(document, **variables)
+            return await self._ask(document, seconds, **variables)
         except (httpx2.HTTPError, OrchestratorUnavailable) as error:
             log.warning("Dagster did not answer (%s); going on without.", type(error).__name__)
             return {}
 
-    async def _ask(self, document: str, **variables: Any) -> dict[str, Any]:
+    async def _ask(self, document: str, seconds: float = LAUNCH_SECONDS, **variables: Any) -> dict[str, Any]:
         response = await self._client.post(
-            self._endpoint, json={"query": document, "variables": variables}, timeout=LAUNCH_SECONDS
+            self._endpoint, json={"query": document, "variables": variables}, timeout=seconds
         )
         if response.status_code != httpx2.codes.OK:
             raise OrchestratorUnavailable(f"its webserver answered {response.status_code}")

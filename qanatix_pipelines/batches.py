@@ -36,7 +36,8 @@ class Reading:
     """One query that is being read over one connection.
 
     `columns` is known before the first row, but not where each document has fields of its own: None there.
-    `watermark` is where the next pull starts if this one completes, None if the query does not ask for `:last_pull`.
+    `watermark` is how far the source has been seen by its own clock, if this is read to its end; None if the query does
+    not ask for `:last_pull`, or if nothing is known of it.
     `id_column` is the key's column where the connector names none.
     """
 

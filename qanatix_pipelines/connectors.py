@@ -2,14 +2,17 @@
 
 import unicodedata
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from qanatix_pipelines.naming import CONNECTORS_KEY_PREFIX
+from qanatix_pipelines.watermarks import OVERLAP_COUNT, OVERLAP_SECONDS, Watermark
 
 NAME_LENGTH = 200
+MIN_OVERLAP_SECONDS = 2
+MAX_OVERLAP = 1_000_000_000_000
 # They turn the text that follows around, in a log too (Unicode Standard Annex 9, section 2).
 _DIRECTIONS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
@@ -61,6 +64,22 @@ class ConnectorSettings(BaseModel):
     name_column: ColumnName | None = None
     id_column: ColumnName | None = None
     batch_size: Annotated[int, Field(strict=True, ge=1, le=50_000)] = 5000
+    cursor_column: ColumnName | None = None
+    overlap: Annotated[int, Field(strict=True, ge=0, le=MAX_OVERLAP)] | None = None
+
+    @model_validator(mode="after")
+    def _whole_seconds(self) -> Self:
+        # A DATETIME without a fraction is rounded: to the second, and up as well as down.
+        if self.overlap is not None and self.cursor_column is None and self.overlap < MIN_OVERLAP_SECONDS:
+            raise ValueError(f"overlap must be at least {MIN_OVERLAP_SECONDS} seconds where the cursor is a time")
+        return self
+
+    @property
+    def effective_overlap(self) -> int:
+        """Seconds, or a count where `cursor_column` names an integer."""
+        if self.overlap is not None:
+            return self.overlap
+        return OVERLAP_SECONDS if self.cursor_column is None else OVERLAP_COUNT
 
 
 class NewConnector(ConnectorSettings):
@@ -72,10 +91,13 @@ class NewConnector(ConnectorSettings):
 class Connector(ConnectorSettings):
     """A registered connector. It holds no credentials: who needs them asks the store, inside a run.
 
-    `watermark` is what `:last_pull` will be bound to, before the overlap; None until a pull that uses it completes.
+    `watermark` is what `:last_pull` will be bound to, less the overlap; None until a pull that uses it completes. It
+    was read at `watermark_at`, by the store's clock. `generation` counts the changes that make a running pull void.
     """
 
     id: UUID
     partition_key: str
-    watermark: datetime | None
+    generation: int
+    watermark: Watermark | None
+    watermark_at: datetime | None
     created_at: datetime

@@ -4,6 +4,7 @@ QanatixError
 ├── SettingsError               the operator mends an environment variable
 ├── StoreNotReady               the operator runs `qanatix migrate`
 ├── StoreUnavailable            the caller tries again once the store is back
+│   └── StoreFull               the operator makes room
 ├── NotFound                    the caller asks for something that exists
 ├── InvalidConnector            the caller mends the request
 ├── OrchestratorUnavailable     the caller tries again once Dagster is back
@@ -19,9 +20,10 @@ QanatixError
     ├── CredentialsUnreadable   the caller registers the connector again, or the operator brings the key back
     ├── PullInProgress          the caller waits for the pull that is running
     ├── PullNotStarted          the caller tries again once Dagster is back
-    ├── PullSuperseded          nobody: another pull took over, or the connector was deleted
+    ├── PullSuperseded          nobody: another pull took over, or the connector was changed or deleted
     ├── PullCancelled           nobody: somebody asked for it
-    ├── PullLost                the caller pulls again; the operator looks for a crashed run
+    ├── StagingLost             nobody: the pull begins again
+    ├── PullLost                the operator looks for the crashed runs: the pull was begun several times
     └── PullBroken              the operator reads the run's log: the fault is ours
 
 A `PullError` is written on the pull's receipt as its `code` and its sentence and nothing else, so neither may ever hold
@@ -53,14 +55,26 @@ class StoreNotReady(QanatixError):
 
 
 class StoreUnavailable(QanatixError):
-    """The store cannot be reached, is locked, or has no room."""
+    """The store cannot be reached, or is locked."""
+
+    code: ClassVar[str] = "store_unavailable"
+    sentence: ClassVar[str] = "The store does not answer. Nothing was changed; try again later."
 
     def __init__(self) -> None:
-        super().__init__("The store does not answer. Nothing was changed; try again later.")
+        super().__init__(self.sentence)
+
+
+class StoreFull(StoreUnavailable):
+    """The store's disk has no room."""
+
+    code = "store_full"
+    sentence = "The store's disk is full, or nearly so. Nothing was changed; its operator must make room."
 
 
 class NotFound(QanatixError):
     """There is no such thing, or not for this caller."""
+
+    code: ClassVar[str] = "not_found"
 
     def __init__(self, noun: str) -> None:
         self.noun = noun
@@ -86,6 +100,8 @@ class PullError(QanatixError):
     """A pull ended without ingesting anything."""
 
     code: ClassVar[str] = "pull_failed"
+    # Whether it may pass by itself, so that trying again a moment later is worth it.
+    transient: bool = False
 
 
 class SourceError(PullError):
@@ -154,7 +170,8 @@ class PullSuperseded(PullError):
 
     def __init__(self) -> None:
         super().__init__(
-            "The pull was given up: its connector was deleted, or another pull took over. Nothing was ingested."
+            "The pull was given up: its connector was changed or deleted, or another pull took over. "
+            "Nothing was ingested."
         )
 
 
@@ -165,11 +182,21 @@ class PullCancelled(PullError):
         super().__init__("The pull was cancelled. Nothing was ingested.")
 
 
+class StagingLost(PullError):
+    """The store no longer holds what was staged: PostgreSQL empties an unlogged table when it recovers from a crash."""
+
+    code = "staging_lost"
+    transient = True
+
+    def __init__(self) -> None:
+        super().__init__("The store lost the rows that were staged. Nothing was ingested; try again.")
+
+
 class PullLost(PullError):
     code = "pull_lost"
 
     def __init__(self) -> None:
-        super().__init__("The pull's run ended without a result: its process was stopped. Nothing was ingested.")
+        super().__init__("The pull's runs ended without a result: their processes were stopped. Nothing was ingested.")
 
 
 class PullBroken(PullError):

@@ -14,6 +14,8 @@ REPOSITORY = "__repository__"
 PARTITION_TAG = "dagster/partition"
 PULL_TAG = "qanatix/pull_id"
 TRIGGER_TAG = "qanatix/trigger"
+# Set to "true" on a run of one's own, everything is read again.
+FULL_REFRESH_TAG = "qanatix/full_refresh"
 
 
 def partitions_name(connector_type: str) -> str:

@@ -1,33 +1,61 @@
 """The use case: read a connector's source, stage its batches as entities, and commit them as one."""
 
 import asyncio
+import logging
+import random
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeVar, cast
 
-from qanatix_pipelines.batches import Column
+import polars as pl
+
+from qanatix_pipelines.batches import Batch, Column
 from qanatix_pipelines.connectors import Connector
 from qanatix_pipelines.entities import EntityBatch, EntityMaker
-from qanatix_pipelines.errors import PullBroken, PullCancelled, PullError
+from qanatix_pipelines.errors import (
+    PullBroken,
+    PullCancelled,
+    PullError,
+    ResultUnusable,
+    SourceTimeout,
+    StoreUnavailable,
+)
 from qanatix_pipelines.pulls import LEASE_SECONDS, Pull
 from qanatix_pipelines.sources import Source
 from qanatix_pipelines.store import ingestion as store_ingestion
+from qanatix_pipelines.store.clock import now
 from qanatix_pipelines.store.opening import Store
+from qanatix_pipelines.watermarks import Watermark, Window
 
-# A transaction at the source may stamp a row and commit it later, after a pull has moved past the stamp. So each pull
-# reads again what the last one saw of these minutes; what did not change is a duplicate and costs only its reading.
-OVERLAP = timedelta(minutes=5)
+log = logging.getLogger(__name__)
+
+_Answer = TypeVar("_Answer")
 
 
 class Ingestion(Protocol):
     """Where a pull's batches go: `store.ingestion.Ingestion`, or a test's."""
 
     def renew(self) -> None: ...
+    def restart(self) -> None: ...
     def stage(self, batch: EntityBatch, rows: int) -> None: ...
-    def commit(self, watermark: datetime | None, started: float) -> Pull: ...
+    def commit(self, watermark: Watermark | None, read_at: datetime, started: float) -> Pull: ...
+    def cancel(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long a source may take: for one answer (connecting, or a batch), and for all of its part in a pull.
+
+    After a fault that may pass by itself the source is read again, once for each of `pauses`, after at most so many
+    seconds.
+    """
+
+    answer_seconds: float = 600
+    pull_seconds: float = 3600
+    pauses: tuple[float, ...] = (1, 4)
 
 
 @dataclass(frozen=True)
@@ -38,36 +66,68 @@ class PullOutcome:
     columns: tuple[Column, ...]
 
 
+@dataclass(frozen=True)
+class _Read:
+    """A source that was read to its end, and staged."""
+
+    columns: tuple[Column, ...]
+    watermark: Watermark | None
+    at: datetime
+
+
+class _Deadline:
+    """The limits of one pull, counted from when this is made."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._end = time.monotonic() + limits.pull_seconds
+
+    async def answer(self, awaited: Awaitable[_Answer]) -> _Answer:
+        """What the source answers. Raises SourceTimeout."""
+        left = self._end - time.monotonic()
+        limits = self._limits
+        try:
+            async with asyncio.timeout(min(left, limits.answer_seconds)) as clock:
+                return await awaited
+        except TimeoutError:
+            if not clock.expired():
+                raise
+            if left < limits.answer_seconds:
+                message = f"The pull took longer than {limits.pull_seconds:g} seconds and was given up."
+            else:
+                message = f"The source gave no answer within {limits.answer_seconds:g} seconds."
+            raise SourceTimeout(message) from None
+
+
 async def pull(
     connector: Connector,
     source: Source,
     ingestion: Ingestion,
     *,
+    full_refresh: bool = False,
+    limits: Limits = Limits(),
     on_batch: Callable[[int], None] = lambda _rows: None,
 ) -> PullOutcome:
-    """Pull `connector` once. `on_batch` hears the number of rows so far.
+    """Pull `connector` once. `on_batch` hears the number of rows so far; it begins anew where the source is read again.
 
-    Raises PullError; nothing of the pull is in the store then, nor if this is cancelled.
+    With `full_refresh` everything is read, as on a first pull. Raises PullError and StoreUnavailable; nothing of the
+    pull is in the store then, nor if this is cancelled.
     """
     started = time.monotonic()
-    since = None if connector.watermark is None else connector.watermark - OVERLAP
-    rows_so_far = 0
-    async with (
-        _sign_of_life(ingestion),
-        source.read(connector.query, since=since, batch_size=connector.batch_size) as reading,
-    ):
-        maker = EntityMaker(connector, reading.id_column)
-        columns = {column.name: column for column in reading.columns or ()}
-        if reading.columns is not None:
-            maker.check(reading.columns)
-        async for batch in reading.batches:
-            columns |= {column.name: column for column in batch.columns}
-            await asyncio.to_thread(ingestion.stage, maker.make(batch), batch.frame.height)
-            rows_so_far += batch.frame.height
-            on_batch(rows_so_far)
-    # The source's connection is closed by now: the merge needs nothing of it.
-    receipt = await asyncio.to_thread(ingestion.commit, reading.watermark, started)
-    return PullOutcome(receipt, tuple(columns.values()))
+    deadline = _Deadline(limits)
+    async with _sign_of_life(ingestion):
+        for pause in (*limits.pauses, None):
+            try:
+                read = await _read(connector, source, ingestion, deadline, on_batch, full_refresh=full_refresh)
+                # The source's connection is closed by now: the merge needs nothing of it.
+                return PullOutcome(await _commit(ingestion, read, started), read.columns)
+            except PullError as error:
+                if not error.transient or pause is None:
+                    raise
+                log.warning("%s Trying again.", error)
+            await asyncio.to_thread(ingestion.restart)
+            await asyncio.sleep(random.uniform(0, pause))  # noqa: S311  # so that many do not come back at once
+    raise AssertionError("the last try returns or raises")
 
 
 def run_pull(
@@ -75,22 +135,31 @@ def run_pull(
     connector: Connector,
     receipt: Pull,
     open_source: Callable[[Mapping[str, Any]], Source],
-    on_batch: Callable[[int], None],
+    *,
+    limits: Limits = Limits(),
+    on_batch: Callable[[int], None] = lambda _rows: None,
 ) -> PullOutcome:
     """Pull into the store under a claimed receipt, and see that it tells the outcome, whatever that is.
 
-    The credentials are decrypted here and nowhere else. Raises PullError; anything else is a fault of ours.
+    The credentials are decrypted here and nowhere else. Raises PullError and StoreUnavailable; anything else is a fault
+    of ours.
     """
     started = time.monotonic()
-    ingestion = store_ingestion.Ingestion(store.engine, connector, receipt.id)
+    ingestion = store_ingestion.Ingestion(store.engine, connector, receipt)
 
-    def end(error: PullError) -> None:
-        store.pulls.end(receipt.id, error, time.monotonic() - started)
+    def end(error: PullError | StoreUnavailable) -> None:
+        try:
+            store.pulls.end(receipt, error, time.monotonic() - started)
+        except StoreUnavailable:  # the lease will run out, and tell it
+            log.warning("The store does not take the pull's outcome: %s", error)
 
     try:
-        source = open_source(store.connectors.connection_config(connector.id))
-        return asyncio.run(pull(connector, source, ingestion, on_batch=on_batch))
-    except PullError as error:
+        source = open_source(store.connectors.connection_config(connector))
+        full_refresh = receipt.full_refresh
+        return asyncio.run(
+            pull(connector, source, ingestion, full_refresh=full_refresh, limits=limits, on_batch=on_batch)
+        )
+    except (PullError, StoreUnavailable) as error:
         end(error)
         raise
     except Exception as error:
@@ -98,6 +167,82 @@ def run_pull(
         raise
     except BaseException:  # an interrupt: Dagster's, or the keyboard's
         end(PullCancelled())
+        raise
+
+
+async def _read(
+    connector: Connector,
+    source: Source,
+    ingestion: Ingestion,
+    deadline: _Deadline,
+    on_batch: Callable[[int], None],
+    *,
+    full_refresh: bool,
+) -> _Read:
+    at = now()
+    window = _window(connector, at, full_refresh=full_refresh)
+    rows, cursor = 0, _Cursor(connector.cursor_column)
+    async with AsyncExitStack() as stack:
+        opening = source.read(connector.query, window=window, batch_size=connector.batch_size)
+        reading = await deadline.answer(stack.enter_async_context(opening))
+        maker = EntityMaker(connector, reading.id_column)
+        columns = {column.name: column for column in reading.columns or ()}
+        if reading.columns is not None:
+            maker.check(reading.columns)
+        batches = aiter(reading.batches)
+        while (batch := await deadline.answer(anext(batches, None))) is not None:
+            columns |= {column.name: column for column in batch.columns}
+            cursor.see(batch)
+            await asyncio.to_thread(ingestion.stage, maker.make(batch), batch.frame.height)
+            rows += batch.frame.height
+            on_batch(rows)
+    watermark = reading.watermark if connector.cursor_column is None else cursor.greatest
+    return _Read(tuple(columns.values()), watermark, at)
+
+
+def _window(connector: Connector, at: datetime, *, full_refresh: bool) -> Window:
+    integer = connector.cursor_column is not None
+    if full_refresh or connector.watermark is None:
+        return Window(overlap=connector.effective_overlap, integer=integer)
+    elapsed = max(at - (connector.watermark_at or at), timedelta(0))
+    return Window(connector.watermark, connector.effective_overlap, elapsed, integer)
+
+
+class _Cursor:
+    """The greatest value so far of the column that `:last_pull` is compared with, where that is an integer."""
+
+    def __init__(self, name: str | None) -> None:
+        self._name = name
+        self.greatest: int | None = None
+
+    def see(self, batch: Batch) -> None:
+        """Raises ResultUnusable where the column is missing or holds no integers."""
+        if self._name is None:
+            return
+        if self._name not in batch.frame.columns:
+            raise ResultUnusable(
+                f"The query's result has no column {self._name!r}, which the connector's cursor_column names. "
+                f"Its columns are {', '.join(repr(column.name) for column in batch.columns)}."
+            )
+        values = batch.frame[self._name]
+        try:
+            if not (values.dtype.is_integer() or values.dtype == pl.String):
+                raise pl.exceptions.InvalidOperationError  # noqa: TRY301  # a number with a fraction would be cut
+            found = cast(int | None, values.cast(pl.Int128).max())
+        except pl.exceptions.InvalidOperationError:
+            raise ResultUnusable(
+                f"The column {self._name!r}, which the connector's cursor_column names, holds something else than "
+                "integers. For a time, leave cursor_column out."
+            ) from None
+        if found is not None:
+            self.greatest = found if self.greatest is None else max(self.greatest, found)
+
+
+async def _commit(ingestion: Ingestion, read: _Read, started: float) -> Pull:
+    try:
+        return await asyncio.to_thread(ingestion.commit, read.watermark, read.at, started)
+    except asyncio.CancelledError:
+        await asyncio.to_thread(ingestion.cancel)  # its thread would go on
         raise
 
 

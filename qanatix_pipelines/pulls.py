@@ -6,8 +6,14 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
-# A pull whose process gives no sign of life for this long may be superseded. The sign is given three times as often.
-LEASE_SECONDS = 60
+from qanatix_pipelines.watermarks import Watermark
+
+# A pull whose process gives no sign of life for this long is held to be dead. The sign is given three times as often.
+LEASE_SECONDS = 30
+# A pull that was asked for waits this long for its run, which may have to start a process first.
+QUEUED_SECONDS = 60
+# So often is a pull begun whose process died.
+ATTEMPTS = 3
 # A receipt keeps this many reasons; `records_rejected` counts all.
 REJECTIONS_KEPT = 20
 
@@ -36,12 +42,17 @@ class Rejection(BaseModel):
 
 
 class Pull(BaseModel):
-    """The receipt of one pull. `records_pulled = records_ingested + duplicates_skipped + records_rejected`, always."""
+    """The receipt of one pull. `records_pulled = records_ingested + duplicates_skipped + records_rejected`, always.
+
+    `attempt` counts from 1. It is the fence: what is left of an earlier attempt can write nothing any more.
+    """
 
     id: UUID
     connector_id: UUID
     run_id: str | None
     status: PullStatus
+    attempt: int
+    full_refresh: bool
     lease_until: datetime
     records_pulled: int
     records_ingested: int
@@ -49,7 +60,7 @@ class Pull(BaseModel):
     records_rejected: int
     rejections: list[Rejection]
     duration_seconds: float
-    watermark: datetime | None
+    watermark: Watermark | None
     error_code: str | None
     error_detail: str | None
     created_at: datetime

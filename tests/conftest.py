@@ -158,7 +158,7 @@ def pulled(store: Store) -> Callable[[Connector], PullOutcome]:
 
     def pull_once(connector: Connector) -> PullOutcome:
         current = store.connectors.get(connector.id)
-        receipt = store.pulls.begin(current.id, f"run-{uuid4()}")
-        return run_pull(store, current, receipt, partial(open_source, current.connector_type), lambda _rows: None)
+        receipt = store.pulls.begin(current, f"run-{uuid4()}")
+        return run_pull(store, current, receipt, partial(open_source, current.connector_type))
 
     return pull_once

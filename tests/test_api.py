@@ -56,7 +56,7 @@ def dagster(store: Store) -> Iterator[FakeDagster]:
     def complete(tags: dict[str, str]) -> str:
         run_id = str(uuid4())
         connector = store.connectors.by_partition(tags["dagster/partition"])
-        receipt = store.pulls.claim(UUID(tags["qanatix/pull_id"]), connector.id, run_id)
+        receipt = store.pulls.claim(UUID(tags["qanatix/pull_id"]), connector, run_id)
         frame = pl.DataFrame(
             {
                 "id": [UUID(int=7).bytes],
@@ -66,9 +66,9 @@ def dagster(store: Store) -> Iterator[FakeDagster]:
                 "data": ['{"price":12.50,"big":123456789012345678901234567890.5}'],
             }
         )
-        ingestion = Ingestion(store.engine, connector, receipt.id)
+        ingestion = Ingestion(store.engine, connector, receipt)
         ingestion.stage(EntityBatch(frame, [], 2), 3)
-        ingestion.commit(None, time.monotonic() - 0.25)
+        ingestion.commit(None, datetime.now(UTC), time.monotonic() - 0.25)
         return run_id
 
     fake = FakeDagster(complete)
@@ -273,7 +273,7 @@ class TestPulling:
         error: PullError,
     ) -> None:
         def fail(tags: dict[str, str]) -> str:
-            store.pulls.end(UUID(tags["qanatix/pull_id"]), error)
+            store.pulls.end(store.pulls.get(UUID(tags["qanatix/pull_id"])), error)
             return "run"
 
         dagster.on_launch = fail
@@ -319,7 +319,7 @@ class TestPulling:
         self, api: TestClient, registered: dict[str, Any], dagster: FakeDagster, store: Store
     ) -> None:
         def claim_and_die(tags: dict[str, str]) -> str:
-            store.pulls.claim(UUID(tags["qanatix/pull_id"]), UUID(registered["id"]), "zombie")
+            store.pulls.claim(UUID(tags["qanatix/pull_id"]), store.connectors.get(UUID(registered["id"])), "zombie")
             with store.engine.begin() as transaction:
                 transaction.execute(tables.pull.update().values(lease_until=datetime(2000, 1, 1, tzinfo=UTC)))
             return "zombie"

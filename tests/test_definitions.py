@@ -237,7 +237,7 @@ def test_a_run_that_nobody_queued_waits_for_no_live_pull(
     store: Store,
 ) -> None:
     connector = register(harness, harness.everything)
-    live = store.pulls.begin(connector.id, "another run")
+    live = store.pulls.begin(connector, "another run")
 
     result = materialize(definitions, instance, connector.partition_key)
 

@@ -4,6 +4,7 @@ import asyncio
 import math
 import tracemalloc
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 
@@ -17,9 +18,10 @@ from qanatix_pipelines.errors import (
     ResultUnusable,
     SourceUnreachable,
 )
-from qanatix_pipelines.pull import OVERLAP, PullOutcome
+from qanatix_pipelines.pull import PullOutcome
 from qanatix_pipelines.sources import check_connector, open_source
 from qanatix_pipelines.store.opening import Store
+from qanatix_pipelines.watermarks import OVERLAP_SECONDS, Window
 from tests.harness import Harness
 
 Register = Callable[..., Connector]
@@ -29,7 +31,7 @@ SECRET = "not-the-password"
 
 async def _read(harness: Harness, query: str, batch_size: int, config: dict[str, object] | None = None) -> list[Batch]:
     source = open_source(harness.connector_type, config or harness.config)
-    async with source.read(query, since=None, batch_size=batch_size) as reading:
+    async with source.read(query, window=Window(), batch_size=batch_size) as reading:
         return [batch async for batch in reading.batches]
 
 
@@ -61,7 +63,7 @@ def test_memory_does_not_grow_with_the_rows(harness: Harness) -> None:
         source = open_source(harness.connector_type, harness.config)
         tracemalloc.start()
         try:
-            async with source.read(harness.everything, since=None, batch_size=200) as reading:
+            async with source.read(harness.everything, window=Window(), batch_size=200) as reading:
                 rows = 0
                 async for batch in reading.batches:
                     rows += batch.frame.height
@@ -91,7 +93,7 @@ def test_the_connection_is_closed_when_the_reader_fails_midway(harness: Harness)
 
     async def fail_after_the_first_batch() -> None:
         source = open_source(harness.connector_type, harness.config)
-        async with source.read(harness.everything, since=None, batch_size=10) as reading:
+        async with source.read(harness.everything, window=Window(), batch_size=10) as reading:
             async for _ in reading.batches:
                 raise ZeroDivisionError
 
@@ -106,7 +108,7 @@ def test_the_connection_is_closed_when_the_reader_walks_away(harness: Harness) -
 
     async def take_one_batch() -> None:
         source = open_source(harness.connector_type, harness.config)
-        async with source.read(harness.everything, since=None, batch_size=10) as reading:
+        async with source.read(harness.everything, window=Window(), batch_size=10) as reading:
             await anext(aiter(reading.batches))
 
     asyncio.run(take_one_batch())
@@ -120,7 +122,7 @@ def test_the_connection_is_closed_when_the_reader_is_cancelled(harness: Harness)
     async def cancelled() -> None:
         async def hang() -> None:
             source = open_source(harness.connector_type, harness.config)
-            async with source.read(harness.everything, since=None, batch_size=10):
+            async with source.read(harness.everything, window=Window(), batch_size=10):
                 reached.set()
                 await asyncio.Event().wait()
 
@@ -244,7 +246,7 @@ def test_last_pull_moves_with_the_sources_clock(
 
     assert first is not None
     assert second is not None
-    assert first < second < first + OVERLAP
+    assert first < second < first + timedelta(seconds=OVERLAP_SECONDS)
     assert store.connectors.get(connector.id).watermark == second
 
 

@@ -25,12 +25,12 @@ FILE = '''
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
-from datetime import datetime
 
 import polars as pl
 
 from qanatix_pipelines.batches import Batch, Column, Reading
 from qanatix_pipelines.sources import Source, SourceConfig
+from qanatix_pipelines.watermarks import Window
 
 
 class Config(SourceConfig):
@@ -46,10 +46,11 @@ class SQLite(Source):
         self._path = config.path
 
     @classmethod
-    def check_query(cls, query: str) -> None: ...
+    def check_query(cls, query: str) -> bool:
+        return False
 
     @asynccontextmanager
-    async def read(self, query: str, *, since: datetime | None, batch_size: int) -> AsyncIterator[Reading]:
+    async def read(self, query: str, *, window: Window, batch_size: int) -> AsyncIterator[Reading]:
         with closing(sqlite3.connect(f"file:{self._path}?mode=ro", uri=True)) as connection:
             cursor = connection.execute(query)
             columns = tuple(Column(name, "any", pl.String) for name, *_ in cursor.description)

@@ -27,6 +27,7 @@ from qanatix_pipelines.pull import PullOutcome
 from qanatix_pipelines.sources import mongodb as source_module
 from qanatix_pipelines.sources import open_source
 from qanatix_pipelines.store.opening import Store
+from qanatix_pipelines.watermarks import Window
 from tests.harness.mongodb import DATABASE, MongoDBHarness
 from tests.servers import Server, free_port
 from tests.servers.mongodb import Engine, start_engine, start_gateway
@@ -50,7 +51,9 @@ def insert(harness: MongoDBHarness, *documents: Any) -> None:
 
 
 async def _read(config: dict[str, Any], query: str, since: datetime | None, batch_size: int) -> list[Batch]:
-    async with open_source("mongodb", config).read(query, since=since, batch_size=batch_size) as reading:
+    async with open_source("mongodb", config).read(
+        query, window=Window(since, overlap=0), batch_size=batch_size
+    ) as reading:
         return [batch async for batch in reading.batches]
 
 
@@ -69,7 +72,7 @@ def read(
 def watermark(harness: MongoDBHarness) -> datetime:
     async def taken() -> datetime | None:
         source = open_source("mongodb", harness.config)
-        async with source.read('{"at": ":last_pull"}', since=None, batch_size=1) as reading:
+        async with source.read('{"at": ":last_pull"}', window=Window(), batch_size=1) as reading:
             return reading.watermark
 
     found = asyncio.run(taken())
@@ -316,7 +319,7 @@ def test_the_server_hears_nothing_of_our_environment(
     insert(mongodb_harness, {"_id": 1})
 
     async def heard() -> list[dict[str, Any]]:
-        async with open_source("mongodb", mongodb_harness.config).read("{}", since=None, batch_size=1):
+        async with open_source("mongodb", mongodb_harness.config).read("{}", window=Window(), batch_size=1):
             return await asyncio.to_thread(operations)
 
     def operations() -> list[dict[str, Any]]:

@@ -30,6 +30,7 @@ from qanatix_pipelines.pull import PullOutcome
 from qanatix_pipelines.queries.mysql import parse_mysql
 from qanatix_pipelines.sources import check_connector, mysql, open_source
 from qanatix_pipelines.store.opening import Store
+from qanatix_pipelines.watermarks import Window
 from tests.harness.mysql import USER, MySQLHarness
 from tests.servers import Server, new_password
 from tests.servers.debian import DownloadFailed
@@ -45,7 +46,7 @@ def items(mysql_server: Server) -> MySQLHarness:
 
 
 async def _rows(config: dict[str, Any], query: str, since: dt.datetime | None = None) -> list[dict[str, Any]]:
-    async with open_source("mysql", config).read(query, since=since, batch_size=1000) as reading:
+    async with open_source("mysql", config).read(query, window=Window(since, overlap=0), batch_size=1000) as reading:
         return [row async for batch in reading.batches for row in batch.frame.iter_rows(named=True)]
 
 
@@ -55,7 +56,7 @@ def rows(config: dict[str, Any], query: str, since: dt.datetime | None = None) -
 
 def reach(config: dict[str, Any]) -> dt.datetime:
     async def read() -> dt.datetime:
-        async with open_source("mysql", config).read("SELECT :last_pull", since=None, batch_size=1) as reading:
+        async with open_source("mysql", config).read("SELECT :last_pull", window=Window(), batch_size=1) as reading:
             assert reading.watermark is not None
             return reading.watermark
 
@@ -314,7 +315,7 @@ def test_a_pull_reads_one_snapshot(items: MySQLHarness) -> None:
 
     async def read() -> int:
         query = "SELECT id, name FROM items ORDER BY id"
-        async with open_source("mysql", items.config).read(query, since=None, batch_size=1) as reading:
+        async with open_source("mysql", items.config).read(query, window=Window(), batch_size=1) as reading:
             count = 0
             async for batch in reading.batches:
                 await asyncio.to_thread(execute, items.server.address, "UPDATE items SET name = 'changed'")
@@ -334,7 +335,7 @@ def test_a_slow_reader_does_not_gather_the_whole_result(items: MySQLHarness) -> 
 
     async def read() -> int:
         seen = 0
-        async with open_source("mysql", items.config).read(query, since=None, batch_size=batch_size) as reading:
+        async with open_source("mysql", items.config).read(query, window=Window(), batch_size=batch_size) as reading:
             async for batch in reading.batches:
                 for _ in range(50):
                     await asyncio.sleep(0)
@@ -486,7 +487,7 @@ def test_an_abandoned_reading_over_tls_closes_at_once(tls_server: Server) -> Non
     query = "SELECT repeat('x', 10000) AS v FROM information_schema.columns a, information_schema.columns b"
 
     async def take_one_batch() -> None:
-        async with open_source("mysql", config).read(query, since=None, batch_size=10) as reading:
+        async with open_source("mysql", config).read(query, window=Window(), batch_size=10) as reading:
             await anext(aiter(reading.batches))
 
     async def in_time() -> None:
@@ -610,7 +611,7 @@ def test_a_cancelled_pull_ends_its_query_at_the_server(items: MySQLHarness) -> N
 def test_a_pull_whose_connection_is_killed_says_so(items: MySQLHarness) -> None:
     async def read() -> None:
         query = "SELECT repeat('x', 10000) AS v FROM information_schema.columns a, information_schema.columns b"
-        async with open_source("mysql", items.config).read(query, since=None, batch_size=10) as reading:
+        async with open_source("mysql", items.config).read(query, window=Window(), batch_size=10) as reading:
             batches = aiter(reading.batches)
             await anext(batches)
             find = f"SELECT id FROM information_schema.processlist WHERE user = '{USER}'"

@@ -33,6 +33,7 @@ from qanatix_pipelines.queries import cypher
 from qanatix_pipelines.sources import check_connector, open_source
 from qanatix_pipelines.sources import neo4j as neo4j_source
 from qanatix_pipelines.store.opening import Store
+from qanatix_pipelines.watermarks import Window
 from tests.harness.neo4j import Neo4jHarness
 from tests.servers import Server
 from tests.servers.neo4j import driver
@@ -52,7 +53,9 @@ def graph(neo4j_server: Server) -> Neo4jHarness:
 async def _read(
     config: dict[str, Any], query: str, since: datetime | None, batch_size: int
 ) -> tuple[Reading, list[Batch]]:
-    async with open_source("neo4j", config).read(query, since=since, batch_size=batch_size) as reading:
+    async with open_source("neo4j", config).read(
+        query, window=Window(since, overlap=0), batch_size=batch_size
+    ) as reading:
         return reading, [batch async for batch in reading.batches]
 
 
@@ -310,7 +313,7 @@ def test_the_watermark_is_the_servers_present(graph: Neo4jHarness) -> None:
 def test_a_result_is_streamed_and_left_when_the_reader_leaves(graph: Neo4jHarness) -> None:
     async def take_two_batches() -> list[int]:
         heights = []
-        async with open_source("neo4j", graph.config).read(ENDLESS, since=None, batch_size=1000) as reading:
+        async with open_source("neo4j", graph.config).read(ENDLESS, window=Window(), batch_size=1000) as reading:
             async for batch in reading.batches:
                 heights.append(batch.frame.height)
                 if len(heights) == 2:
@@ -341,7 +344,7 @@ def test_nodes_are_let_go_with_their_batch(graph: Neo4jHarness) -> None:
 
     async def alive_in_the_end() -> int:
         query = "MATCH (n:Item) RETURN n, 1 AS one"
-        async with open_source("neo4j", graph.config).read(query, since=None, batch_size=100) as reading:
+        async with open_source("neo4j", graph.config).read(query, window=Window(), batch_size=100) as reading:
             async for _ in reading.batches:
                 gc.collect()
                 alive = sum(type(thing) is neo4j.graph.Node for thing in gc.get_objects())
@@ -361,7 +364,7 @@ def test_a_query_that_runs_too_long_is_ended_by_the_server(
 
 def test_a_query_that_somebody_ends_is_a_timeout(graph: Neo4jHarness) -> None:
     async def ended_midway() -> None:
-        async with open_source("neo4j", graph.config).read(ENDLESS, since=None, batch_size=1000) as reading:
+        async with open_source("neo4j", graph.config).read(ENDLESS, window=Window(), batch_size=1000) as reading:
             batches = aiter(reading.batches)
             await anext(batches)
             ((running,),) = await asyncio.to_thread(_running, graph, "UNWIND range")

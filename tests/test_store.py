@@ -32,6 +32,8 @@ from qanatix_pipelines.errors import (
     PullSuperseded,
     SettingsError,
     SourceFailed,
+    StagingLost,
+    StoreFull,
     StoreNotReady,
     StoreUnavailable,
 )
@@ -56,6 +58,9 @@ NEW = NewConnector(
 )
 
 
+READ_AT = datetime(2026, 3, 7, 12, tzinfo=UTC)
+
+
 @pytest.fixture
 def connector(store: Store) -> Connector:
     return store.connectors.add(NEW)
@@ -77,8 +82,8 @@ def batch(*rows: tuple[int, str], duplicates: int = 0) -> EntityBatch:
 
 
 def ingestion(store: Store, connector: Connector) -> Ingestion:
-    receipt = store.pulls.begin(connector.id, "run")
-    return Ingestion(store.engine, connector, receipt.id)
+    receipt = store.pulls.begin(connector, "run")
+    return Ingestion(store.engine, connector, receipt)
 
 
 def ingest(
@@ -88,7 +93,7 @@ def ingest(
     pull = ingestion(store, connector)
     for one in batches:
         pull.stage(one, one.frame.height + one.duplicates)
-    receipt = pull.commit(watermark, time.monotonic())
+    receipt = pull.commit(watermark, READ_AT, time.monotonic())
     return receipt.records_ingested, receipt.duplicates_skipped
 
 
@@ -103,7 +108,7 @@ class TestConnectors:
             row = connection.execute(sa.select(tables.connector)).one()
 
         assert "hunter2" not in repr(row)
-        assert store.connectors.connection_config(connector.id) == NEW.connection_config
+        assert store.connectors.connection_config(connector) == NEW.connection_config
 
     def test_a_ciphertext_swapped_with_another_connectors_is_unreadable(
         self, store: Store, connector: Connector
@@ -117,7 +122,7 @@ class TestConnectors:
             )
 
         with pytest.raises(CredentialsUnreadable):
-            store.connectors.connection_config(connector.id)
+            store.connectors.connection_config(connector)
 
     def test_a_removed_connector_is_gone(self, store: Store, connector: Connector) -> None:
         store.connectors.remove(connector.id)
@@ -126,8 +131,8 @@ class TestConnectors:
             store.connectors.get(connector.id)
         with pytest.raises(NotFound):
             store.connectors.remove(connector.id)
-        with pytest.raises(NotFound):
-            store.connectors.connection_config(connector.id)
+        with pytest.raises(PullSuperseded):
+            store.connectors.connection_config(connector)
 
     def test_a_removed_connectors_ciphertext_is_in_no_file(self, settings: Settings, tmp_path: Path) -> None:
         if settings.store_url is not None:
@@ -169,28 +174,28 @@ class TestReceipts:
         assert sorted(made) == [False] * 7 + [True]
 
     def test_a_run_of_its_own_is_refused_while_a_pull_is_live(self, store: Store, connector: Connector) -> None:
-        store.pulls.begin(connector.id, "one run")
+        store.pulls.begin(connector, "one run")
 
         with pytest.raises(PullInProgress):
-            store.pulls.begin(connector.id, "another run")
+            store.pulls.begin(connector, "another run")
 
     def test_a_queued_pull_is_claimed_once(self, store: Store, connector: Connector) -> None:
         receipt, _ = store.pulls.queue(connector.id)
 
-        assert store.pulls.claim(receipt.id, connector.id, "one run").status is PullStatus.RUNNING
+        assert store.pulls.claim(receipt.id, connector, "one run").status is PullStatus.RUNNING
         with pytest.raises(PullSuperseded):
-            store.pulls.claim(receipt.id, connector.id, "another run")
+            store.pulls.claim(receipt.id, connector, "another run")
 
     def test_a_pull_is_not_claimed_for_another_connector(self, store: Store, connector: Connector) -> None:
         receipt, _ = store.pulls.queue(connector.id)
 
         with pytest.raises(PullSuperseded):
-            store.pulls.claim(receipt.id, store.connectors.add(NEW).id, "run")
+            store.pulls.claim(receipt.id, store.connectors.add(NEW), "run")
 
     def test_a_pull_that_gives_no_sign_of_life_is_given_up_for_the_next(
         self, store: Store, connector: Connector
     ) -> None:
-        lost = store.pulls.begin(connector.id, "run")
+        lost = store.pulls.begin(connector, "run")
         _expire(store)
 
         _, created = store.pulls.queue(connector.id)
@@ -198,12 +203,12 @@ class TestReceipts:
         assert created
         assert store.pulls.get(lost.id).error_code == "pull_lost"
         with pytest.raises(PullSuperseded):
-            store.pulls.renew(lost.id)
+            store.pulls.renew(lost)
 
     def test_an_ended_pull_keeps_its_first_reason(self, store: Store, connector: Connector) -> None:
-        receipt = store.pulls.begin(connector.id, "run")
-        store.pulls.end(receipt.id, SourceFailed("It failed."), 2.5)
-        store.pulls.end(receipt.id, PullLost())
+        receipt = store.pulls.begin(connector, "run")
+        store.pulls.end(receipt, SourceFailed("It failed."), 2.5)
+        store.pulls.end(receipt, PullLost())
 
         ended = store.pulls.get(receipt.id)
 
@@ -220,10 +225,221 @@ class TestReceipts:
 
     def test_the_last_pull_is_told_for_each_connector(self, store: Store, connector: Connector) -> None:
         ingest(store, connector)
-        failed = store.pulls.begin(connector.id, "run")
-        store.pulls.end(failed.id, PullLost())
+        failed = store.pulls.begin(connector, "run")
+        store.pulls.end(failed, PullLost())
 
         assert store.connectors.last_pulls()[connector.id].status is PullStatus.FAILED
+
+
+class TestAttempts:
+    def test_a_pull_without_a_sign_of_life_has_lapsed(self, store: Store, connector: Connector) -> None:
+        receipt = store.pulls.begin(connector, "run")
+        assert store.pulls.lapsed() == []
+
+        _expire(store)
+
+        assert [pull.id for pull in store.pulls.lapsed()] == [receipt.id]
+
+    def test_a_dead_attempt_is_followed_by_another_that_knows_no_run(self, store: Store, connector: Connector) -> None:
+        receipt = store.pulls.begin(connector, "run")
+
+        assert store.pulls.retry(receipt)
+
+        again = store.pulls.get(receipt.id)
+        assert (again.status, again.attempt, again.run_id) == (PullStatus.QUEUED, 2, None)
+
+    def test_of_two_that_find_an_attempt_dead_one_begins_it_again(self, store: Store, connector: Connector) -> None:
+        receipt = store.pulls.begin(connector, "run")
+
+        assert (store.pulls.retry(receipt), store.pulls.retry(receipt)) == (True, False)
+        assert store.pulls.get(receipt.id).attempt == 2
+
+    def test_an_attempt_that_gave_a_sign_meanwhile_goes_on(self, store: Store, connector: Connector) -> None:
+        receipt = store.pulls.begin(connector, "run")
+        store.pulls.renew(receipt)
+
+        assert not store.pulls.retry(receipt)
+        assert store.pulls.get(receipt.id).status is PullStatus.RUNNING
+
+    def test_the_third_dead_attempt_is_the_last(self, store: Store, connector: Connector) -> None:
+        receipt = store.pulls.begin(connector, "run")
+        for _ in range(2):
+            store.pulls.retry(receipt)
+            receipt = store.pulls.claim(receipt.id, connector, "another run")
+
+        assert not store.pulls.retry(receipt)
+        ended = store.pulls.get(receipt.id)
+        assert (ended.status, ended.error_code, ended.attempt) == (PullStatus.FAILED, "pull_lost", 3)
+
+    def test_a_dead_attempt_leaves_nothing_staged(self, store: Store, connector: Connector) -> None:
+        receipt = store.pulls.begin(connector, "run")
+        Ingestion(store.engine, connector, receipt).stage(batch((1, "a")), 1)
+
+        store.pulls.retry(store.pulls.get(receipt.id))
+
+        assert _staged(store) == 0
+
+    @pytest.mark.parametrize("action", ["stage", "commit", "renew", "restart"])
+    def test_what_is_left_of_an_attempt_can_write_nothing_while_the_next_runs(
+        self, store: Store, connector: Connector, action: str
+    ) -> None:
+        receipt = store.pulls.begin(connector, "run")
+        left = Ingestion(store.engine, connector, receipt)
+        store.pulls.retry(receipt)
+        Ingestion(store.engine, connector, store.pulls.claim(receipt.id, connector, "next")).stage(batch((1, "a")), 1)
+
+        do: dict[str, Callable[[], object]] = {
+            "stage": lambda: left.stage(batch((2, "b")), 1),
+            "commit": lambda: left.commit(None, READ_AT, 0),
+            "renew": left.renew,
+            "restart": left.restart,
+        }
+        with pytest.raises(PullSuperseded):
+            do[action]()
+        assert _staged(store) == 1
+
+    def test_the_last_words_of_a_dead_attempt_do_not_end_the_next(self, store: Store, connector: Connector) -> None:
+        receipt = store.pulls.begin(connector, "run")
+        store.pulls.retry(receipt)
+
+        store.pulls.end(receipt, SourceFailed("It failed."))
+
+        assert store.pulls.get(receipt.id).status is PullStatus.QUEUED
+
+    def test_the_next_attempt_counts_as_one_clean_pull(self, store: Store, connector: Connector) -> None:
+        receipt = store.pulls.begin(connector, "run")
+        Ingestion(store.engine, connector, receipt).stage(batch((1, "a"), (2, "b")), 2)
+        store.pulls.retry(store.pulls.get(receipt.id))
+
+        again = Ingestion(store.engine, connector, store.pulls.claim(receipt.id, connector, "next"))
+        again.stage(batch((1, "a"), (2, "b"), (3, "c")), 3)
+        ended = again.commit(None, READ_AT, 0)
+
+        assert (ended.records_pulled, ended.records_ingested, ended.duplicates_skipped) == (3, 3, 0)
+
+    def test_a_restarted_attempt_counts_from_the_beginning(self, store: Store, connector: Connector) -> None:
+        pull = ingestion(store, connector)
+        pull.stage(batch((1, "a"), (2, "b"), duplicates=1), 3)
+
+        pull.restart()
+        pull.stage(batch((1, "a")), 1)
+        ended = pull.commit(None, READ_AT, 0)
+
+        assert (ended.records_pulled, ended.records_ingested, ended.duplicates_skipped) == (1, 1, 0)
+
+    def test_a_sign_of_life_after_the_commit_is_no_error(self, store: Store, connector: Connector) -> None:
+        """Both are on their way to the store at once, from two threads of one pull."""
+        pull = ingestion(store, connector)
+        pull.commit(None, READ_AT, 0)
+
+        pull.renew()
+
+    def test_a_queued_pull_may_wait_longer_for_its_run(self, store: Store, connector: Connector) -> None:
+        receipt, _ = store.pulls.queue(connector.id)
+        _expire(store)
+
+        store.pulls.await_run(receipt)
+
+        assert store.pulls.lapsed() == []
+
+    def test_a_full_refresh_does_not_join_a_pull_that_is_none(self, store: Store, connector: Connector) -> None:
+        receipt, _ = store.pulls.queue(connector.id)
+
+        with pytest.raises(PullInProgress, match=str(receipt.id)):
+            store.pulls.queue(connector.id, full_refresh=True)
+
+    def test_no_pull_begins_without_room_on_the_disk(self, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("qanatix_pipelines.store.engine.ROOM_BYTES", 2**63)
+        if settings.store_url is not None:
+            pytest.skip("PostgreSQL's disk is not seen from here")
+        store = open_store(settings)
+
+        with pytest.raises(StoreFull):
+            store.pulls.queue(store.connectors.add(NEW).id)
+        store.engine.dispose()
+
+
+class TestChanges:
+    """A connector's changes, while it is pulled and after."""
+
+    PLACE = b"a database"
+    WATERMARK = datetime(2026, 3, 7, tzinfo=UTC)
+
+    @pytest.fixture
+    def pulled(self, store: Store) -> Connector:
+        connector = store.connectors.add(NEW, self.PLACE)
+        ingest(store, connector, watermark=self.WATERMARK)
+        return store.connectors.get(connector.id)
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"query": "SELECT * FROM others WHERE updated_at > :last_pull"},
+            {"cursor_column": "id"},
+            {"vertical": "retail"},
+            {"entity_type": "part"},
+            {"name_column": "title"},
+            {"id_column": "sku"},
+        ],
+    )
+    def test_what_decides_the_rows_begins_last_pull_anew(
+        self, store: Store, pulled: Connector, change: dict[str, Any]
+    ) -> None:
+        changed = store.connectors.change(pulled.id, change)
+
+        assert (changed.watermark, changed.watermark_at) == (None, None)
+        assert changed.generation == pulled.generation + 1
+
+    @pytest.mark.parametrize("change", [{"name": "Parts"}, {"batch_size": 10}, {"overlap": 60}, {"query": NEW.query}])
+    def test_what_does_not_leaves_a_running_pull_alone(
+        self, store: Store, pulled: Connector, change: dict[str, Any]
+    ) -> None:
+        running = store.pulls.begin(pulled, "run")
+
+        changed = store.connectors.change(pulled.id, change)
+
+        assert (changed.watermark, changed.generation) == (self.WATERMARK, pulled.generation)
+        assert store.pulls.get(running.id).status is PullStatus.RUNNING
+
+    def test_new_credentials_for_the_same_database_keep_last_pull(self, store: Store, pulled: Connector) -> None:
+        changed = store.connectors.change(pulled.id, {}, {"dsn": "new"}, self.PLACE)
+
+        assert (changed.watermark, changed.generation) == (self.WATERMARK, pulled.generation + 1)
+        assert store.connectors.connection_config(changed) == {"dsn": "new"}
+
+    def test_credentials_for_another_database_begin_last_pull_anew(self, store: Store, pulled: Connector) -> None:
+        changed = store.connectors.change(pulled.id, {}, {"dsn": "new"}, b"another database")
+
+        assert changed.watermark is None
+
+    def test_a_running_pull_is_given_up(self, store: Store, pulled: Connector) -> None:
+        running = ingestion(store, pulled)
+        running.stage(batch((9, "z")), 1)
+
+        store.connectors.change(pulled.id, {"query": "SELECT 1"})
+
+        with pytest.raises(PullSuperseded):
+            running.commit(self.WATERMARK, READ_AT, 0)
+        assert store.entities.count("manufacturing", "product") == 0
+        assert store.connectors.get(pulled.id).watermark is None
+
+    def test_a_run_that_read_the_connector_before_its_change_does_not_begin(
+        self, store: Store, pulled: Connector
+    ) -> None:
+        store.connectors.change(pulled.id, {"query": "SELECT 1"})
+
+        with pytest.raises(PullSuperseded):
+            store.pulls.begin(pulled, "run")
+
+    def test_changed_credentials_do_not_reach_a_pull_of_the_old_query(self, store: Store, pulled: Connector) -> None:
+        store.connectors.change(pulled.id, {}, {"dsn": "new"}, self.PLACE)
+
+        with pytest.raises(PullSuperseded):
+            store.connectors.connection_config(pulled)
+
+    def test_an_unknown_connector_cannot_be_changed(self, store: Store) -> None:
+        with pytest.raises(NotFound):
+            store.connectors.change(uuid4(), {"name": "x"})
 
 
 class TestIngestion:
@@ -264,10 +480,10 @@ class TestIngestion:
         assert _staged(store) == 0
 
     def test_a_pull_that_ended_leaves_nothing_staged(self, store: Store, connector: Connector) -> None:
-        receipt = store.pulls.begin(connector.id, "run")
-        Ingestion(store.engine, connector, receipt.id).stage(batch((1, "a")), 1)
+        receipt = store.pulls.begin(connector, "run")
+        Ingestion(store.engine, connector, receipt).stage(batch((1, "a")), 1)
 
-        store.pulls.end(receipt.id, PullLost())
+        store.pulls.end(receipt, PullLost())
 
         assert _staged(store) == 0
 
@@ -280,7 +496,7 @@ class TestIngestion:
 
         do: dict[str, Callable[[], object]] = {
             "stage": lambda: pull.stage(batch((2, "b")), 1),
-            "commit": lambda: pull.commit(None, 0),
+            "commit": lambda: pull.commit(None, READ_AT, 0),
             "renew": pull.renew,
         }
         with pytest.raises(PullSuperseded):
@@ -293,7 +509,7 @@ class TestIngestion:
         store.connectors.remove(connector.id)
 
         with pytest.raises(PullSuperseded):
-            pull.commit(None, 0)
+            pull.commit(None, READ_AT, 0)
         assert store.entities.count("manufacturing", "product") == 0
 
     def test_staged_rows_that_vanish_stop_the_commit(self, store: Store, connector: Connector) -> None:
@@ -302,18 +518,35 @@ class TestIngestion:
         with store.engine.begin() as transaction:
             transaction.execute(tables.staged.delete().where(tables.staged.c.seq == 0))
 
-        with pytest.raises(RuntimeError, match="lost staged rows"):
-            pull.commit(None, 0)
+        with pytest.raises(StagingLost):
+            pull.commit(None, READ_AT, 0)
         assert store.entities.count("manufacturing", "product") == 0
 
-    def test_the_watermark_is_kept_with_the_rows_and_never_moves_back(self, store: Store, connector: Connector) -> None:
+    def test_the_watermark_is_kept_with_the_rows(self, store: Store, connector: Connector) -> None:
+        watermark = datetime(2026, 3, 7, 12, 0, 0, 1, tzinfo=UTC)
+
+        ingest(store, connector, watermark=watermark)
+        ingest(store, connector, watermark=None)
+
+        kept = store.connectors.get(connector.id)
+        assert (kept.watermark, kept.watermark_at) == (watermark, READ_AT)
+
+    def test_a_time_goes_back_with_the_source(self, store: Store, connector: Connector) -> None:
+        """Its clock was set back, or an older transaction is seen now: rows may yet appear below the watermark."""
         later = datetime(2026, 3, 7, 12, 0, 0, 1, tzinfo=UTC)
 
         ingest(store, connector, watermark=later)
         ingest(store, connector, watermark=later - timedelta(hours=1))
-        ingest(store, connector, watermark=None)
 
-        assert store.connectors.get(connector.id).watermark == later
+        assert store.connectors.get(connector.id).watermark == later - timedelta(hours=1)
+
+    def test_an_integer_never_goes_back(self, store: Store, connector: Connector) -> None:
+        greatest = 2**64 - 1
+
+        ingest(store, connector, watermark=greatest)
+        ingest(store, connector, watermark=9)
+
+        assert store.connectors.get(connector.id).watermark == greatest
 
     def test_the_duplicates_within_batches_are_counted(self, store: Store, connector: Connector) -> None:
         assert ingest(store, connector, batch((1, "a"), duplicates=3)) == (1, 3)
@@ -421,7 +654,7 @@ class TestChecks:
 
         assert _opened(with_both, lambda store: store.connectors.rotate()) == 1
 
-        config = _opened(with_new, lambda store: store.connectors.connection_config(connector.id))
+        config = _opened(with_new, lambda store: store.connectors.connection_config(connector))
         assert config == NEW.connection_config
 
     def test_what_cannot_be_decrypted_stops_a_rotation_that_changes_nothing(

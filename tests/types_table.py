@@ -11,6 +11,7 @@ from typing import Any
 from qanatix_pipelines.connectors import ConnectorSettings
 from qanatix_pipelines.entities import EntityMaker
 from qanatix_pipelines.sources import open_source
+from qanatix_pipelines.watermarks import Window
 
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "types"
 
@@ -39,7 +40,7 @@ def entity_data(connector_type: str, config: dict[str, Any], query: str) -> list
 
     async def read() -> list[str]:
         source = open_source(connector_type, config)
-        async with source.read(query, since=None, batch_size=100) as reading:
+        async with source.read(query, window=Window(), batch_size=100) as reading:
             maker = EntityMaker(connector, reading.id_column)
             if reading.columns is not None:
                 maker.check(reading.columns)

@@ -2,14 +2,15 @@
 
 import traceback
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import dagster as dg
 
 from qanatix_pipelines.connectors import Connector
-from qanatix_pipelines.errors import NotFound, PullError
-from qanatix_pipelines.naming import CONNECTORS_KEY_PREFIX, PULL_TAG, partitions_name
+from qanatix_pipelines.errors import NotFound, PullError, StoreUnavailable
+from qanatix_pipelines.naming import CONNECTORS_KEY_PREFIX, FULL_REFRESH_TAG, PULL_TAG, partitions_name
 from qanatix_pipelines.pull import PullOutcome, run_pull
 from qanatix_pipelines.pulls import Pull
 from qanatix_pipelines.sources import source_of
@@ -54,10 +55,10 @@ def pull_asset(connector_type: str) -> dg.AssetsDefinition:
         try:
             connector = store.connectors.by_partition(context.partition_key)
             receipt = _receipt(store, connector, context.run)
-            outcome = run_pull(store, connector, receipt, source.open, _progress(context))
-        except (PullError, NotFound) as error:
-            code = error.code if isinstance(error, PullError) else "not_found"
-            raise dg.Failure(str(error), metadata={"code": code}, allow_retries=False) from None
+            limits = context.resources.store.limits()
+            outcome = run_pull(store, connector, receipt, source.open, limits=limits, on_batch=_progress(context))
+        except (PullError, NotFound, StoreUnavailable) as error:
+            raise dg.Failure(str(error), metadata={"code": error.code}, allow_retries=False) from None
         except Exception as error:  # noqa: BLE001  # its text may hold a row or an address, so only its place is shown
             raise dg.Failure(
                 f"The pull broke on a fault of its own ({type(error).__name__}).",
@@ -74,8 +75,8 @@ def _receipt(store: Store, connector: Connector, run: dg.DagsterRun) -> Pull:
     """The receipt that the API queued for this run, else a new one. A run executed again is a new pull."""
     asked = run.tags.get(PULL_TAG)
     if asked is not None and run.parent_run_id is None:
-        return store.pulls.claim(UUID(asked), connector.id, run.run_id)
-    return store.pulls.begin(connector.id, run.run_id)
+        return store.pulls.claim(UUID(asked), connector, run.run_id)
+    return store.pulls.begin(connector, run.run_id, full_refresh=run.tags.get(FULL_REFRESH_TAG) == "true")
 
 
 def _progress(context: dg.AssetExecutionContext) -> Callable[[int], None]:
@@ -108,8 +109,11 @@ def _result(outcome: PullOutcome) -> dg.MaterializeResult[None]:
         "dagster/partition_row_count": dg.MetadataValue.int(receipt.records_pulled),
         "dagster/column_schema": dg.MetadataValue.table_schema(_schema(outcome)),
     }
-    if receipt.watermark is not None:
-        metadata["last_pull"] = dg.MetadataValue.timestamp(receipt.watermark)
+    match receipt.watermark:
+        case datetime():
+            metadata["last_pull"] = dg.MetadataValue.timestamp(receipt.watermark)
+        case int():
+            metadata["last_pull"] = dg.MetadataValue.text(str(receipt.watermark))  # it may have more than 64 bits
     if rejections:
         metadata["rejections"] = dg.MetadataValue.table(rejections)
     return dg.MaterializeResult(

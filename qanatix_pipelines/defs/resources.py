@@ -6,6 +6,7 @@ from typing import Any
 
 import dagster as dg
 
+from qanatix_pipelines.pull import Limits
 from qanatix_pipelines.settings import read_settings
 from qanatix_pipelines.sources import Source, open_source
 from qanatix_pipelines.store.engine import PULL_PATIENCE_SECONDS
@@ -17,6 +18,11 @@ class StoreResource(dg.ConfigurableResource[Any]):
 
     def open(self) -> Store:
         return _opened()
+
+    def limits(self) -> Limits:
+        """How long a pull may take, by the process's environment."""
+        settings = read_settings()
+        return Limits(settings.answer_seconds, settings.pull_seconds)
 
 
 @cache

@@ -19,12 +19,15 @@ from bson import json_util
 from bson.codec_options import DatetimeConversion
 from bson.datetime_ms import DatetimeMS
 from bson.errors import BSONError
+from bson.int64 import Int64
 
 from qanatix_pipelines.errors import QueryRejected
+from qanatix_pipelines.watermarks import Watermark
 
 LAST_PULL = ":last_pull"
 # What :last_pull is on the first pull. BSON's own least date would overflow in the arithmetic of an $expr.
 LEAST = datetime.min.replace(tzinfo=UTC)
+_LEAST_INTEGER = -(2**63)
 
 MAX_BYTES = 64 * 1024
 MAX_DEPTH = 32
@@ -73,10 +76,15 @@ class MongoQuery:
     def asks_for_last_pull(self) -> bool:
         return LAST_PULL in _strings(self.filter)
 
-    def bound(self, since: datetime | None) -> dict[str, Any]:
-        """The filter with a date for each placeholder: `since` down to the millisecond, or the least."""
-        instant = DatetimeMS(((since or LEAST) - _EPOCH) // timedelta(milliseconds=1))
-        bound: dict[str, Any] = _replaced(self.filter, instant)
+    def bound(self, start: Watermark | None, *, integer: bool) -> dict[str, Any]:
+        """The filter with `start`, or the least value, for each placeholder; a date has milliseconds."""
+        if start is None:
+            start = _LEAST_INTEGER if integer else LEAST
+        if isinstance(start, datetime):
+            value: DatetimeMS | Int64 = DatetimeMS((start - _EPOCH) // timedelta(milliseconds=1))
+        else:
+            value = Int64(min(max(start, _LEAST_INTEGER), -_LEAST_INTEGER - 1))
+        bound: dict[str, Any] = _replaced(self.filter, value)
         return bound
 
 
@@ -98,7 +106,7 @@ def parse_mongo_query(text: str) -> MongoQuery:
         raise QueryRejected("The query's filter is a single value; it must be an object of fields and operators.")
     query = MongoQuery(found, _projection(parts.get("projection")), _sort(parts.get("sort")))
     try:
-        bson.encode(query.bound(None), check_keys=False)
+        bson.encode(query.bound(None, integer=False), check_keys=False)
     except (BSONError, OverflowError, UnicodeEncodeError):
         raise QueryRejected(
             "The query holds what BSON cannot: an integer beyond 64 bits, or a text with a lone surrogate or, "
@@ -231,9 +239,9 @@ def _strings(value: Any) -> Iterator[str]:
         yield value
 
 
-def _replaced(value: Any, instant: DatetimeMS) -> Any:
+def _replaced(value: Any, start: DatetimeMS | Int64) -> Any:
     if isinstance(value, dict):
-        return {key: _replaced(item, instant) for key, item in value.items()}
+        return {key: _replaced(item, start) for key, item in value.items()}
     if isinstance(value, list):
-        return [_replaced(item, instant) for item in value]
-    return instant if value == LAST_PULL else value
+        return [_replaced(item, start) for item in value]
+    return start if value == LAST_PULL else value

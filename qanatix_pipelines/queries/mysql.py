@@ -9,12 +9,15 @@ from sqlglot.tokenizer_core import TokenType
 
 from qanatix_pipelines.errors import QueryRejected
 from qanatix_pipelines.placeholders import SqlQuery, parse_sql
+from qanatix_pipelines.watermarks import Watermark
 
 # What may stand between two tokens as MySQL reads it; not /*! or /*M!, whose inside is executed.
 _BETWEEN_TOKENS = re.compile(r"(?:\s|--(?=\s|$)[^\n]*|#[^\n]*|/\*(?!M?!)(?:(?!\*/).)*\*/|;)*", re.DOTALL)
 # The least DATETIME that is documented. It compares right with DATETIME, TIMESTAMP and DATE on MySQL and MariaDB, and
 # so does what INTERVAL, DATE() and CONVERT_TZ() make of it; of the zero date and of the year 1 they make NULL.
 _FIRST_PULL = datetime(1000, 1, 1)  # noqa: DTZ001  # UTC, as the session is
+# Of BIGINT. MySQL compares it right with unsigned columns and with decimals.
+_LEAST_INTEGER = -(2**63)
 _QUERIES = (TokenType.SELECT, TokenType.WITH, TokenType.VALUES, TokenType.TABLE)
 
 
@@ -37,6 +40,10 @@ def parse_mysql(query: str) -> SqlQuery:
     return statement
 
 
-def bound(since: datetime | None) -> datetime:
-    """What `:last_pull` is bound to: in UTC, as the session is, and so without a zone."""
-    return _FIRST_PULL if since is None else since.astimezone(UTC).replace(tzinfo=None)
+def bound(start: Watermark | None, *, integer: bool) -> datetime | int:
+    """What `:last_pull` is bound to. A time is in UTC, as the session is, and so without a zone."""
+    if isinstance(start, datetime):
+        return start.astimezone(UTC).replace(tzinfo=None)
+    if start is None:
+        return _LEAST_INTEGER if integer else _FIRST_PULL
+    return max(start, _LEAST_INTEGER)

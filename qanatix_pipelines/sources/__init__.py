@@ -4,24 +4,29 @@ Such a module holds a pydantic `Config` for its `connection_config`, and one `So
 else needs to be touched to add one: the API's checks, Dagster's asset, job, partitions and resource follow.
 """
 
+import hashlib
 import importlib
 import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
-from datetime import datetime
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from qanatix_pipelines.batches import Reading
 from qanatix_pipelines.errors import InvalidConnector, QueryRejected
+from qanatix_pipelines.watermarks import Window
 
 
 class SourceConfig(BaseModel):
     """A connection_config. Unknown keys are refused; nothing of what was given is echoed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, strict=True)
+
+    def place(self) -> tuple[object, ...]:
+        """Which database this is, however it is logged in to: `:last_pull` begins anew where that changes."""
+        return (self.model_dump(),)
 
 
 class Source(ABC):
@@ -37,15 +42,18 @@ class Source(ABC):
 
     @classmethod
     @abstractmethod
-    def check_query(cls, query: str) -> None:
-        """Raise QueryRejected if `query` cannot be one of this type. Connects to nothing."""
+    def check_query(cls, query: str) -> bool:
+        """Whether it asks for `:last_pull`. Connects to nothing.
+
+        Raises QueryRejected if it cannot be a query of this type.
+        """
 
     @abstractmethod
-    def read(self, query: str, *, since: datetime | None, batch_size: int) -> AbstractAsyncContextManager[Reading]:
+    def read(self, query: str, *, window: Window, batch_size: int) -> AbstractAsyncContextManager[Reading]:
         """Connect, run `query` read-only in one snapshot, and disconnect when the context ends, however it ends.
 
-        `since` (UTC) is what `:last_pull` is bound to, None on the first pull: then it is the least value of its type.
-        Raises SourceError, here and while batches are read; no driver's exception passes.
+        `window` says what `:last_pull` is bound to, by the source's clock; where that is None, to the least value of
+        its type. Raises SourceError, here and while batches are read; no driver's exception passes.
         """
 
 
@@ -62,11 +70,23 @@ def source_of(connector_type: str) -> type[Source]:
     return source
 
 
-def check_connector(connector_type: str, connection_config: Mapping[str, Any], query: str) -> None:
-    """Raise InvalidConnector for the first field that this type of connector would refuse. Connects to nothing."""
+def check_connector(
+    connector_type: str, connection_config: Mapping[str, Any], query: str, cursor_column: str | None = None
+) -> bytes:
+    """A digest of which database the connector reads. Connects to nothing.
+
+    Raises InvalidConnector for the first field that this type of connector would refuse.
+    """
+    place = check_config(connector_type, connection_config)
+    check_query(connector_type, query, cursor_column)
+    return place
+
+
+def check_config(connector_type: str, connection_config: Mapping[str, Any]) -> bytes:
+    """As `check_connector`, for the connection_config alone."""
     source = source_of(connector_type)
     try:
-        source.config_type.model_validate(dict(connection_config))
+        config = source.config_type.model_validate(dict(connection_config))
     except ValidationError as error:
         first = error.errors(include_input=False, include_context=False, include_url=False)[0]
         location = tuple(str(part) for part in first["loc"])
@@ -76,10 +96,19 @@ def check_connector(connector_type: str, connection_config: Mapping[str, Any], q
         else:
             problem = first["msg"].removeprefix("Value error, ")
         raise InvalidConnector(("connection_config", *location), problem) from None
+    return hashlib.sha256(repr(config.place()).encode()).digest()
+
+
+def check_query(connector_type: str, query: str, cursor_column: str | None = None) -> None:
+    """As `check_connector`, for the query alone, and that `cursor_column` is of use in it."""
     try:
-        source.check_query(query)
+        asks_for_last_pull = source_of(connector_type).check_query(query)
     except QueryRejected as error:
         raise InvalidConnector(("query",), str(error)) from None
+    if cursor_column is not None and not asks_for_last_pull:
+        raise InvalidConnector(
+            ("cursor_column",), "is the column that :last_pull is compared with, but the query does not say :last_pull"
+        )
 
 
 def open_source(connector_type: str, connection_config: Mapping[str, Any]) -> Source:

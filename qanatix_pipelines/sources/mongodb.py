@@ -30,6 +30,7 @@ from qanatix_pipelines.faults.network import network_fault
 from qanatix_pipelines.queries.mongodb import MongoQuery, parse_mongo_query
 from qanatix_pipelines.sources import Source, SourceConfig
 from qanatix_pipelines.values.mongodb import CODEC, bson_text
+from qanatix_pipelines.watermarks import Window
 
 if TYPE_CHECKING:  # at run time it is imported where it is used: it takes a tenth of a second
     from pymongo import AsyncMongoClient
@@ -82,6 +83,10 @@ class Config(SourceConfig):
             raise ValueError("is not the name of a collection that can be pulled")
         return name
 
+    def place(self) -> tuple[object, ...]:
+        uri = parse_mongo_uri(self.uri.get_secret_value())
+        return uri.host, uri.port, self.database, self.collection
+
 
 class MongoDB(Source):
     config_type = Config
@@ -93,11 +98,11 @@ class MongoDB(Source):
         self._database, self._collection = config.database, config.collection
 
     @classmethod
-    def check_query(cls, query: str) -> None:
-        parse_mongo_query(query)
+    def check_query(cls, query: str) -> bool:
+        return parse_mongo_query(query).asks_for_last_pull
 
     @asynccontextmanager
-    async def read(self, query: str, *, since: datetime | None, batch_size: int) -> AsyncIterator[Reading]:
+    async def read(self, query: str, *, window: Window, batch_size: int) -> AsyncIterator[Reading]:
         asked = parse_mongo_query(query)
         await _knock(self._uri)
         client = _client(self._uri)
@@ -106,12 +111,13 @@ class MongoDB(Source):
             with _reported():
                 # In this order: the documents must be read when the clock has been.
                 hello = await client.admin.command("hello")
-                watermark = _reach(hello) - timedelta(milliseconds=1)
+                clock, reach = _reach(hello)
+                bound = asked.bound(window.start(clock), integer=window.integer)
                 collection = client[self._database].get_collection(self._collection, codec_options=CODEC)
-                answer = await _find(collection, _arguments(asked, since, batch_size), hello, opened)
+                answer = await _find(collection, _arguments(asked, bound, batch_size), hello, opened)
             yield Reading(
                 columns=None,
-                watermark=watermark if asked.asks_for_last_pull else None,
+                watermark=reach - timedelta(milliseconds=1) if asked.asks_for_last_pull else None,
                 batches=_batches(answer, batch_size),
                 id_column="_id",
             )
@@ -173,9 +179,9 @@ def _client(uri: MongoUri) -> "AsyncMongoClient[Document]":
     )
 
 
-def _arguments(asked: MongoQuery, since: datetime | None, batch_size: int) -> dict[str, Any]:
+def _arguments(asked: MongoQuery, bound: Document, batch_size: int) -> dict[str, Any]:
     return {
-        "filter": asked.bound(since),
+        "filter": bound,
         "projection": asked.projection,
         "sort": asked.sort,
         "batch_size": batch_size,
@@ -212,13 +218,14 @@ async def _find(
     return answer
 
 
-def _reach(hello: Mapping[str, Any]) -> datetime:
-    """The server's clock; a member of a replica set has seen nothing newer than the last write of its majority."""
+def _reach(hello: Mapping[str, Any]) -> tuple[datetime, datetime]:
+    """The server's clock, and how far it has seen: a member of a replica set to the last write of its majority."""
     replicated = hello.get("lastWrite", {}).get("majorityWriteDate")
-    times = [time for time in (hello.get("localTime"), replicated) if isinstance(time, datetime)]
-    if not times:
+    clock = hello.get("localTime")
+    if not isinstance(clock, datetime):
         raise SourceFailed("The source does not tell its time.")
-    return min(times).replace(tzinfo=UTC)
+    reach = min(clock, replicated) if isinstance(replicated, datetime) else clock
+    return clock.replace(tzinfo=UTC), reach.replace(tzinfo=UTC)
 
 
 async def _disconnect(client: "AsyncMongoClient[Document]", opened: list[_Answer]) -> None:

@@ -35,6 +35,7 @@ from qanatix_pipelines.faults.network import network_fault
 from qanatix_pipelines.queries.mysql import bound, parse_mysql
 from qanatix_pipelines.sources import Source, SourceConfig
 from qanatix_pipelines.values.mysql import DECODERS, JSON_COLUMNS, ResultColumn, frame, result_column
+from qanatix_pipelines.watermarks import Window
 
 CONNECT_SECONDS = 10
 CLOSE_SECONDS = 5
@@ -74,6 +75,9 @@ class Config(SourceConfig):
     database: Text
     tls: Literal["disabled", "required", "verify"] | None = None
 
+    def place(self) -> tuple[object, ...]:
+        return self.host, self.port, self.database
+
 
 class MySQL(Source):
     config_type = Config
@@ -84,11 +88,11 @@ class MySQL(Source):
         self._config = config
 
     @classmethod
-    def check_query(cls, query: str) -> None:
-        parse_mysql(query)
+    def check_query(cls, query: str) -> bool:
+        return parse_mysql(query).placeholders > 0
 
     @asynccontextmanager
-    async def read(self, query: str, *, since: datetime | None, batch_size: int) -> AsyncIterator[Reading]:
+    async def read(self, query: str, *, window: Window, batch_size: int) -> AsyncIterator[Reading]:
         statement = parse_mysql(query)
         with _reported():
             connection = await _connect(self._config)
@@ -96,14 +100,15 @@ class MySQL(Source):
             with _reported():
                 await _check_single_statements(connection)
                 # In this order: the snapshot must see every row that was committed before `reach`.
-                reach = await _reach(connection)
+                clock, reach = await _reach(connection)
+                argument = bound(window.start(clock), integer=window.integer)
                 for setting in _SESSION:
                     await connection.query(setting)
                 json_columns = await _json_columns(connection)
                 await connection.query(_SNAPSHOT)
                 cursor = connection.cursor(SSCursor)
                 with _receiving(connection):
-                    await cursor.execute(statement.formatted(), [bound(since)] * statement.placeholders or None)
+                    await cursor.execute(statement.formatted(), [argument] * statement.placeholders or None)
             if cursor.description is None:
                 raise QueryRejected("The query returns no columns: it must be a SELECT, WITH, VALUES or TABLE.")
             columns = tuple(result_column(field, json_columns) for field in cursor._result.fields)  # noqa: SLF001
@@ -156,7 +161,7 @@ async def _connect(config: Config) -> _Connection:
         ssl=context,
         charset="utf8mb4",
         use_unicode=False,
-        conv={**DECODERS, datetime: converters.escape_datetime, str: converters.escape_str},
+        conv={**DECODERS, datetime: converters.escape_datetime, int: converters.escape_int, str: converters.escape_str},
         autocommit=True,
         local_infile=False,
         connect_timeout=CONNECT_SECONDS,
@@ -187,22 +192,22 @@ async def _check_single_statements(connection: _Connection) -> None:
     raise SourceFailed("The source runs more than one statement at a time, though told not to: nothing was read.")
 
 
-async def _reach(connection: _Connection) -> datetime:
-    """The source's own clock, held back to the start of its oldest transaction where we may see it (PROCESS).
+async def _reach(connection: _Connection) -> tuple[datetime, datetime]:
+    """The source's clock, and the same held back to the start of its oldest transaction, where we may see it (PROCESS).
 
     A row stamped in a transaction that is still open may yet appear below the clock.
     """
     await connection.query(_SERVERS_ZONE)
-    ((clock, number),) = await _rows(connection, "SELECT UTC_TIMESTAMP(6), CONNECTION_ID()")
+    ((text, number),) = await _rows(connection, "SELECT UTC_TIMESTAMP(6), CONNECTION_ID()")
     connection.identity = number, connection._transport.get_extra_info("sockname")[1]  # noqa: SLF001
-    reach = datetime.fromisoformat(clock.decode()).replace(tzinfo=UTC)
+    clock = datetime.fromisoformat(text.decode()).replace(tzinfo=UTC)
     try:
         ((oldest,),) = await _rows(connection, _OLDEST)
     except errors.OperationalError as error:
         if error.args[0] != _NO_PRIVILEGE:
             raise
-        return reach
-    return reach if oldest is None else min(reach, datetime.fromtimestamp(oldest, UTC))
+        return clock, clock
+    return clock, clock if oldest is None else min(clock, datetime.fromtimestamp(oldest, UTC))
 
 
 async def _json_columns(connection: _Connection) -> frozenset[tuple[str, str]]:

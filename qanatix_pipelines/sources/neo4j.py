@@ -32,6 +32,7 @@ from qanatix_pipelines.queries.cypher import NAME, parse_cypher
 from qanatix_pipelines.sources import Source, SourceConfig
 from qanatix_pipelines.values.json_text import json_text
 from qanatix_pipelines.values.neo4j import clock_text
+from qanatix_pipelines.watermarks import Watermark, Window
 
 if TYPE_CHECKING:
     import neo4j
@@ -41,6 +42,7 @@ TRANSACTION_SECONDS = 3600
 
 # The least DateTime that the driver can send; the server's own least, in the year -999,999,999, it cannot.
 _LEAST = datetime.min.replace(tzinfo=UTC)
+_LEAST_INTEGER = -(2**63)
 
 
 def _printable(text: str) -> str:
@@ -76,6 +78,9 @@ class Config(SourceConfig):
             )
         return tls or "disabled"
 
+    def place(self) -> tuple[object, ...]:
+        return self.uri.partition("://")[2], self.database
+
 
 class Neo4j(Source):
     config_type = Config
@@ -86,18 +91,20 @@ class Neo4j(Source):
         self._config = config
 
     @classmethod
-    def check_query(cls, query: str) -> None:
-        parse_cypher(query)
+    def check_query(cls, query: str) -> bool:
+        return parse_cypher(query).asks_for_last_pull
 
     @asynccontextmanager
-    async def read(self, query: str, *, since: datetime | None, batch_size: int) -> AsyncIterator[Reading]:
+    async def read(self, query: str, *, window: Window, batch_size: int) -> AsyncIterator[Reading]:
         statement = parse_cypher(query)
         async with _session(self._config, batch_size) as session:
             with _reported():
                 # In this order: what was committed before `reach` is there when the query starts.
-                reach = await _reach(session) if statement.asks_for_last_pull else None
+                reach, parameters = None, {}
+                if statement.asks_for_last_pull:
+                    clock, reach = await _reach(session)
+                    parameters = {NAME: _bound(window.start(clock), integer=window.integer)}
                 transaction = await session.begin_transaction(timeout=TRANSACTION_SECONDS)
-                parameters = {NAME: since or _LEAST} if statement.asks_for_last_pull else {}
                 result = await transaction.run(cast(Any, statement.text), parameters)
             keys = result.keys()
             if not keys:
@@ -142,8 +149,14 @@ async def _session(config: Config, batch_size: int) -> AsyncIterator["neo4j.Asyn
         await driver.close()
 
 
-async def _reach(session: "neo4j.AsyncSession") -> datetime:
-    """The server's clock (UTC), held back to the start of the oldest transaction that is still open.
+def _bound(start: Watermark | None, *, integer: bool) -> Watermark:
+    if start is None:
+        return _LEAST_INTEGER if integer else _LEAST
+    return start if isinstance(start, datetime) else min(max(start, _LEAST_INTEGER), -_LEAST_INTEGER - 1)
+
+
+async def _reach(session: "neo4j.AsyncSession") -> tuple[datetime, datetime]:
+    """The server's clock (UTC), and the same held back to the start of the oldest transaction that is still open.
 
     A node stamped in one of those may yet appear below the clock. What other users do is shown to those who have the
     privilege SHOW TRANSACTION, which in the Community Edition everybody has; for the rest the overlap stands in.
@@ -159,7 +172,7 @@ async def _reach(session: "neo4j.AsyncSession") -> datetime:
         oldest = await ask("SHOW TRANSACTIONS YIELD startTime RETURN min(datetime(toString(startTime)))")
     except ClientError:
         oldest = None
-    return now if oldest is None else min(now, oldest)
+    return now, now if oldest is None else min(now, oldest)
 
 
 def _columns(names: Sequence[str], *, optional: bool = False) -> tuple[Column, ...]:

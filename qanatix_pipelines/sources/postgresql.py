@@ -10,7 +10,8 @@ import ssl
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from decimal import Decimal
+from typing import Any, cast
 
 import asyncpg
 import polars as pl
@@ -29,6 +30,7 @@ from qanatix_pipelines.faults.network import network_fault
 from qanatix_pipelines.faults.postgresql import explained
 from qanatix_pipelines.placeholders import SqlQuery, parse_sql
 from qanatix_pipelines.sources import Source, SourceConfig
+from qanatix_pipelines.watermarks import Watermark, Window
 
 CONNECT_SECONDS = 10
 CLOSE_SECONDS = 5
@@ -74,15 +76,19 @@ SET LOCAL lc_monetary = 'C';
 # them may yet appear below the clock. What other roles do is visible to members of pg_read_all_stats only; for the
 # rest the overlap stands in, as it does on a replica, which does not know what is open on its primary. A replica has
 # seen nothing newer than what it last replayed. Of a prepared transaction nobody knows when it began.
-# Asked before the session's zone becomes UTC, for a column without a zone holds what the database calls local time.
 _REACH = """
-SELECT least(
+SELECT clock_timestamp(), least(
   CASE WHEN pg_is_in_recovery() THEN pg_last_xact_replay_timestamp() ELSE clock_timestamp() END,
   (SELECT min(xact_start) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid())
-) AS reach,
-EXISTS (SELECT FROM pg_prepared_xacts WHERE database = current_database()) AS held,
-$1::timestamptz AT TIME ZONE current_setting('TimeZone') AS local_since
+),
+EXISTS (SELECT FROM pg_prepared_xacts WHERE database = current_database())
 """
+# Asked before the session's zone becomes UTC, for a column without a zone holds what the database calls local time.
+_LOCAL = "SELECT $1::timestamptz AT TIME ZONE current_setting('TimeZone')"
+# What an integer's type can hold: (its least, its greatest).
+_INTEGERS: dict[str, tuple[int, int]] = {
+    f"int{size}": (-(2 ** (8 * size - 1)), 2 ** (8 * size - 1) - 1) for size in (2, 4, 8)
+}
 
 
 class Config(SourceConfig):
@@ -96,6 +102,10 @@ class Config(SourceConfig):
         parse_dsn(dsn.get_secret_value())
         return dsn
 
+    def place(self) -> tuple[object, ...]:
+        dsn = parse_dsn(self.dsn.get_secret_value())
+        return dsn.host, dsn.port, dsn.database
+
 
 class PostgreSQL(Source):
     config_type = Config
@@ -106,28 +116,34 @@ class PostgreSQL(Source):
         self._dsn = parse_dsn(config.dsn.get_secret_value())
 
     @classmethod
-    def check_query(cls, query: str) -> None:
-        parse_sql(query, dialect="postgres")
+    def check_query(cls, query: str) -> bool:
+        return parse_sql(query, dialect="postgres").placeholders > 0
 
     @asynccontextmanager
-    async def read(self, query: str, *, since: datetime | None, batch_size: int) -> AsyncIterator[Reading]:
+    async def read(self, query: str, *, window: Window, batch_size: int) -> AsyncIterator[Reading]:
         statement = parse_sql(query, dialect="postgres")
         with _reported(CONNECT_SECONDS):
             connection = await _connect(self._dsn)
         try:
             with _reported():
                 # In this order: the snapshot must see every row that was committed before `reach`.
-                reach, held, local_since = await connection.fetchrow(_REACH, since)
+                clock, reach, held = await connection.fetchrow(_REACH)
+                start = window.start(clock)
+                local_start = await connection.fetchval(_LOCAL, start) if isinstance(start, datetime) else None
                 await connection.transaction(isolation="repeatable_read", readonly=True).start()
                 await connection.execute(_SESSION)
             with _reported(statement=statement):
                 prepared = await connection.prepare(statement.numbered())
             with _reported():
                 columns, wrapped = _selected(statement, prepared.get_attributes())
-                arguments = _arguments(statement, prepared.get_parameters(), since, local_since)
+                kinds = prepared.get_parameters()
+                if len(kinds) != statement.placeholders:
+                    raise QueryRejected("The query has a parameter of its own, such as $1: only :last_pull is bound.")
+                bound = _integer if window.integer else _time
+                arguments = [bound(kind.name, start, local_start) for kind in kinds]
                 cursor = await (await connection.prepare(wrapped)).cursor(*arguments)
-            # Where nothing is known of how far the snapshot reaches, the next pull starts where this one did.
-            reached = since if held or reach is None else reach - timedelta(microseconds=1)
+            # Where nothing is known of how far the snapshot reaches, the watermark stays where it is.
+            reached = None if held or reach is None else reach - timedelta(microseconds=1)
             yield Reading(
                 columns=columns,
                 watermark=reached if statement.placeholders else None,
@@ -191,27 +207,33 @@ def _selected(statement: SqlQuery, attributes: Sequence[asyncpg.Attribute]) -> t
     return tuple(columns), f"SELECT {', '.join(expressions)} FROM (\n{statement.numbered()}\n) AS q ({names})"
 
 
-def _arguments(
-    statement: SqlQuery, parameters: Sequence[asyncpg.Type], since: datetime | None, local_since: datetime | None
-) -> list[datetime | date]:
-    if len(parameters) != statement.placeholders:
-        raise QueryRejected("The query has a parameter of its own, such as $1: only :last_pull is bound.")
-    return [_bound(kind.name, since, local_since) for kind in parameters]
-
-
-def _bound(kind: str, since: datetime | None, local_since: datetime | None) -> datetime | date:
+def _time(kind: str, start: Watermark | None, local_start: datetime | None) -> Watermark | date:
     """`:last_pull` as the type that the server inferred for it. Python's least is PostgreSQL's -infinity."""
     if kind == "timestamptz":
-        return datetime.min.replace(tzinfo=UTC) if since is None else since
+        return datetime.min.replace(tzinfo=UTC) if start is None else start
     if kind == "timestamp":
-        return datetime.min if local_since is None else local_since  # noqa: DTZ901  # no zone is the point
+        return datetime.min if local_start is None else local_start  # noqa: DTZ901  # no zone is the point
     if kind == "date":
         # The day of the last pull was not over: a day counts as seen only when it was.
-        return date.min if local_since is None else local_since.date() - timedelta(days=1)
+        return date.min if local_start is None else local_start.date() - timedelta(days=1)
     raise QueryRejected(
         f":last_pull stands where the source expects the type {kind}. It is a point in time: compare it with a "
-        "timestamp, timestamptz or date column, or write :last_pull::timestamptz."
+        "timestamp, timestamptz or date column, write :last_pull::timestamptz, or name the column of integers that it "
+        "is compared with as cursor_column."
     )
+
+
+def _integer(kind: str, start: Watermark | None, _local_start: datetime | None) -> Watermark | Decimal:
+    if kind == "numeric":
+        return Decimal("-Infinity") if start is None else Decimal(cast(int, start))
+    if kind not in _INTEGERS:
+        raise QueryRejected(
+            f":last_pull stands where the source expects the type {kind}, but cursor_column says that it is an "
+            "integer: compare it with a column of integers, write :last_pull::bigint, or leave cursor_column out."
+        )
+    least, greatest = _INTEGERS[kind]
+    wanted = least if start is None else cast(int, start)
+    return min(max(wanted, least), greatest)
 
 
 async def _batches(cursor: Any, columns: tuple[Column, ...], batch_size: int) -> AsyncIterator[Batch]:

@@ -1,5 +1,6 @@
 """Connectors as they are kept. The only place where their credentials are encrypted and decrypted."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -18,6 +19,8 @@ from qanatix_pipelines.store.engine import truncate_log
 from qanatix_pipelines.store.pulls import end_live
 
 _FIELDS = [tables.connector.c[field] for field in Connector.model_fields]
+# What decides which rows there are and what entities they become.
+_DECIDES_ROWS = ("query", "cursor_column", "vertical", "entity_type", "name_column", "id_column")
 
 
 @dataclass(frozen=True)
@@ -32,20 +35,65 @@ class ConnectorStore:
         self._reader = engine.execution_options(reads=True)
         self._cipher = cipher
 
-    def add(self, new: NewConnector) -> Connector:
+    def add(self, new: NewConnector, place: bytes | None = None) -> Connector:
+        """Keep a connector. `place` is a digest of which database it reads, by which a later change tells another."""
         connector_id = uuid4()
         settings = new.model_dump(exclude={"connection_config"})
         connector = Connector(
             **settings,
             id=connector_id,
             partition_key=partition_key(new.name, connector_id),
+            generation=1,
             watermark=None,
+            watermark_at=None,
             created_at=now(),
         )
         credentials = self._cipher.encrypt(connector_id, new.connection_config)
         with self._engine.begin() as transaction:
-            transaction.execute(tables.connector.insert().values(**connector.model_dump(), credentials=credentials))
+            transaction.execute(
+                tables.connector.insert().values(**connector.model_dump(), credentials=credentials, place=place)
+            )
         return connector
+
+    def change(
+        self,
+        connector_id: UUID,
+        settings: Mapping[str, Any],
+        connection_config: dict[str, Any] | None = None,
+        place: bytes | None = None,
+    ) -> Connector:
+        """Change these settings, and the credentials if there are new ones.
+
+        Where a row would be another one by them, or come from elsewhere, a live pull is given up, and the next reads
+        everything: `:last_pull` begins anew. Credentials for the same `place` only give up the live pull.
+
+        Raises NotFound, and ValidationError if the settings do not go together.
+        """
+        table = tables.connector
+        with self._engine.begin() as transaction:
+            found = transaction.execute(sa.select(table).where(table.c.id == connector_id).with_for_update())
+            row = found.mappings().one_or_none()
+            if row is None:
+                raise NotFound("connector")
+            kept = Connector.model_validate({field: row[field] for field in Connector.model_fields})
+            # In this order: what a caller says is checked as a whole.
+            changed = Connector.model_validate(kept.model_dump() | dict(settings))
+            moved = connection_config is not None and (place is None or place != row["place"])
+            reread = moved or any(getattr(changed, field) != getattr(kept, field) for field in _DECIDES_ROWS)
+            void = reread or connection_config is not None
+            values = changed.model_dump()
+            if reread:
+                values |= {"watermark": None, "watermark_at": None}
+            if void:
+                values |= {"generation": kept.generation + 1}
+            if connection_config is not None:
+                values |= {"credentials": self._cipher.encrypt(connector_id, connection_config), "place": place}
+            transaction.execute(table.update().where(table.c.id == connector_id).values(**values))
+            if void:
+                end_live(transaction, tables.pull.c.connector_id == connector_id, PullSuperseded())
+        if connection_config is not None:
+            truncate_log(self._engine)
+        return self.get(connector_id)
 
     def get(self, connector_id: UUID) -> Connector:
         """Raises NotFound."""
@@ -77,14 +125,19 @@ class ConnectorStore:
             rows = connection.execute(sa.select(newest).where(newest.c.age == 1))
             return {row.connector_id: LastPull(PullStatus(row.status), row.at) for row in rows}
 
-    def connection_config(self, connector_id: UUID) -> dict[str, Any]:
-        """The credentials in clear, for the length of a pull. Raises NotFound, CredentialsUnreadable."""
-        query = sa.select(tables.connector.c.credentials).where(tables.connector.c.id == connector_id)
+    def connection_config(self, connector: Connector) -> dict[str, Any]:
+        """The credentials in clear, for the length of a pull.
+
+        Raises PullSuperseded if the connector is gone or was changed: they may be another database's by now;
+        CredentialsUnreadable.
+        """
+        table = tables.connector.c
+        query = sa.select(table.credentials).where(table.id == connector.id, table.generation == connector.generation)
         with self._reader.connect() as connection:
             token = connection.execute(query).scalar_one_or_none()
         if token is None:
-            raise NotFound("connector")
-        return self._cipher.decrypt(connector_id, token)
+            raise PullSuperseded
+        return self._cipher.decrypt(connector.id, token)
 
     def rotate(self) -> int:
         """Encrypt all credentials again, under the first key. How many; raises CredentialsUnreadable, changing none.

@@ -1,5 +1,6 @@
 """The store's engine: one way in for SQLite and for PostgreSQL."""
 
+import shutil
 import sqlite3
 import time
 from functools import partial
@@ -10,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
-from qanatix_pipelines.errors import SettingsError, StoreUnavailable
+from qanatix_pipelines.errors import SettingsError, StoreFull, StoreUnavailable
 from qanatix_pipelines.store.tables import SCHEMA
 
 VARIABLE = "QANATIX_STORE_URL"
@@ -18,6 +19,9 @@ VARIABLE = "QANATIX_STORE_URL"
 # caller of the API is told to come again, another pull waits.
 PATIENCE_SECONDS = 30
 PULL_PATIENCE_SECONDS = 900
+# Under this no pull begins on SQLite: it would fill the disk for everybody. PostgreSQL's disk is not seen from here.
+ROOM_BYTES = 512 * 1024 * 1024
+_DISK_FULL = "53100"  # PostgreSQL documentation, appendix A
 
 
 def connect(address: str, patience_seconds: int = PATIENCE_SECONDS) -> sa.Engine:
@@ -49,6 +53,12 @@ def truncate_log(engine: sa.Engine) -> None:
             connection.close()
 
 
+def check_room(engine: sa.Engine) -> None:
+    """Raise StoreFull if a pull had better not begin."""
+    if engine.dialect.name == "sqlite" and shutil.disk_usage(Path(engine.url.database or "").parent).free < ROOM_BYTES:
+        raise StoreFull
+
+
 def _store_url(address: str) -> URL:
     try:
         url = make_url(address)
@@ -73,7 +83,13 @@ def _store_url(address: str) -> URL:
 def _tell_unavailable(context: sa.engine.ExceptionContext) -> None:
     """What a driver calls operational is not of our doing: no server, no lock, no room. All else is, and stays."""
     if isinstance(context.sqlalchemy_exception, sa.exc.OperationalError):
-        raise StoreUnavailable from None
+        raise (StoreFull if _is_full(context.original_exception) else StoreUnavailable) from None
+
+
+def _is_full(error: BaseException) -> bool:
+    if isinstance(error, sqlite3.Error):
+        return error.sqlite_errorcode == sqlite3.SQLITE_FULL
+    return getattr(error, "sqlstate", None) == _DISK_FULL
 
 
 def _prepare_sqlite(patience_seconds: int, connection: Any, _record: Any) -> None:

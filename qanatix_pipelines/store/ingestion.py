@@ -1,13 +1,16 @@
 """One pull's way into the store: batches are staged, and one final transaction makes them entities or nothing.
 
 Everything that a pull changes for good (entities, watermark, counters, outcome) commits together, and only while the
-pull is still running and its connector still there. So a reader never sees half a pull, and one that died leaves only
-staged rows, which the next pull of the connector sweeps away.
+attempt still is the pull's running one. So a reader never sees half a pull, and one that died leaves only staged rows,
+which are swept away when the pull is begun again or given up.
 """
 
+import logging
+import random
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
+from typing import Any, TypeVar
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -15,97 +18,188 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from qanatix_pipelines.connectors import Connector
 from qanatix_pipelines.entities import EntityBatch
-from qanatix_pipelines.errors import PullSuperseded
+from qanatix_pipelines.errors import PullCancelled, StagingLost, StoreFull, StoreUnavailable
 from qanatix_pipelines.pulls import REJECTIONS_KEPT, Pull, PullStatus, Rejection
 from qanatix_pipelines.store import tables
 from qanatix_pipelines.store.clock import now
 from qanatix_pipelines.store.pulls import PullStore, lease, pass_fence
+from qanatix_pipelines.watermarks import Watermark
+
+log = logging.getLogger(__name__)
 
 _STAGED_COLUMNS = ("pull_id", "seq", "entity_id", "source_id", "digest", "name", "data")
+# How long a write waits for a store that is away: a restart takes less.
+AWAY_SECONDS = 60
+_LONGEST_PAUSE_SECONDS = 5.0
+
+_Done = TypeVar("_Done")
 
 
 class Ingestion:
-    """The staging of one running pull. Every method raises PullSuperseded once the pull is no longer running."""
+    """The staging of one running attempt, `receipt`.
 
-    def __init__(self, engine: sa.Engine, connector: Connector, pull_id: UUID) -> None:
+    Every method raises PullSuperseded once the attempt is over, StoreFull, and StoreUnavailable if the store stays
+    away.
+    """
+
+    def __init__(self, engine: sa.Engine, connector: Connector, receipt: Pull) -> None:
         self._engine = engine
         self._connector = connector
-        self._pull_id = pull_id
-        self._pulled = 0
-        self._staged = 0
-        self._duplicates = 0
-        self._rejected = 0
-        self._rejections: list[Rejection] = []
+        self._receipt = receipt
+        self._cancelled = False
+        self._committing: Any = None  # the driver's connection, meanwhile
+        self._clear()
 
     def renew(self) -> None:
         """Tell that the pull is alive, also while its source takes its time."""
-        PullStore(self._engine).renew(self._pull_id)
+        self._patiently(lambda _again: PullStore(self._engine).renew(self._receipt))
+
+    def restart(self) -> None:
+        """Forget what was staged: the source is read again from the beginning."""
+
+        def forget(_again: bool) -> None:
+            with self._engine.begin() as transaction:
+                pass_fence(transaction, self._receipt, lease_until=lease())
+                transaction.execute(tables.staged.delete().where(tables.staged.c.pull_id == self._receipt.id))
+
+        self._patiently(forget)
+        self._clear()
 
     def stage(self, batch: EntityBatch, rows: int) -> None:
         """Keep a batch that came out of `rows` rows, until `commit`."""
-        with self._engine.begin() as transaction:
-            pass_fence(transaction, self._pull_id, lease_until=lease())
-            staged = (
-                (self._pull_id, seq, UUID(bytes=entity_id), source_id, digest, name, data)
-                for seq, (entity_id, source_id, digest, name, data) in enumerate(
-                    batch.frame.iter_rows(), start=self._staged
+
+        def keep(again: bool) -> None:
+            with self._engine.begin() as transaction:
+                pass_fence(transaction, self._receipt, lease_until=lease())
+                if again:  # the first try may have been kept, its answer lost
+                    staged = tables.staged.c
+                    transaction.execute(
+                        tables.staged.delete().where(staged.pull_id == self._receipt.id, staged.seq >= self._staged)
+                    )
+                _insert_staged(
+                    transaction,
+                    (
+                        (self._receipt.id, seq, UUID(bytes=entity_id), source_id, digest, name, data)
+                        for seq, (entity_id, source_id, digest, name, data) in enumerate(
+                            batch.frame.iter_rows(), start=self._staged
+                        )
+                    ),
                 )
-            )
-            _insert_staged(transaction, staged)
+
+        self._patiently(keep)
         self._pulled += rows
         self._staged += batch.frame.height
         self._duplicates += batch.duplicates
         self._rejected += len(batch.rejections)
         self._rejections += batch.rejections[: REJECTIONS_KEPT - len(self._rejections)]
 
-    def commit(self, watermark: datetime | None, started: float) -> Pull:
-        """Make the staged rows entities, and answer the receipt. `started` is when the pull did, by `time.monotonic`.
+    def commit(self, watermark: Watermark | None, read_at: datetime, started: float) -> Pull:
+        """Make the staged rows entities, and answer the receipt.
 
         A row is ingested if its entity is new or its digest differs from the kept one, else it is a duplicate. Of rows
-        with the same id the last one counts. The watermark never moves back.
-        """
-        with self._engine.begin() as transaction:
-            pass_fence(transaction, self._pull_id, lease_until=lease())
-            staged = self._count_staged(transaction)
-            if self._pulled != staged + self._duplicates + self._rejected:
-                raise RuntimeError("The store lost staged rows, so nothing is committed.")
-            ingested = self._merge(transaction)
-            duplicates = self._duplicates + staged - ingested
-            self._advance(transaction, watermark)
-            pass_fence(
-                transaction,
-                self._pull_id,
-                status=PullStatus.COMPLETED,
-                finished_at=now(),
-                duration_seconds=time.monotonic() - started,
-                records_pulled=self._pulled,
-                records_ingested=ingested,
-                duplicates_skipped=duplicates,
-                records_rejected=self._rejected,
-                rejections=[rejection.model_dump() for rejection in self._rejections],
-                watermark=watermark,
-            )
-            transaction.execute(tables.staged.delete().where(tables.staged.c.pull_id == self._pull_id))
-        return PullStore(self._engine).get(self._pull_id)
+        with the same id the last one counts. `watermark` is where the next pull starts, read off the source at
+        `read_at` by our own clock; None leaves it where it is. `started` is when the pull did, by `time.monotonic`.
 
-    def _advance(self, transaction: sa.Connection, watermark: datetime | None) -> None:
-        connector = tables.connector
-        here = connector.c.id == self._connector.id
-        kept = transaction.execute(sa.select(connector.c.watermark).where(here).with_for_update()).one_or_none()
-        if kept is None:
-            raise PullSuperseded
-        if watermark is not None and (kept.watermark is None or watermark > kept.watermark):
-            transaction.execute(connector.update().where(here).values(watermark=watermark))
+        Raises StagingLost if not all that was staged is there any more.
+        """
+
+        def finish(again: bool) -> Pull:
+            if again:  # the first try may have been committed, its answer lost
+                kept = PullStore(self._engine).get(self._receipt.id)
+                if (kept.attempt, kept.status) == (self._receipt.attempt, PullStatus.COMPLETED):
+                    return kept
+            with self._engine.begin() as transaction:
+                self._committing = transaction.connection.driver_connection
+                self._finish(transaction, watermark, read_at, started)
+            return PullStore(self._engine).get(self._receipt.id)
+
+        try:
+            return self._patiently(finish)
+        finally:
+            self._committing = None
+
+    def cancel(self) -> None:
+        """End a `commit` that another thread is in, unless it is past its end: PullCancelled is raised there."""
+        self._cancelled = True
+        if (connection := self._committing) is not None:
+            if self._engine.dialect.name == "sqlite":
+                connection.interrupt()
+            else:
+                connection.cancel_safe()
+
+    def _finish(
+        self, transaction: sa.Connection, watermark: Watermark | None, read_at: datetime, started: float
+    ) -> None:
+        staged = self._count_staged(transaction)
+        if self._pulled != staged + self._duplicates + self._rejected:
+            pass_fence(transaction, self._receipt, lease_until=lease())  # who took over has swept, too
+            raise StagingLost
+        ingested = self._merge(transaction)
+        # Only now: the merge may take long, and whoever removes or changes the connector must not wait for it. They
+        # lock the connector's row first as well.
+        here = tables.connector.c.id == self._connector.id
+        kept = transaction.execute(sa.select(tables.connector.c.watermark).where(here).with_for_update()).scalar()
+        if transaction.dialect.name == "sqlite":
+            # Nobody could give a sign of life while this held the only lock.
+            running = tables.pull.c.status == PullStatus.RUNNING
+            transaction.execute(tables.pull.update().where(running).values(lease_until=lease()))
+        pass_fence(
+            transaction,
+            self._receipt,
+            status=PullStatus.COMPLETED,
+            finished_at=now(),
+            duration_seconds=time.monotonic() - started,
+            records_pulled=self._pulled,
+            records_ingested=ingested,
+            duplicates_skipped=self._duplicates + staged - ingested,
+            records_rejected=self._rejected,
+            rejections=[rejection.model_dump() for rejection in self._rejections],
+            watermark=watermark,
+        )
+        if watermark is not None:
+            if isinstance(kept, int) and isinstance(watermark, int):
+                watermark = max(kept, watermark)  # the rows with the greatest numbers may be gone
+            transaction.execute(tables.connector.update().where(here).values(watermark=watermark, watermark_at=read_at))
+        transaction.execute(tables.staged.delete().where(tables.staged.c.pull_id == self._receipt.id))
+
+    def _patiently(self, write: Callable[[bool], _Done]) -> _Done:
+        """Do `write`, and again if the store was away meanwhile: then it is told so."""
+        deadline = time.monotonic() + AWAY_SECONDS
+        pause = 0.1
+        again = False
+        while True:
+            if self._cancelled:
+                raise PullCancelled
+            try:
+                return write(again)
+            except StoreFull:
+                raise
+            except StoreUnavailable:
+                if self._cancelled:
+                    raise PullCancelled from None
+                if time.monotonic() > deadline:
+                    raise
+                log.warning("The store does not answer; trying again.")
+            again = True
+            time.sleep(random.uniform(pause / 2, pause))  # noqa: S311  # so that many do not come back at once
+            pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+
+    def _clear(self) -> None:
+        self._pulled = 0
+        self._staged = 0
+        self._duplicates = 0
+        self._rejected = 0
+        self._rejections: list[Rejection] = []
 
     def _count_staged(self, transaction: sa.Connection) -> int:
-        count = sa.select(sa.func.count()).where(tables.staged.c.pull_id == self._pull_id)
+        count = sa.select(sa.func.count()).where(tables.staged.c.pull_id == self._receipt.id)
         return int(transaction.execute(count).scalar_one())
 
     def _merge(self, transaction: sa.Connection) -> int:
         """The number of entities that are new or changed."""
         staged, entity = tables.staged.c, tables.entity.c
         age = sa.func.row_number().over(partition_by=staged.entity_id, order_by=staged.seq.desc())
-        numbered = sa.select(tables.staged, age.label("age")).where(staged.pull_id == self._pull_id).subquery().c
+        numbered = sa.select(tables.staged, age.label("age")).where(staged.pull_id == self._receipt.id).subquery().c
         at = sa.literal(now(), tables.Instant)
         newest = sa.select(
             numbered.entity_id,
@@ -116,7 +210,7 @@ class Ingestion:
             numbered.name,
             sa.cast(numbered.data, tables.JsonText),
             sa.literal(self._connector.id, sa.Uuid),
-            sa.literal(self._pull_id, sa.Uuid),
+            sa.literal(self._receipt.id, sa.Uuid),
             at,
             at,
         ).where(numbered.age == 1)

@@ -1,15 +1,31 @@
-"""Receipts, from the moment a pull is asked for until it has ended: one live pull a connector, by a unique index."""
+"""Receipts, from the moment a pull is asked for until it has ended: one live pull a connector, by a unique index.
+
+A pull whose process dies is begun again under the same receipt, as its next attempt. Each write of an attempt checks,
+in its own transaction, that the receipt still is that attempt's and running; so of two that take themselves for the
+living one, one can write.
+"""
 
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from qanatix_pipelines.errors import NotFound, PullCancelled, PullError, PullInProgress, PullLost, PullSuperseded
-from qanatix_pipelines.pulls import LEASE_SECONDS, LIVE, Pull, PullStatus
+from qanatix_pipelines.connectors import Connector
+from qanatix_pipelines.errors import (
+    NotFound,
+    PullCancelled,
+    PullError,
+    PullInProgress,
+    PullLost,
+    PullSuperseded,
+    StoreUnavailable,
+)
+from qanatix_pipelines.pulls import ATTEMPTS, LEASE_SECONDS, LIVE, QUEUED_SECONDS, Pull, PullStatus
 from qanatix_pipelines.store import tables
 from qanatix_pipelines.store.clock import now
+from qanatix_pipelines.store.engine import check_room
 
 _FIELDS = [tables.pull.c[field] for field in Pull.model_fields]
 
@@ -19,38 +35,47 @@ class PullStore:
         self._engine = engine
         self._reader = engine.execution_options(reads=True)
 
-    def queue(self, connector_id: UUID) -> tuple[Pull, bool]:
+    def queue(self, connector_id: UUID, *, full_refresh: bool = False) -> tuple[Pull, bool]:
         """A new receipt, or that of the connector's live pull: then the second value is False.
 
-        A live pull whose lease ran out is given up as lost first. Raises NotFound if there is no such connector.
+        A live pull that lapsed is given up as lost first. Raises NotFound if there is no such connector, PullInProgress
+        if everything is to be read again and the live pull does not, StoreFull if there is no room for another.
         """
+        check_room(self._engine)
         while True:
             try:
-                return self._insert(connector_id), True
+                return self._insert(connector_id, full_refresh), True
             except IntegrityError:
                 live = self.live(connector_id)
                 if live is not None:
+                    if full_refresh and not live.full_refresh:
+                        raise PullInProgress(live.id) from None
                     return live, False
 
-    def claim(self, pull_id: UUID, connector_id: UUID, run_id: str) -> Pull:
-        """Make a connector's queued pull this run's. Raises PullSuperseded if it is not queued any more."""
-        queued = (tables.pull.c.id == pull_id) & (tables.pull.c.connector_id == connector_id)
+    def claim(self, pull_id: UUID, connector: Connector, run_id: str) -> Pull:
+        """Make a connector's queued pull this run's.
+
+        Raises PullSuperseded if it is not queued any more, or if `connector` is no longer what is kept of it.
+        """
+        queued = (tables.pull.c.id == pull_id) & (tables.pull.c.connector_id == connector.id)
         with self._engine.begin() as transaction:
+            kept = sa.select(tables.connector.c.generation).where(tables.connector.c.id == connector.id)
+            generation = transaction.execute(kept.with_for_update()).scalar_one_or_none()
             claimed = transaction.execute(
                 tables.pull.update()
                 .where(queued, tables.pull.c.status == PullStatus.QUEUED)
                 .values(status=PullStatus.RUNNING, run_id=run_id, lease_until=lease())
             )
-            if claimed.rowcount == 0:
+            if generation != connector.generation or claimed.rowcount == 0:
                 raise PullSuperseded
         return self.get(pull_id)
 
-    def begin(self, connector_id: UUID, run_id: str) -> Pull:
+    def begin(self, connector: Connector, run_id: str, *, full_refresh: bool = False) -> Pull:
         """Queue and claim in one: for a run that nobody asked the API for. Raises PullInProgress, NotFound."""
-        pull, created = self.queue(connector_id)
+        pull, created = self.queue(connector.id, full_refresh=full_refresh)
         if not created:
             raise PullInProgress(pull.id)
-        return self.claim(pull.id, connector_id, run_id)
+        return self.claim(pull.id, connector, run_id)
 
     def name_run(self, pull_id: UUID, run_id: str) -> None:
         """Note which run was started for a pull, before the run itself could."""
@@ -61,36 +86,87 @@ class PullStore:
                 .values(run_id=run_id)
             )
 
-    def renew(self, pull_id: UUID) -> None:
-        """Give the sign of life. Raises PullSuperseded if the pull is no longer running."""
-        with self._engine.begin() as transaction:
-            pass_fence(transaction, pull_id, lease_until=lease())
+    def renew(self, pull: Pull) -> None:
+        """Give the sign of life. Raises PullSuperseded if the attempt is over, but for having completed."""
+        try:
+            with self._engine.begin() as transaction:
+                pass_fence(transaction, pull, lease_until=lease())
+        except PullSuperseded:
+            kept = self.get(pull.id)
+            if (kept.attempt, kept.status) != (pull.attempt, PullStatus.COMPLETED):
+                raise
 
-    def end(self, pull_id: UUID, error: PullError, duration_seconds: float = 0) -> None:
-        """Write why a pull ended without ingesting. Does nothing if it has ended already."""
+    def await_run(self, pull: Pull) -> None:
+        """Let a queued pull wait longer: its run is on its way."""
         with self._engine.begin() as transaction:
-            end_live(transaction, tables.pull.c.id == pull_id, error, duration_seconds)
+            transaction.execute(
+                tables.pull.update()
+                .where(_is(pull), tables.pull.c.status == PullStatus.QUEUED)
+                .values(lease_until=lease(QUEUED_SECONDS))
+            )
+
+    def lapsed(self) -> list[Pull]:
+        """The live pulls that gave no sign of life in time: their process or host died, or no run ever began."""
+        query = sa.select(*_FIELDS).where(tables.pull.c.status.in_(LIVE), tables.pull.c.lease_until < now())
+        return self._all(query)
+
+    def ended_since(self, instant: datetime) -> list[Pull]:
+        """The pulls that ended at `instant` or later and had a run."""
+        query = sa.select(*_FIELDS).where(tables.pull.c.finished_at >= instant, tables.pull.c.run_id.is_not(None))
+        return self._all(query)
+
+    def retry(self, pull: Pull) -> bool:
+        """Give up a dead attempt. True if this call has queued the pull for another; its last one ends it as lost.
+
+        Does nothing if it is not as `pull` says any more: it gave a sign of life, ended, or somebody else did this.
+        """
+        with self._engine.begin() as transaction:
+            last = pull.attempt >= ATTEMPTS
+            unchanged = _is(pull) & (tables.pull.c.lease_until == pull.lease_until)
+            if last:
+                end_live(transaction, unchanged, PullLost())
+                return False
+            queued = transaction.execute(
+                tables.pull.update()
+                .where(unchanged, tables.pull.c.status.in_(LIVE))
+                .values(
+                    status=PullStatus.QUEUED,
+                    attempt=pull.attempt + 1,
+                    run_id=None,
+                    lease_until=lease(QUEUED_SECONDS),
+                )
+            )
+            if queued.rowcount:
+                transaction.execute(tables.staged.delete().where(tables.staged.c.pull_id == pull.id))
+        return bool(queued.rowcount)
+
+    def end(self, pull: Pull, error: PullError | StoreUnavailable, duration_seconds: float = 0) -> None:
+        """Write why an attempt ended without ingesting. Does nothing if it is over already."""
+        with self._engine.begin() as transaction:
+            end_live(transaction, _is(pull), error, duration_seconds)
 
     def get(self, pull_id: UUID) -> Pull:
         """Raises NotFound."""
-        with self._reader.connect() as connection:
-            row = connection.execute(sa.select(*_FIELDS).where(tables.pull.c.id == pull_id)).mappings().one_or_none()
-        if row is None:
+        found = self._all(sa.select(*_FIELDS).where(tables.pull.c.id == pull_id))
+        if not found:
             raise NotFound("pull")
-        return Pull.model_validate(dict(row))
+        return found[0]
 
     def live(self, connector_id: UUID) -> Pull | None:
         """The pull that is queued or running, if any."""
         query = sa.select(*_FIELDS).where(tables.pull.c.connector_id == connector_id, tables.pull.c.status.in_(LIVE))
-        with self._reader.connect() as connection:
-            row = connection.execute(query).mappings().one_or_none()
-        return None if row is None else Pull.model_validate(dict(row))
+        return next(iter(self._all(query)), None)
 
-    def _insert(self, connector_id: UUID) -> Pull:
+    def _all(self, query: sa.Select[Any]) -> list[Pull]:
+        with self._reader.connect() as connection:
+            return [Pull.model_validate(dict(row)) for row in connection.execute(query).mappings()]
+
+    def _insert(self, connector_id: UUID, full_refresh: bool) -> Pull:
         pull_id = uuid4()
         with self._engine.begin() as transaction:
             known = sa.select(tables.connector.c.id).where(tables.connector.c.id == connector_id)
-            if transaction.execute(known).first() is None:
+            # Whoever removes the connector waits for this, or this for them.
+            if transaction.execute(known.with_for_update(read=True)).first() is None:
                 raise NotFound("connector")
             expired = (tables.pull.c.connector_id == connector_id) & (tables.pull.c.lease_until < now())
             end_live(transaction, expired, PullLost())
@@ -99,16 +175,17 @@ class PullStore:
                     id=pull_id,
                     connector_id=connector_id,
                     status=PullStatus.QUEUED,
-                    lease_until=lease(),
+                    full_refresh=full_refresh,
+                    lease_until=lease(QUEUED_SECONDS),
                     created_at=now(),
                 )
             )
         return self.get(pull_id)
 
 
-def pass_fence(transaction: sa.Connection, pull_id: UUID, **values: object) -> None:
-    """Give a running pull `values`: what every write of a pull does first. Raises PullSuperseded if it runs no more."""
-    running = tables.pull.update().where(tables.pull.c.id == pull_id, tables.pull.c.status == PullStatus.RUNNING)
+def pass_fence(transaction: sa.Connection, pull: Pull, **values: object) -> None:
+    """Give a running attempt `values`: each of its writes does so. Raises PullSuperseded if it runs no more."""
+    running = tables.pull.update().where(_is(pull), tables.pull.c.status == PullStatus.RUNNING)
     if transaction.execute(running.values(**values)).rowcount == 0:
         raise PullSuperseded
 
@@ -116,7 +193,7 @@ def pass_fence(transaction: sa.Connection, pull_id: UUID, **values: object) -> N
 def end_live(
     transaction: sa.Connection,
     condition: sa.ColumnElement[bool],
-    error: PullError,
+    error: PullError | StoreUnavailable,
     duration_seconds: float = 0,
 ) -> None:
     """End the live pulls among those of `condition`, and drop what they staged."""
@@ -136,6 +213,10 @@ def end_live(
     transaction.execute(tables.staged.delete().where(tables.staged.c.pull_id.in_(ids)))
 
 
-def lease() -> datetime:
+def lease(seconds: int = LEASE_SECONDS) -> datetime:
     """Until when a pull is held to be alive that gives a sign now."""
-    return now() + timedelta(seconds=LEASE_SECONDS)
+    return now() + timedelta(seconds=seconds)
+
+
+def _is(pull: Pull) -> sa.ColumnElement[bool]:
+    return (tables.pull.c.id == pull.id) & (tables.pull.c.attempt == pull.attempt)

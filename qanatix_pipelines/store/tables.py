@@ -7,6 +7,8 @@ import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.types import TypeDecorator, UserDefinedType
 
+from qanatix_pipelines.watermarks import Watermark
+
 SCHEMA = "qanatix"
 metadata = sa.MetaData(schema=SCHEMA)
 
@@ -26,6 +28,23 @@ class Instant(TypeDecorator[datetime]):
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if dialect.name == "sqlite" else value.astimezone(UTC)
+
+
+class WatermarkText(TypeDecorator[Watermark]):
+    """A watermark as text: an integer's digits, of which there may be more than 64 bits hold, or a time in UTC."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Watermark | None, _dialect: sa.Dialect) -> str | None:
+        if isinstance(value, datetime):
+            return value.astimezone(UTC).replace(tzinfo=None).isoformat(sep=" ", timespec="microseconds")
+        return None if value is None else str(value)
+
+    def process_result_value(self, value: str | None, _dialect: sa.Dialect) -> Watermark | None:
+        if value is None:
+            return None
+        return datetime.fromisoformat(value).replace(tzinfo=UTC) if ":" in value else int(value)
 
 
 class JsonText(UserDefinedType[str]):
@@ -62,9 +81,15 @@ connector = sa.Table(
     sa.Column("name_column", sa.Text),
     sa.Column("id_column", sa.Text),
     sa.Column("batch_size", sa.Integer, nullable=False),
+    sa.Column("cursor_column", sa.Text),
+    sa.Column("overlap", sa.BigInteger),
     sa.Column("credentials", sa.Text, nullable=False),
+    # Which database the credentials are for, as a digest: NULL where it is not known.
+    sa.Column("place", sa.LargeBinary),
     sa.Column("partition_key", sa.Text, nullable=False, unique=True),
-    sa.Column("watermark", Instant),
+    sa.Column("generation", sa.Integer, nullable=False, server_default="1"),
+    sa.Column("watermark", WatermarkText),
+    sa.Column("watermark_at", Instant),
     sa.Column("created_at", Instant, nullable=False),
 )
 
@@ -76,6 +101,8 @@ pull = sa.Table(
     sa.Column("connector_id", sa.Uuid, nullable=False),
     sa.Column("run_id", sa.Text),
     sa.Column("status", sa.Text, nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False, server_default="1"),
+    sa.Column("full_refresh", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("lease_until", Instant, nullable=False),
     sa.Column("records_pulled", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("records_ingested", sa.BigInteger, nullable=False, server_default="0"),
@@ -83,7 +110,7 @@ pull = sa.Table(
     sa.Column("records_rejected", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("rejections", sa.JSON, nullable=False, server_default="[]"),
     sa.Column("duration_seconds", sa.Float, nullable=False, server_default="0"),
-    sa.Column("watermark", Instant),
+    sa.Column("watermark", WatermarkText),
     sa.Column("error_code", sa.Text),
     sa.Column("error_detail", sa.Text),
     sa.Column("created_at", Instant, nullable=False),

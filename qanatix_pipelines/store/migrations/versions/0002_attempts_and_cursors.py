@@ -1,0 +1,37 @@
+"""Pulls that are begun again, connectors that are changed, cursors that are no time."""
+
+import sqlalchemy as sa
+from alembic import op
+
+from qanatix_pipelines.store.tables import SCHEMA, Instant
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade() -> None:
+    schema = None if op.get_bind().dialect.name == "sqlite" else SCHEMA
+    for column in (
+        sa.Column("cursor_column", sa.Text),
+        sa.Column("overlap", sa.BigInteger),
+        sa.Column("place", sa.LargeBinary),
+        sa.Column("generation", sa.Integer, nullable=False, server_default="1"),
+        sa.Column("watermark_at", Instant),
+    ):
+        op.add_column("connector", column, schema=schema)
+    op.add_column("pull", sa.Column("attempt", sa.Integer, nullable=False, server_default="1"), schema=schema)
+    op.add_column(
+        "pull", sa.Column("full_refresh", sa.Boolean, nullable=False, server_default=sa.false()), schema=schema
+    )
+    for table in ("connector", "pull"):
+        _as_text(schema, table)
+
+
+def _as_text(schema: str | None, table: str) -> None:
+    """A watermark may be a number now. SQLite cannot change a column's type, and both can do this."""
+    name = table if schema is None else f"{schema}.{table}"
+    as_text = "watermark" if schema is None else "to_char(watermark AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US')"
+    op.add_column(table, sa.Column("reached", sa.Text), schema=schema)
+    op.execute(f"UPDATE {name} SET reached = {as_text}")
+    op.drop_column(table, "watermark", schema=schema)
+    op.alter_column(table, "reached", new_column_name="watermark", schema=schema)
