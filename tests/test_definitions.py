@@ -83,7 +83,7 @@ def test_dagster_sees_these_assets_jobs_and_sensors(definitions: dg.Definitions)
             "connectors/postgresql:counts_add_up",
         ],
         "jobs": ["pull_mongodb", "pull_mysql", "pull_neo4j", "pull_postgresql"],
-        "sensors": ["connector_partitions"],
+        "sensors": ["connector_partitions", "lost_pulls"],
         "resources": ["mongodb", "mysql", "neo4j", "postgresql", "store"],
     }
 

@@ -110,10 +110,9 @@ class PullStore:
         query = sa.select(*_FIELDS).where(tables.pull.c.status.in_(LIVE), tables.pull.c.lease_until < now())
         return self._all(query)
 
-    def ended_since(self, instant: datetime) -> list[Pull]:
-        """The pulls that ended at `instant` or later and had a run."""
-        query = sa.select(*_FIELDS).where(tables.pull.c.finished_at >= instant, tables.pull.c.run_id.is_not(None))
-        return self._all(query)
+    def of_run(self, run_id: str) -> Pull | None:
+        """The pull that is or was this run's, if it is not another's by now."""
+        return next(iter(self._all(sa.select(*_FIELDS).where(tables.pull.c.run_id == run_id))), None)
 
     def retry(self, pull: Pull) -> bool:
         """Give up a dead attempt. True if this call has queued the pull for another; its last one ends it as lost.

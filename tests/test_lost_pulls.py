@@ -1,0 +1,225 @@
+"""The sensor that begins lost pulls again, against a real store and an instance of Dagster's in memory."""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import dagster as dg
+import pytest
+from dagster import DagsterEventType, DagsterRunStatus
+
+from qanatix_pipelines.connectors import Connector, NewConnector
+from qanatix_pipelines.defs import lost_pulls, resources
+from qanatix_pipelines.pulls import PullStatus
+from qanatix_pipelines.settings import Settings
+from qanatix_pipelines.store import tables
+from qanatix_pipelines.store.ingestion import Ingestion
+from qanatix_pipelines.store.opening import Store, open_store
+from tests.conftest import ENCRYPTION_KEY, PEPPER
+
+LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
+JOB = "pull_postgresql"
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    monkeypatch.setenv("QANATIX_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("CONNECTOR_ENCRYPTION_KEY", ENCRYPTION_KEY)
+    resources._opened.cache_clear()
+    opened = open_store(Settings(data_dir=tmp_path, encryption_key=ENCRYPTION_KEY, pepper=PEPPER))
+    yield opened
+    opened.engine.dispose()
+    resources._opened().engine.dispose()
+    resources._opened.cache_clear()
+
+
+@pytest.fixture
+def connector(store: Store) -> Connector:
+    return store.connectors.add(
+        NewConnector(
+            name="Products",
+            connector_type="postgresql",
+            vertical="manufacturing",
+            entity_type="product",
+            connection_config={"dsn": "postgresql://reader:hunter2@db/shop"},
+            query="SELECT 1",
+        )
+    )
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as ephemeral:
+        yield ephemeral
+
+
+@pytest.fixture
+def tick(store: Store, instance: dg.DagsterInstance) -> Callable[[], list[dg.RunRequest]]:  # noqa: ARG001
+    """Evaluate the sensor once; what it asks to be run."""
+    from qanatix_pipelines.definitions import defs
+
+    def evaluate() -> list[dg.RunRequest]:
+        context = dg.build_sensor_context(
+            instance=instance, definitions=defs, resources={"store": resources.StoreResource()}
+        )
+        result: Any = defs.resolve_sensor_def("lost_pulls")(context)
+        return list(result.run_requests)
+
+    return evaluate
+
+
+@pytest.fixture
+def start_run(instance: dg.DagsterInstance) -> Callable[..., str]:
+    """A run that Dagster shows in a status, and whose process is not there."""
+    from qanatix_pipelines.definitions import defs
+
+    def started(status: DagsterRunStatus = DagsterRunStatus.STARTED, **tags: str) -> str:
+        job = defs.resolve_job_def(JOB)
+        run = instance.create_run_for_job(
+            job, run_id=str(uuid4()), tags={tag.replace("__", "/"): value for tag, value in tags.items()}
+        )
+        if status is not DagsterRunStatus.NOT_STARTED:
+            event = {
+                DagsterRunStatus.STARTING: DagsterEventType.PIPELINE_STARTING,
+                DagsterRunStatus.STARTED: DagsterEventType.PIPELINE_START,
+            }[status]
+            instance.report_dagster_event(dg.DagsterEvent(event.value, job_name=JOB), run_id=run.run_id)
+        return run.run_id
+
+    return started
+
+
+def test_a_pull_that_gives_signs_of_life_is_left_alone(
+    store: Store, connector: Connector, tick: Callable[[], list[dg.RunRequest]], start_run: Callable[..., str]
+) -> None:
+    receipt = store.pulls.begin(connector, start_run())
+
+    assert tick() == []
+    assert store.pulls.get(receipt.id).status is PullStatus.RUNNING
+
+
+def test_a_lost_pull_is_begun_again_by_a_run_of_its_own(
+    store: Store, connector: Connector, tick: Callable[[], list[dg.RunRequest]], start_run: Callable[..., str]
+) -> None:
+    receipt = store.pulls.begin(connector, start_run())
+    _expire(store)
+
+    (request,) = tick()
+
+    assert (request.job_name, request.partition_key) == (JOB, connector.partition_key)
+    assert request.tags["qanatix/pull_id"] == str(receipt.id)
+    assert store.pulls.get(receipt.id).attempt == 2
+    assert tick() == []
+
+
+def test_the_run_of_a_lost_pull_is_failed(
+    store: Store,
+    connector: Connector,
+    instance: dg.DagsterInstance,
+    tick: Callable[[], list[dg.RunRequest]],
+    start_run: Callable[..., str],
+) -> None:
+    run_id = start_run()
+    store.pulls.begin(connector, run_id)
+    _expire(store)
+
+    tick()
+
+    assert _status(instance, run_id) is DagsterRunStatus.FAILURE
+
+
+def test_a_pull_that_was_begun_three_times_is_lost(
+    store: Store, connector: Connector, tick: Callable[[], list[dg.RunRequest]]
+) -> None:
+    receipt, _ = store.pulls.queue(connector.id)
+    asked = []
+    for _ in range(3):
+        _expire(store)
+        asked.append(len(tick()))
+
+    assert asked == [1, 1, 0]
+    assert store.pulls.get(receipt.id).error_code == "pull_lost"
+
+
+def test_a_queued_pull_whose_run_is_being_started_waits_for_it(
+    store: Store, connector: Connector, tick: Callable[[], list[dg.RunRequest]], start_run: Callable[..., str]
+) -> None:
+    receipt, _ = store.pulls.queue(connector.id)
+    start_run(DagsterRunStatus.STARTING, qanatix__pull_id=str(receipt.id))
+    _expire(store)
+
+    assert tick() == []
+    assert store.pulls.get(receipt.id).lease_until > datetime.now(UTC)
+
+
+def test_a_run_that_another_code_server_was_starting_is_not_waited_for(
+    store: Store,
+    connector: Connector,
+    tick: Callable[[], list[dg.RunRequest]],
+    start_run: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    receipt, _ = store.pulls.queue(connector.id)
+    start_run(DagsterRunStatus.STARTING, qanatix__pull_id=str(receipt.id))
+    _expire(store)
+    monkeypatch.setattr(lost_pulls, "_LOADED_AT", datetime.now(UTC) + timedelta(seconds=1))
+
+    assert len(tick()) == 1
+
+
+def test_a_run_that_died_after_its_pull_completed_is_a_success_and_told(
+    store: Store,
+    connector: Connector,
+    instance: dg.DagsterInstance,
+    tick: Callable[[], list[dg.RunRequest]],
+    start_run: Callable[..., str],
+) -> None:
+    run_id = start_run()
+    receipt = store.pulls.begin(connector, run_id)
+    Ingestion(store.engine, connector, receipt).commit(None, datetime.now(UTC), 0)
+    tick()
+    assert _status(instance, run_id) is DagsterRunStatus.STARTED  # it may yet say so itself
+
+    _end_long_ago(store)
+    tick()
+
+    assert _status(instance, run_id) is DagsterRunStatus.SUCCESS
+    event = instance.get_latest_materialization_event(dg.AssetKey(["connectors", "postgresql"]))
+    assert event is not None
+    assert event.asset_materialization is not None
+    assert event.asset_materialization.metadata["pull_id"].value == str(receipt.id)
+
+
+def test_a_run_that_died_after_its_pull_failed_is_failed(
+    store: Store,
+    connector: Connector,
+    instance: dg.DagsterInstance,
+    tick: Callable[[], list[dg.RunRequest]],
+    start_run: Callable[..., str],
+) -> None:
+    run_id = start_run()
+    store.pulls.begin(connector, run_id)
+    store.connectors.remove(connector.id)
+    _end_long_ago(store)
+
+    tick()
+
+    assert _status(instance, run_id) is DagsterRunStatus.FAILURE
+
+
+def _status(instance: dg.DagsterInstance, run_id: str) -> DagsterRunStatus:
+    run = instance.get_run_by_id(run_id)
+    assert run is not None
+    return run.status
+
+
+def _expire(store: Store) -> None:
+    with store.engine.begin() as transaction:
+        transaction.execute(tables.pull.update().values(lease_until=LONG_AGO))
+
+
+def _end_long_ago(store: Store) -> None:
+    with store.engine.begin() as transaction:
+        transaction.execute(tables.pull.update().values(finished_at=LONG_AGO))
