@@ -105,9 +105,14 @@ class PullError(QanatixError):
 
 
 class SourceError(PullError):
-    """The database, or what the connector asks of it."""
+    """The database, or what the connector asks of it. `transient`: the same pull may succeed if it is tried again."""
 
     code = "source_failed"
+    transient: bool = False
+
+    def __init__(self, sentence: str, *, transient: bool = False) -> None:
+        super().__init__(sentence)
+        self.transient = transient
 
 
 class SourceUnreachable(SourceError):

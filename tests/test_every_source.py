@@ -171,6 +171,7 @@ def test_a_wrong_password_is_a_refused_login_that_does_not_show_it(harness: Harn
         read(harness, harness.everything, config=harness.wrong_password())
 
     assert SECRET not in _everything_said(refused.value)
+    assert not refused.value.transient
 
 
 def test_an_unknown_host_is_unreachable(harness: Harness) -> None:
@@ -178,6 +179,7 @@ def test_an_unknown_host_is_unreachable(harness: Harness) -> None:
         read(harness, harness.everything, config=harness.unknown_host())
 
     assert "no-such-host" not in _everything_said(unreachable.value)
+    assert not unreachable.value.transient
 
 
 @pytest.mark.parametrize("host", ["a..b", "x" * 70 + ".invalid", "..."])
@@ -193,9 +195,11 @@ def test_a_name_that_can_be_no_hosts_is_refused_or_unreachable(harness: Harness,
     assert host not in _everything_said(refused.value)
 
 
-def test_a_closed_port_is_unreachable(harness: Harness) -> None:
-    with pytest.raises(SourceUnreachable):
+def test_a_closed_port_is_unreachable_and_may_open_again(harness: Harness) -> None:
+    with pytest.raises(SourceUnreachable) as unreachable:
         read(harness, harness.everything, config=harness.closed_port())
+
+    assert unreachable.value.transient
 
 
 def test_rows_become_entities_once(harness: Harness, register: Register, pulled: Pulled, store: Store) -> None:

@@ -1,12 +1,34 @@
 """What MongoDB's error codes mean for the caller."""
 
-from qanatix_pipelines.errors import LoginRefused, QueryRejected, SourceError, SourceFailed, SourceTimeout
+from qanatix_pipelines.errors import (
+    LoginRefused,
+    QueryRejected,
+    SourceError,
+    SourceFailed,
+    SourceTimeout,
+    SourceUnreachable,
+)
 
 _SNAPSHOT_LOST = (
     "The source keeps a snapshot for less time than the pull took; its operator can raise "
     "minSnapshotHistoryWindowInSeconds"
 )
 
+# A server that stops, or is not what it was in its replica set, or that a router cannot talk to.
+_AWAY = {
+    6: "HostUnreachable",
+    7: "HostNotFound",
+    89: "NetworkTimeout",
+    91: "ShutdownInProgress",
+    134: "ReadConcernMajorityNotAvailableYet",
+    189: "PrimarySteppedDown",
+    9001: "SocketException",
+    10107: "NotWritablePrimary",
+    11600: "InterruptedAtShutdown",
+    11602: "InterruptedDueToReplStateChange",
+    13435: "NotPrimaryNoSecondaryOk",
+    13436: "NotPrimaryOrSecondary",
+}
 # What a server's error code means for the caller (MongoDB's error_codes.yml), with its name there.
 _MEANINGS: dict[int, tuple[type[SourceError], str, str]] = {
     11: (LoginRefused, "The source refused the user or the password", "UserNotFound"),
@@ -21,7 +43,12 @@ _MEANINGS: dict[int, tuple[type[SourceError], str, str]] = {
     175: (SourceFailed, "The source changed the collection while it was read", "QueryPlanKilled"),
     237: (SourceFailed, "The source cancelled the query", "CursorKilled"),
     239: (SourceFailed, _SNAPSHOT_LOST, "SnapshotTooOld"),
-} | {
+}
+_MEANINGS |= {
+    code: (SourceUnreachable, "The source, or its replica set, is stopping or starting", name)
+    for code, name in _AWAY.items()
+}
+_MEANINGS |= {
     code: (QueryRejected, "The source rejected the query", name)
     for code, name in {
         2: "BadValue",
@@ -41,6 +68,8 @@ _MEANINGS: dict[int, tuple[type[SourceError], str, str]] = {
         292: "QueryExceededMemoryLimitNoDiskUseAllowed",
     }.items()
 }
+# Besides: LockTimeout, CursorNotFound (after a restart), WriteConflict, ExceededTimeLimit.
+_TRANSIENT = _AWAY.keys() | {24, 43, 112, 262}
 # Greater numbers stand for single places of the server's code, most of which reject what they are given.
 _PLACES = 15_000
 
@@ -52,4 +81,4 @@ def explained(code: object) -> SourceError:
     if code > _PLACES:
         return QueryRejected(f"The source rejected the query (Location{code}).")
     kind, sentence, name = _MEANINGS.get(code, (SourceFailed, "The source failed", "of no special kind"))
-    return kind(f"{sentence} ({name}, code {code}).")
+    return kind(f"{sentence} ({name}, code {code}).", transient=code in _TRANSIENT)

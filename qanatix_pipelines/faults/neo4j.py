@@ -27,9 +27,12 @@ _MEANINGS: dict[str, tuple[type[SourceError], str]] = {
         SourceTimeout,
         "The query ran longer than a pull may",
     ),
+    "TransientError": (SourceFailed, "The source could not do it just now"),
     "TransientError.Database.DatabaseUnavailable": (SourceUnreachable, "The source's database is not available now"),
     "TransientError.General.DatabaseUnavailable": (SourceUnreachable, "The source's database is not available now"),
     "TransientError.Request.NoThreadsAvailable": (SourceUnreachable, "The source takes no more connections"),
+    "TransientError.Transaction.LockClientStopped": (SourceTimeout, "The source cancelled the query"),
+    "TransientError.Transaction.Terminated": (SourceTimeout, "The source cancelled the query"),
 } | dict.fromkeys(
     (
         "ClientError.Procedure",
@@ -47,6 +50,10 @@ _MEANINGS: dict[str, tuple[type[SourceError], str]] = {
     (QueryRejected, "The source rejected the query"),
 )
 
+# What the server calls transient is, but for what somebody ended on purpose.
+_TRANSIENT = "TransientError"
+_FINAL = ("TransientError.Transaction.LockClientStopped", "TransientError.Transaction.Terminated")
+
 
 def explained(code: str, message: str) -> SourceError:
     """Says the status code as far as it stands above, and the line and column in the query; nothing of the message."""
@@ -59,4 +66,4 @@ def explained(code: str, message: str) -> SourceError:
     place = re.search(r"\(line ([1-9]\d{0,5}), column (\d{1,6})", message)
     if place:
         sentence += f" at line {place[1]}, column {place[2]}"
-    return kind(f"{sentence} ({known}).")
+    return kind(f"{sentence} ({known}).", transient=known.startswith(_TRANSIENT) and known not in _FINAL)

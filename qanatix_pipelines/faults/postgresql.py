@@ -19,6 +19,8 @@ _MEANINGS: dict[str, tuple[type[SourceError], str]] = {
     "57014": (SourceTimeout, "The source cancelled the query"),
     "57P": (SourceUnreachable, "The source is shutting down or starting up"),
 } | dict.fromkeys(("0A", "21", "22", "26", "34", "42", "54", "P0"), (QueryRejected, "The source rejected the query"))
+# Lost connections, a replica's replay that went first, deadlocks, no more connections, a restart.
+_TRANSIENT = ("08", "40001", "40P01", "53300", "57P01", "57P02", "57P03")
 
 
 def explained(state: str, condition: str, place: int | None) -> SourceError:
@@ -28,4 +30,4 @@ def explained(state: str, condition: str, place: int | None) -> SourceError:
     kind, sentence = next(known, (SourceFailed, "The source failed while the query ran"))
     if place is not None:
         sentence += f" at character {place}"
-    return kind(f"{sentence} ({condition}, SQLSTATE {state}).")
+    return kind(f"{sentence} ({condition}, SQLSTATE {state}).", transient=state.startswith(_TRANSIENT))

@@ -21,12 +21,11 @@ from qanatix_pipelines.batches import Batch, Column, Reading
 from qanatix_pipelines.errors import (
     SourceError,
     SourceFailed,
-    SourceTimeout,
     SourceUnreachable,
     TlsFailed,
 )
 from qanatix_pipelines.faults.mongodb import explained
-from qanatix_pipelines.faults.network import network_fault
+from qanatix_pipelines.faults.network import connection_lost, network_fault, no_answer
 from qanatix_pipelines.queries.mongodb import MongoQuery, parse_mongo_query
 from qanatix_pipelines.sources import Source, SourceConfig
 from qanatix_pipelines.values.mongodb import CODEC, bson_text
@@ -284,8 +283,8 @@ def _explained(error: Exception) -> SourceError:
     if isinstance(error, errors.OperationFailure):
         return explained(error.code)
     meanings: tuple[tuple[type[Exception], SourceError], ...] = (
-        (errors.NetworkTimeout, SourceTimeout(f"The source did not answer within {ANSWER_SECONDS} seconds.")),
-        (errors.ConnectionFailure, SourceUnreachable("The source could not be reached, or closed the connection.")),
+        (errors.NetworkTimeout, no_answer(ANSWER_SECONDS)),
+        (errors.ConnectionFailure, connection_lost()),
         (errors.ConfigurationError, SourceFailed("The source's version or its ways to log in are not supported.")),
         (OSError, network_fault(error, CONNECT_SECONDS)),
         # By the resolver, of a name that can be no host's. What is wrong in an answer, `bson_text` has told already.

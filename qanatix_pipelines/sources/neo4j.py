@@ -7,6 +7,7 @@ row whose only value is a node or a relationship becomes that entity: its proper
 The driver is imported where it is used: that takes longer than all the rest of a pull's imports from here.
 """
 
+import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -295,7 +296,7 @@ def _reported() -> Iterator[None]:
 
 
 def _unreachable(error: BaseException) -> SourceError:
-    from neo4j._exceptions import BoltSecurityError
+    from neo4j._exceptions import BoltHandshakeError, BoltProtocolError, BoltSecurityError
 
     causes: list[BaseException] = [error]
     while (cause := causes[-1].__cause__) is not None:
@@ -303,7 +304,9 @@ def _unreachable(error: BaseException) -> SourceError:
     if any(isinstance(cause, BoltSecurityError | ssl.SSLError) for cause in causes):
         return TlsFailed("The source offers no TLS, or its certificate could not be verified.")
     if any(isinstance(cause, TimeoutError) for cause in causes):
-        return SourceUnreachable(f"The source did not answer within {CONNECT_SECONDS} seconds.")
+        return SourceUnreachable(f"The source did not answer within {CONNECT_SECONDS} seconds.", transient=True)
+    never_there = (socket.gaierror, UnicodeError, BoltHandshakeError, BoltProtocolError)
     return SourceUnreachable(
-        "The source could not be reached, or closed the connection: no such host, or no Neo4j listens there."
+        "The source could not be reached, or closed the connection: no such host, or no Neo4j listens there.",
+        transient=not any(isinstance(cause, never_there) for cause in causes),
     )

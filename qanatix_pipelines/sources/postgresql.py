@@ -23,10 +23,9 @@ from qanatix_pipelines.errors import (
     QueryRejected,
     SourceError,
     SourceFailed,
-    SourceUnreachable,
     TlsFailed,
 )
-from qanatix_pipelines.faults.network import network_fault
+from qanatix_pipelines.faults.network import network_fault, no_answer
 from qanatix_pipelines.faults.postgresql import explained
 from qanatix_pipelines.placeholders import SqlQuery, parse_sql
 from qanatix_pipelines.sources import Source, SourceConfig
@@ -122,7 +121,7 @@ class PostgreSQL(Source):
     @asynccontextmanager
     async def read(self, query: str, *, window: Window, batch_size: int) -> AsyncIterator[Reading]:
         statement = parse_sql(query, dialect="postgres")
-        with _reported(CONNECT_SECONDS):
+        with _reported(connecting=True):
             connection = await _connect(self._dsn)
         try:
             with _reported():
@@ -250,7 +249,7 @@ async def _batches(cursor: Any, columns: tuple[Column, ...], batch_size: int) ->
 
 
 @contextmanager
-def _reported(seconds: int = ANSWER_SECONDS, statement: SqlQuery | None = None) -> Iterator[None]:
+def _reported(*, connecting: bool = False, statement: SqlQuery | None = None) -> Iterator[None]:
     """A driver's exception becomes one of ours, and nothing of its text passes: the server wrote it.
 
     `statement` is given where places that the server names are places in it.
@@ -264,9 +263,11 @@ def _reported(seconds: int = ANSWER_SECONDS, statement: SqlQuery | None = None) 
     except ConnectionError as error:
         if "rejected SSL upgrade" in str(error):
             raise TlsFailed("The source offers no TLS. If that is meant, add ?sslmode=disable to the dsn.") from None
-        raise SourceUnreachable("The source could not be reached, or closed the connection.") from None
+        raise network_fault(error, CONNECT_SECONDS) from None
     except (OSError, UnicodeError) as error:  # TLS's too; a name that can be no host's is not even looked up
-        raise network_fault(error, seconds) from None
+        if isinstance(error, TimeoutError) and not connecting:
+            raise no_answer(ANSWER_SECONDS) from None
+        raise network_fault(error, CONNECT_SECONDS) from None
     except (asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
         raise SourceFailed(f"The source's answer could not be read ({type(error).__name__}).") from None
 
