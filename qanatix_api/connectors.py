@@ -1,5 +1,6 @@
 """Connectors over HTTP: register, show, change, pull, delete."""
 
+import asyncio
 from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -282,10 +283,12 @@ async def pull_connector(given: Given, connector_id: UUID, asked: PullRequest | 
 async def delete_connector(given: Given, connector_id: UUID, later: BackgroundTasks) -> None:
     """Forget a connector and its credentials. A running pull is given up and ingests nothing. Entities stay."""
     live = await run_in_threadpool(given.store.pulls.live, connector_id)
-    if live is not None and live.run_id is not None:
-        # First, for on SQLite its final transaction may hold the only lock. Whatever becomes of this, the pull is void.
-        await given.runs.terminate(live.run_id)
-    removed = await run_in_threadpool(given.store.connectors.remove, connector_id)
+    removing = run_in_threadpool(given.store.connectors.remove, connector_id)
+    if live is None or live.run_id is None:
+        removed = await removing
+    else:
+        # At once, for the pull's final transaction may hold SQLite's only lock until its run is stopped.
+        removed, _ = await asyncio.gather(removing, given.runs.terminate(live.run_id))
     later.add_task(given.runs.remove_partition, removed)
 
 

@@ -108,7 +108,6 @@ class SourceError(PullError):
     """The database, or what the connector asks of it. `transient`: the same pull may succeed if it is tried again."""
 
     code = "source_failed"
-    transient: bool = False
 
     def __init__(self, sentence: str, *, transient: bool = False) -> None:
         super().__init__(sentence)

@@ -96,17 +96,31 @@ def start(
     programs = Path(sys.executable).parent
     try:
         stack.command("migrate")
-        dagster = [programs / "dagster", "dev", "-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(dagster_port)]
         api = [programs / "uvicorn", "--factory", "qanatix_api.app:create_app", "--port", str(api_port)]
-        _spawn(stack, "dagster", dagster)
+        _spawn_dagster(stack)
         _spawn(stack, "api", api)
-        _wait(stack, "dagster", f"{stack.dagster_url}/server_info")
-        _check_location(stack)
+        _wait_for_dagster(stack)
         _wait(stack, "api", f"{stack.api_url}/healthz")
     except BaseException:
         stack.stop()
         raise
     return stack
+
+
+def restart_dagster(stack: Stack) -> None:
+    """Start Dagster again after it was stopped or killed, at the same address, and wait until it answers."""
+    _spawn_dagster(stack)
+    _wait_for_dagster(stack)
+
+
+def _spawn_dagster(stack: Stack) -> None:
+    program, port = Path(sys.executable).with_name("dagster"), stack.dagster_url.rpartition(":")[2]
+    _spawn(stack, "dagster", [program, "dev", "-w", "workspace.yaml", "-h", "127.0.0.1", "-p", port])
+
+
+def _wait_for_dagster(stack: Stack) -> None:
+    _wait(stack, "dagster", f"{stack.dagster_url}/server_info")
+    _check_location(stack)
 
 
 def _check_location(stack: Stack) -> None:

@@ -1,0 +1,76 @@
+"""A running stack as a caller sees it: its API with a key, and Dagster's GraphQL."""
+
+import time
+from typing import Any
+from uuid import uuid4
+
+import httpx2
+
+from tests import stack as stacks
+
+RUN = """
+query Run($id: ID!) {
+  runOrError(runId: $id) {
+    ... on Run {
+      status runConfigYaml tags { key value }
+      assets { key { path } }
+      assetMaterializations {
+        assetKey { path } partition metadataEntries { label ... on IntMetadataEntry { intValue } }
+      }
+      eventConnection { events { __typename ... on MessageEvent { message } } }
+    }
+  }
+}
+"""
+
+
+class System:
+    """A running stack and a key to it."""
+
+    def __init__(self, running: stacks.Stack) -> None:
+        self.stack = running
+        self.said: list[str] = []
+        self.api = httpx2.Client(
+            base_url=f"{running.api_url}/api/v1",
+            headers={"Authorization": f"Bearer {running.command('keys', 'create')}"},
+            timeout=120,
+            event_hooks={"response": [self._note]},
+        )
+
+    def register(self, query: str, config: dict[str, Any], **fields: Any) -> dict[str, Any]:
+        body = {
+            "name": "Items",
+            "connector_type": "postgresql",
+            "vertical": "testing",
+            "entity_type": f"item-{uuid4().hex[:8]}",
+            "connection_config": config,
+            "query": query,
+        }
+        response = self.api.post("/connectors", json=body | fields)
+        assert response.status_code == 201, response.text
+        answer: dict[str, Any] = response.json()
+        return answer
+
+    def pull(self, connector: dict[str, Any]) -> httpx2.Response:
+        return self.api.post(f"/connectors/{connector['id']}/pull")
+
+    def ask_dagster(self, query: str, **variables: Any) -> Any:
+        response = httpx2.post(
+            f"{self.stack.dagster_url}/graphql", json={"query": query, "variables": variables}, timeout=120
+        )
+        self.said.append(response.text)
+        return response.json()["data"]
+
+    def _note(self, response: httpx2.Response) -> None:
+        response.read()
+        self.said.append(response.text + str(response.headers))
+
+
+def finished(stack: System, run_id: str) -> dict[str, Any]:
+    """Dagster's record of a run, once Dagster too has ended it: our receipt is a moment earlier."""
+    for _ in range(300):
+        run: dict[str, Any] = stack.ask_dagster(RUN, id=run_id)["runOrError"]
+        if run["status"] in ("SUCCESS", "FAILURE", "CANCELED"):
+            return run
+        time.sleep(0.1)
+    raise AssertionError(f"the run is still {run['status']}")
