@@ -2,10 +2,19 @@
 
 import unicodedata
 from datetime import datetime
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+)
 
 from qanatix_pipelines.naming import CONNECTORS_KEY_PREFIX
 from qanatix_pipelines.watermarks import OVERLAP_COUNT, OVERLAP_SECONDS, Watermark
@@ -67,12 +76,13 @@ class ConnectorSettings(BaseModel):
     cursor_column: ColumnName | None = None
     overlap: Annotated[int, Field(strict=True, ge=0, le=MAX_OVERLAP)] | None = None
 
-    @model_validator(mode="after")
-    def _whole_seconds(self) -> Self:
+    @field_validator("overlap", mode="after")
+    @classmethod
+    def _whole_seconds(cls, overlap: int | None, others: ValidationInfo) -> int | None:
         # A DATETIME without a fraction is rounded: to the second, and up as well as down.
-        if self.overlap is not None and self.cursor_column is None and self.overlap < MIN_OVERLAP_SECONDS:
-            raise ValueError(f"overlap must be at least {MIN_OVERLAP_SECONDS} seconds where the cursor is a time")
-        return self
+        if overlap is not None and others.data.get("cursor_column") is None and overlap < MIN_OVERLAP_SECONDS:
+            raise ValueError(f"must be at least {MIN_OVERLAP_SECONDS} seconds where the cursor is a time")
+        return overlap
 
     @property
     def effective_overlap(self) -> int:

@@ -153,12 +153,12 @@ def register(store: Store) -> Callable[..., Connector]:
 
 
 @pytest.fixture
-def pulled(store: Store) -> Callable[[Connector], PullOutcome]:
-    """Pull a connector once, without Dagster."""
+def pulled(store: Store) -> Callable[..., PullOutcome]:
+    """Pull a connector once, without Dagster: `pulled(connector, full_refresh=False)`."""
 
-    def pull_once(connector: Connector) -> PullOutcome:
+    def pull_once(connector: Connector, *, full_refresh: bool = False) -> PullOutcome:
         current = store.connectors.get(connector.id)
-        receipt = store.pulls.begin(current, f"run-{uuid4()}")
+        receipt = store.pulls.begin(current, f"run-{uuid4()}", full_refresh=full_refresh)
         return run_pull(store, current, receipt, partial(open_source, current.connector_type))
 
     return pull_once

@@ -222,6 +222,95 @@ class TestReading:
         assert api.post(f"{CONNECTORS}/{unknown}/pull").status_code == 404
 
 
+class TestChanging:
+    def test_what_is_given_changes_and_the_rest_stays(self, api: TestClient, registered: dict[str, Any]) -> None:
+        response = api.patch(f"{CONNECTORS}/{registered['id']}", json={"name": "Parts", "record_type": "part"})
+
+        assert response.status_code == 200
+        changed = {"name": "Parts", "entity_type": "part", "record_type": "part"}
+        assert response.json() == registered | changed
+        assert api.get(f"{CONNECTORS}/{registered['id']}").json() == response.json()
+
+    def test_null_takes_back_what_is_optional(self, api: TestClient, registered: dict[str, Any]) -> None:
+        response = api.patch(f"{CONNECTORS}/{registered['id']}", json={"name_column": None})
+
+        assert (response.status_code, response.json()["name_column"]) == (200, None)
+
+    def test_credentials_as_they_are_shown_stay_as_they_are(
+        self, api: TestClient, registered: dict[str, Any], store: Store
+    ) -> None:
+        api.patch(f"{CONNECTORS}/{registered['id']}", json={"connection_config": registered["connection_config"]})
+
+        kept = store.connectors.get(UUID(registered["id"]))
+        assert (store.connectors.connection_config(kept), kept.generation) == (BODY["connection_config"], 1)
+
+    def test_another_password_keeps_last_pull(self, api: TestClient, registered: dict[str, Any], store: Store) -> None:
+        at = datetime(2026, 3, 7, tzinfo=UTC)
+        with store.engine.begin() as transaction:
+            transaction.execute(tables.connector.update().values(watermark=at, watermark_at=at))
+        config = {"dsn": "postgresql://other:changed@db.internal:5432/shop"}
+
+        response = api.patch(f"{CONNECTORS}/{registered['id']}", json={"connection_config": config})
+
+        kept = store.connectors.get(UUID(registered["id"]))
+        assert (response.status_code, kept.watermark) == (200, at)
+        assert store.connectors.connection_config(kept) == config
+
+    def test_another_database_begins_last_pull_anew(
+        self, api: TestClient, registered: dict[str, Any], store: Store
+    ) -> None:
+        at = datetime(2026, 3, 7, tzinfo=UTC)
+        with store.engine.begin() as transaction:
+            transaction.execute(tables.connector.update().values(watermark=at, watermark_at=at))
+        config = {"dsn": f"postgresql://reader:{PASSWORD}@db.internal:5432/another"}
+
+        api.patch(f"{CONNECTORS}/{registered['id']}", json={"connection_config": config})
+
+        assert store.connectors.get(UUID(registered["id"])).watermark is None
+
+    @pytest.mark.parametrize(
+        ("change", "field"),
+        [
+            ({"name": None}, "name"),
+            ({"name": ""}, "name"),
+            ({"query": None}, "query"),
+            ({"query": "SELECT 1; SELECT 2"}, "query"),
+            ({"batch_size": 0}, "batch_size"),
+            ({"batch_size": None}, "batch_size"),
+            ({"vertical": "connectors"}, "vertical"),
+            ({"connection_config": None}, "connection_config"),
+            ({"connection_config": {"dsn": "x"}}, "connection_config"),
+            ({"connection_config": "hunter2"}, "connection_config"),
+            ({"connector_type": "mysql"}, "connector_type"),
+            ({"overlap": 1}, "overlap"),
+            ({"overlap": "300"}, "overlap"),
+            ({"cursor_column": "id", "query": "SELECT 1"}, "cursor_column"),
+            ({"watermark": None}, "watermark"),
+        ],
+    )
+    def test_what_is_wrong_is_named_and_changes_nothing(
+        self, api: TestClient, registered: dict[str, Any], change: dict[str, Any], field: str
+    ) -> None:
+        response = api.patch(f"{CONNECTORS}/{registered['id']}", json={"name": "Changed"} | change)
+
+        assert response.status_code == 422
+        assert field in [part["loc"][1] for part in response.json()["detail"]]
+        assert "hunter2" not in response.text
+        assert api.get(f"{CONNECTORS}/{registered['id']}").json() == registered
+
+    def test_a_change_of_what_is_read_stops_the_running_pull(
+        self, api: TestClient, registered: dict[str, Any], store: Store
+    ) -> None:
+        running = store.pulls.begin(store.connectors.get(UUID(registered["id"])), "run")
+
+        api.patch(f"{CONNECTORS}/{registered['id']}", json={"query": "SELECT 1 AS product_name"})
+
+        assert store.pulls.get(running.id).error_code == "pull_superseded"
+
+    def test_there_is_nothing_to_change_of_an_unknown_connector(self, api: TestClient) -> None:
+        assert api.patch(f"{CONNECTORS}/{uuid4()}", json={"name": "x"}).status_code == 404
+
+
 class TestPulling:
     def test_the_answer_has_the_counts_the_pull_and_the_run(
         self, api: TestClient, registered: dict[str, Any], store: Store
@@ -305,7 +394,46 @@ class TestPulling:
         assert len({answer.json()["pull_id"] for answer in answers}) == 1
         assert len(dagster.launches) == 1
 
-    def test_a_run_that_ends_without_a_word_is_told_as_lost(
+    def test_a_run_that_ends_without_a_word_is_followed_by_another(
+        self, api: TestClient, registered: dict[str, Any], dagster: FakeDagster
+    ) -> None:
+        complete = dagster.on_launch
+        dagster.on_launch = lambda tags: "dead" if len(dagster.launches) < 3 else complete(tags)
+        dagster.statuses["dead"] = "FAILURE"
+
+        response = api.post(f"{CONNECTORS}/{registered['id']}/pull")
+
+        assert (response.status_code, response.json()["records_ingested"]) == (200, 1)
+        assert len(dagster.launches) == 3
+
+    def test_everything_is_read_again_where_that_is_asked_for(
+        self, api: TestClient, registered: dict[str, Any], store: Store
+    ) -> None:
+        response = api.post(f"{CONNECTORS}/{registered['id']}/pull", json={"full_refresh": True})
+
+        assert response.status_code == 200
+        assert store.pulls.get(UUID(response.json()["pull_id"])).full_refresh
+
+    def test_a_full_refresh_does_not_join_a_pull_that_is_none(
+        self, api: TestClient, registered: dict[str, Any], store: Store
+    ) -> None:
+        live, _ = store.pulls.queue(UUID(registered["id"]))
+
+        response = api.post(f"{CONNECTORS}/{registered['id']}/pull", json={"full_refresh": True})
+
+        assert (response.status_code, response.json()["code"]) == (409, "pull_in_progress")
+        assert response.json()["pull_id"] == str(live.id)
+
+    @pytest.mark.parametrize("body", [{"full_refresh": "yes"}, {"full": True}, [], "x", None])
+    def test_a_pull_is_asked_for_by_nothing_else(
+        self, api: TestClient, registered: dict[str, Any], dagster: FakeDagster, body: Any
+    ) -> None:
+        response = api.post(f"{CONNECTORS}/{registered['id']}/pull", json=body)
+
+        assert response.status_code == (200 if body is None else 422)
+        assert len(dagster.launches) == (1 if body is None else 0)
+
+    def test_a_run_that_ends_without_a_word_three_times_is_told_as_lost(
         self, api: TestClient, registered: dict[str, Any], dagster: FakeDagster
     ) -> None:
         dagster.on_launch = lambda _tags: "dead"

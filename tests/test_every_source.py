@@ -254,6 +254,73 @@ def test_last_pull_moves_with_the_sources_clock(
     assert store.connectors.get(connector.id).watermark == second
 
 
+def test_an_integer_cursor_sees_all_first_and_then_what_is_above_less_the_overlap(
+    harness: Harness, register: Register, pulled: Pulled, store: Store
+) -> None:
+    harness.fill(20)
+    connector = register(harness, harness.above, cursor_column=harness.id_column, overlap=3)
+
+    first = pulled(connector).receipt
+    second = pulled(connector).receipt
+
+    assert (first.records_pulled, first.watermark) == (20, 20)
+    assert (second.records_pulled, second.duplicates_skipped, second.watermark) == (3, 3, 20)
+    assert store.connectors.get(connector.id).watermark == 20
+
+
+def test_an_integer_cursor_stays_where_it_is_while_its_rows_are_gone(
+    harness: Harness, register: Register, pulled: Pulled, store: Store
+) -> None:
+    harness.fill(20)
+    connector = register(harness, harness.above, cursor_column=harness.id_column, overlap=30)
+    pulled(connector)
+    harness.fill(5)
+
+    assert pulled(connector).receipt.records_pulled == 5
+    assert store.connectors.get(connector.id).watermark == 20
+
+
+def test_a_cursor_column_that_is_not_in_the_result_fails_by_its_name(
+    harness: Harness, register: Register, pulled: Pulled
+) -> None:
+    harness.fill(2)
+
+    with pytest.raises(ResultUnusable, match="'no_such_column'"):
+        pulled(register(harness, harness.above, cursor_column="no_such_column"))
+
+
+def test_a_cursor_column_that_holds_no_integers_fails_by_its_name(
+    harness: Harness, register: Register, pulled: Pulled
+) -> None:
+    harness.fill(2)
+
+    with pytest.raises(ResultUnusable, match=r"'name'.*integers"):
+        pulled(register(harness, harness.above, cursor_column="name"))
+
+
+def test_a_full_refresh_sees_all_and_moves_last_pull(
+    harness: Harness, register: Register, pulled: Callable[..., PullOutcome], store: Store
+) -> None:
+    harness.fill(20)
+    connector = register(harness, harness.since)
+    first = pulled(connector).receipt
+
+    again = pulled(connector, full_refresh=True).receipt
+
+    assert (again.records_pulled, again.duplicates_skipped) == (20, 20)
+    assert again.watermark is not None
+    assert again.watermark == store.connectors.get(connector.id).watermark != first.watermark
+
+
+def test_the_overlap_is_the_connectors_own(harness: Harness, register: Register, pulled: Pulled) -> None:
+    harness.fill(20)
+    connector = register(harness, harness.since, overlap=3 * 86_400)
+
+    pulled(connector)
+
+    assert pulled(connector).receipt.duplicates_skipped == 20
+
+
 def test_a_query_without_last_pull_keeps_no_watermark(
     harness: Harness, register: Register, pulled: Pulled, store: Store
 ) -> None:

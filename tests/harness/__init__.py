@@ -18,6 +18,8 @@ class Harness(ABC):
     # Queries over `items`, in the type's own language.
     everything: ClassVar[str]
     since: ClassVar[str]  # those with updated_at > :last_pull
+    above: ClassVar[str]  # those with an id > :last_pull
+    id_column: ClassVar[str] = "id"  # what the key is called in a result
     nothing: ClassVar[str]
     nameless: ClassVar[str | None]  # everything, without a column called `name`; None where that cannot be said
     rejected: ClassVar[str]  # well-formed enough to be registered, refused by the server
@@ -70,6 +72,7 @@ class SqlHarness(Harness):
 
     everything = "SELECT id, name, updated_at FROM items ORDER BY id"
     since = "SELECT id, name, updated_at FROM items WHERE updated_at > :last_pull"
+    above = "SELECT id, name, updated_at FROM items WHERE id > :last_pull"
     nothing = "SELECT id, name FROM items WHERE false"
     nameless = "SELECT id, updated_at FROM items"
     rejected = "SELECT no_such_column FROM items"

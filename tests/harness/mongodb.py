@@ -19,6 +19,8 @@ class MongoDBHarness(Harness):
     connector_type = "mongodb"
     everything = '{"filter": {}, "sort": {"_id": 1}}'
     since = '{"updated_at": {"$gt": ":last_pull"}}'
+    above = '{"_id": {"$gt": ":last_pull"}}'
+    id_column = "_id"
     nothing = '{"_id": -1}'
     nameless = '{"filter": {}, "projection": {"name": 0}}'
     rejected = '{"$expr": {"$eq": [1, {"$divide": [1, 0]}]}}'

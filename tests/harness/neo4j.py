@@ -14,6 +14,7 @@ class Neo4jHarness(Harness):
     since = (
         "MATCH (n:Item) WHERE n.updated_at > :last_pull RETURN n.id AS id, n.name AS name, n.updated_at AS updated_at"
     )
+    above = "MATCH (n:Item) WHERE n.id > $last_pull RETURN n.id AS id, n.name AS name"
     nothing = "MATCH (n:Item) WHERE false RETURN n.id AS id, n.name AS name"
     nameless = "MATCH (n:Item) RETURN n.id AS id, n.updated_at AS updated_at"
     rejected = "MATCH (n:Item) RETURN no_such_variable"
