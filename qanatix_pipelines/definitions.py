@@ -11,7 +11,9 @@ from qanatix_pipelines.settings import read_settings
 from qanatix_pipelines.sources import connector_types
 
 # A code location without its key would load, and then fail each pull: better that it says so at once.
-read_settings().encryption_keys()
+_settings = read_settings()
+_settings.encryption_keys()
+_settings.egress()
 
 _assets = {connector_type: pull_asset(connector_type) for connector_type in connector_types()}
 

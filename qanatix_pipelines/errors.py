@@ -11,6 +11,7 @@ QanatixError
 └── PullError                   a pull ended without ingesting anything
     ├── SourceError             the caller mends the connector, or the database it names
     │   ├── SourceUnreachable
+    │   ├── AddressRefused      (or the operator opens the network, by QANATIX_ALLOW_NETWORKS)
     │   ├── LoginRefused
     │   ├── TlsFailed
     │   ├── QueryRejected
@@ -116,6 +117,18 @@ class SourceError(PullError):
 
 class SourceUnreachable(SourceError):
     code = "source_unreachable"
+
+
+class AddressRefused(SourceError):
+    """It would have led to where pulls may not go. What the name resolved to, and whether it did, is not told."""
+
+    code = "address_refused"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The connector's host is in a network that is not open to pulls. The operator opens it with "
+            "QANATIX_ALLOW_NETWORKS."
+        )
 
 
 class LoginRefused(SourceError):

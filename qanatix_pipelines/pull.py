@@ -14,12 +14,15 @@ import polars as pl
 
 from qanatix_pipelines.batches import Batch, Column
 from qanatix_pipelines.connectors import Connector
+from qanatix_pipelines.egress import DEVELOPMENT, Egress, GuardedLoop, refused
 from qanatix_pipelines.entities import EntityBatch, EntityMaker
 from qanatix_pipelines.errors import (
+    AddressRefused,
     PullBroken,
     PullCancelled,
     PullError,
     ResultUnusable,
+    SourceError,
     SourceTimeout,
     StoreUnavailable,
 )
@@ -122,6 +125,8 @@ async def pull(
                 # The source's connection is closed by now: the merge needs nothing of it.
                 return PullOutcome(await _commit(ingestion, read, started), read.columns)
             except PullError as error:
+                if isinstance(error, SourceError) and refused():
+                    raise AddressRefused from None
                 if not error.transient or pause is None:
                     raise
                 log.warning("%s Trying again.", error)
@@ -137,6 +142,7 @@ def run_pull(
     open_source: Callable[[Mapping[str, Any]], Source],
     *,
     limits: Limits = Limits(),
+    egress: Egress = DEVELOPMENT,
     on_batch: Callable[[int], None] = lambda _rows: None,
 ) -> PullOutcome:
     """Pull into the store under a claimed receipt, and see that it tells the outcome, whatever that is.
@@ -156,9 +162,9 @@ def run_pull(
     try:
         source = open_source(store.connectors.connection_config(connector))
         full_refresh = receipt.full_refresh
-        return asyncio.run(
-            pull(connector, source, ingestion, full_refresh=full_refresh, limits=limits, on_batch=on_batch)
-        )
+        pulling = pull(connector, source, ingestion, full_refresh=full_refresh, limits=limits, on_batch=on_batch)
+        with asyncio.Runner(loop_factory=lambda: GuardedLoop(egress)) as runner:
+            return runner.run(pulling)
     except (PullError, StoreUnavailable) as error:
         end(error)
         raise

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import ipaddress
 import os
 import secrets
 import warnings
@@ -13,6 +14,7 @@ from typing import Literal
 from pydantic import AnyHttpUrl, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from qanatix_pipelines.egress import Egress
 from qanatix_pipelines.errors import SettingsError
 
 ENCRYPTION_KEY = "CONNECTOR_ENCRYPTION_KEY"
@@ -35,6 +37,7 @@ class Settings(BaseSettings):
     encryption_key: SecretStr | None = Field(None, alias=ENCRYPTION_KEY)
     pepper: SecretStr | None = Field(None, alias=PEPPER)
     dagster_url: AnyHttpUrl = Field(AnyHttpUrl("http://127.0.0.1:3000"), alias="QANATIX_DAGSTER_URL")
+    allow_networks: str = Field("", alias="QANATIX_ALLOW_NETWORKS")
     pull_wait_seconds: float = Field(600, alias="QANATIX_PULL_WAIT_SECONDS", gt=0, le=86_400)
     pull_seconds: float = Field(3600, alias="QANATIX_PULL_SECONDS", gt=0, le=604_800)
     answer_seconds: float = Field(600, alias="QANATIX_ANSWER_SECONDS", gt=0, le=86_400)
@@ -42,6 +45,18 @@ class Settings(BaseSettings):
     @property
     def production(self) -> bool:
         return self.environment == "production"
+
+    def egress(self) -> Egress:
+        """Where pulls may connect to. Raises SettingsError if one of the networks is none."""
+        texts = [text.strip() for text in self.allow_networks.split(",") if text.strip()]
+        try:
+            networks = [ipaddress.ip_network(text) for text in texts]
+        except ValueError:
+            raise SettingsError(
+                "QANATIX_ALLOW_NETWORKS",
+                "must be networks, such as 10.20.0.0/16,fd12::/16, whose host bits are 0.",
+            ) from None
+        return Egress(tuple(networks), loopback=not self.production)
 
     def store_address(self) -> str:
         """The store's URL: SQLite in the data folder unless another is set."""

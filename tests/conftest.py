@@ -4,6 +4,7 @@ import signal
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import psycopg
@@ -154,11 +155,11 @@ def register(store: Store) -> Callable[..., Connector]:
 
 @pytest.fixture
 def pulled(store: Store) -> Callable[..., PullOutcome]:
-    """Pull a connector once, without Dagster: `pulled(connector, full_refresh=False)`."""
+    """Pull a connector once, without Dagster: `pulled(connector, full_refresh=False, **as_run_pull)`."""
 
-    def pull_once(connector: Connector, *, full_refresh: bool = False) -> PullOutcome:
+    def pull_once(connector: Connector, *, full_refresh: bool = False, **others: Any) -> PullOutcome:
         current = store.connectors.get(connector.id)
         receipt = store.pulls.begin(current, f"run-{uuid4()}", full_refresh=full_refresh)
-        return run_pull(store, current, receipt, partial(open_source, current.connector_type))
+        return run_pull(store, current, receipt, partial(open_source, current.connector_type), **others)
 
     return pull_once

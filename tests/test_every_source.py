@@ -10,7 +10,9 @@ import pytest
 
 from qanatix_pipelines.batches import Batch
 from qanatix_pipelines.connectors import Connector
+from qanatix_pipelines.egress import Egress
 from qanatix_pipelines.errors import (
+    AddressRefused,
     InvalidConnector,
     LoginRefused,
     PullError,
@@ -200,6 +202,15 @@ def test_a_closed_port_is_unreachable_and_may_open_again(harness: Harness) -> No
         read(harness, harness.everything, config=harness.closed_port())
 
     assert unreachable.value.transient
+
+
+def test_a_network_that_is_not_open_is_not_connected_to(
+    harness: Harness, register: Register, pulled: Callable[..., PullOutcome]
+) -> None:
+    with pytest.raises(AddressRefused):
+        pulled(register(harness, harness.everything), egress=Egress(loopback=False))
+
+    assert _open_connections(harness) == 0
 
 
 def test_rows_become_entities_once(harness: Harness, register: Register, pulled: Pulled, store: Store) -> None:

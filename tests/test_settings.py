@@ -125,3 +125,28 @@ def test_settings_do_not_show_their_secrets(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("QANATIX_STORE_URL", "postgresql://me:hunter2@db/store")
 
     assert not re.search(f"hunter2|{re.escape(KEY)}", repr(read_settings()))
+
+
+def test_networks_are_read_with_spaces_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QANATIX_ALLOW_NETWORKS", "10.20.0.0/16, fd12::/16")
+
+    egress = read_settings().egress()
+
+    assert [str(network) for network in egress.allowed] == ["10.20.0.0/16", "fd12::/16"]
+
+
+def test_this_machine_is_open_to_pulls_in_development_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    development = read_settings().egress()
+    monkeypatch.setenv("QANATIX_ENV", "production")
+
+    assert (development.loopback, read_settings().egress().loopback) == (True, False)
+
+
+@pytest.mark.parametrize("networks", ["10.0.0.1/8", "hunter2", "10.0.0.0/33", "10.0.0.0/8;fd12::/16"])
+def test_what_is_no_network_is_refused_without_being_shown(monkeypatch: pytest.MonkeyPatch, networks: str) -> None:
+    monkeypatch.setenv("QANATIX_ALLOW_NETWORKS", networks)
+
+    with pytest.raises(SettingsError, match="QANATIX_ALLOW_NETWORKS") as refused:
+        read_settings().egress()
+
+    assert networks not in str(refused.value)

@@ -55,8 +55,15 @@ def pull_asset(connector_type: str) -> dg.AssetsDefinition:
         try:
             connector = store.connectors.by_partition(context.partition_key)
             receipt = _receipt(store, connector, context.run)
-            limits = context.resources.store.limits()
-            outcome = run_pull(store, connector, receipt, source.open, limits=limits, on_batch=_progress(context))
+            outcome = run_pull(
+                store,
+                connector,
+                receipt,
+                source.open,
+                limits=context.resources.store.limits(),
+                egress=context.resources.store.egress(),
+                on_batch=_progress(context),
+            )
         except (PullError, NotFound, StoreUnavailable) as error:
             raise dg.Failure(str(error), metadata={"code": error.code}, allow_retries=False) from None
         except Exception as error:  # noqa: BLE001  # its text may hold a row or an address, so only its place is shown

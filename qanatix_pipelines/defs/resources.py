@@ -6,6 +6,7 @@ from typing import Any
 
 import dagster as dg
 
+from qanatix_pipelines.egress import Egress
 from qanatix_pipelines.pull import Limits
 from qanatix_pipelines.settings import read_settings
 from qanatix_pipelines.sources import Source, open_source
@@ -23,6 +24,10 @@ class StoreResource(dg.ConfigurableResource[Any]):
         """How long a pull may take, by the process's environment."""
         settings = read_settings()
         return Limits(settings.answer_seconds, settings.pull_seconds)
+
+    def egress(self) -> Egress:
+        """Where a pull may connect to, by the process's environment."""
+        return read_settings().egress()
 
 
 @cache

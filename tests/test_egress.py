@@ -1,0 +1,187 @@
+"""Which addresses a pull may connect to, and that no socket of its loop gets past that."""
+
+import asyncio
+import ipaddress
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import closing, suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qanatix_pipelines.egress import Egress, GuardedLoop, refused
+
+PRODUCTION = Egress(loopback=False)
+
+
+class Tripwire:
+    """A listener on loopback that counts who connects."""
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self.connections = 0
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+        self._thread.start()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = self._listener.accept()
+                self.connections += 1
+                connection.close()
+
+    def stop(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join()
+
+
+@pytest.fixture
+def tripwire() -> Iterator[Tripwire]:
+    listening = Tripwire()
+    yield listening
+    listening.stop()
+
+
+@pytest.mark.parametrize(
+    "address", ["8.8.8.8", "1.1.1.1", "2606:4700:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"]
+)
+def test_a_global_address_is_open(address: str) -> None:
+    assert PRODUCTION.permits(address)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("127.0.0.1", "127.1.2.3", "::1", "::ffff:127.0.0.1", "::127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::"),
+        *("10.0.0.1", "172.16.0.1", "192.168.1.1", "100.64.0.1", "fc00::1", "::ffff:10.0.0.1", "64:ff9b::a00:1"),
+        *("169.254.1.1", "fe80::1", "fe80::1%eth0", "169.254.169.254", "fd00:ec2::254", "168.63.129.16"),
+        *("192.0.0.192", "100.100.100.200", "::ffff:169.254.169.254", "2002:a9fe:a9fe::1", "64:ff9b:1::a9fe:a9fe"),
+        *("0.0.0.0", "::", "::ffff:0.0.0.0", "224.0.0.1", "239.255.255.250", "ff02::1", "255.255.255.255", "240.0.0.1"),
+        *("2001:0:7f00:1::", "198.18.0.1", "192.0.2.1", "203.0.113.1", "2001:db8::1"),
+        *("", "localhost", "127.1", "0x7f000001", "2130706433", "0177.0.0.1", "/tmp/.s.PGSQL.5432", "1.1.1.1\x00"),
+    ],
+)
+def test_in_production_nothing_else_is(address: str) -> None:
+    assert not PRODUCTION.permits(address)
+
+
+def test_in_development_this_machine_is_open_too() -> None:
+    assert Egress().permits("127.0.0.1")
+    assert Egress().permits("::1")
+    assert not Egress().permits("10.0.0.1")
+
+
+def test_a_network_that_is_allowed_is_open() -> None:
+    egress = Egress((ipaddress.ip_network("10.20.0.0/16"), ipaddress.ip_network("fd12::/16")), loopback=False)
+
+    assert egress.permits("10.20.3.4")
+    assert egress.permits("::ffff:10.20.3.4") is False  # its own form is in no network that is open
+    assert egress.permits("fd12::1")
+    assert not egress.permits("10.21.0.1")
+
+
+@pytest.mark.parametrize("address", ["169.254.169.254", "127.0.0.1", "168.63.129.16"])
+def test_metadata_and_this_machine_are_opened_by_their_own_address_only(address: str) -> None:
+    everything = Egress((ipaddress.ip_network("0.0.0.0/0"),), loopback=False)
+    by_name = Egress((ipaddress.ip_network(address),), loopback=False)
+
+    assert (everything.permits(address), by_name.permits(address)) == (False, True)
+
+
+@given(st.ip_addresses())
+def test_every_address_is_judged_without_an_error(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> None:
+    for form in (str(address), f"::ffff:{address}" if address.version == 4 else str(address)):
+        if PRODUCTION.permits(form):
+            assert address.is_global
+
+
+def run(egress: Egress, host: str, port: int) -> tuple[str, bool]:
+    """What connecting comes to in a guarded loop, and whether it says that it refused."""
+
+    async def connect() -> tuple[str, bool]:
+        try:
+            _, writer = await asyncio.open_connection(host, port)
+        except OSError as error:
+            return type(error).__name__, refused()
+        writer.close()
+        return "connected", refused()
+
+    with asyncio.Runner(loop_factory=lambda: GuardedLoop(egress)) as runner:
+        return runner.run(connect())
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.1", "2130706433", "0x7f000001", "0177.0.0.1", "0"])
+def test_no_spelling_of_this_machine_is_connected_to(tripwire: Tripwire, host: str) -> None:
+    assert run(PRODUCTION, host, tripwire.port) in (("gaierror", True), ("ConnectionRefusedError", True))
+    assert tripwire.connections == 0
+
+
+def test_what_is_permitted_is_connected_to(tripwire: Tripwire) -> None:
+    assert run(Egress(), "localhost", tripwire.port) == ("connected", False)
+
+
+def test_a_name_that_comes_to_lead_elsewhere_is_followed_no_further(
+    tripwire: Tripwire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A resolver that answers one address at first and another later, as a hostile one does."""
+    answers = iter(["127.0.0.1", "127.0.0.2"])
+    real = socket.getaddrinfo
+
+    def rebinding(host: str, *arguments: object, **named: object) -> object:
+        return real(next(answers) if host == "db.example" else host, *arguments, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", rebinding)
+
+    async def twice() -> list[str]:
+        loop = asyncio.get_running_loop()
+        found = [await loop.getaddrinfo("db.example", tripwire.port, type=socket.SOCK_STREAM) for _ in range(2)]
+        return [info[0][4][0] for info in found]
+
+    with asyncio.Runner(loop_factory=lambda: GuardedLoop(Egress())) as runner:
+        assert runner.run(twice()) == ["127.0.0.1", "127.0.0.1"]
+
+
+def test_one_address_of_many_that_is_not_permitted_closes_the_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = socket.getaddrinfo
+
+    def both(host: str, *arguments: object, **named: object) -> object:
+        if host != "db.example":
+            return real(host, *arguments, **named)
+        return real("8.8.8.8", *arguments, **named) + real("127.0.0.1", *arguments, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", both)
+
+    assert run(PRODUCTION, "db.example", 1) == ("gaierror", True)
+
+
+def test_a_unix_socket_is_not_connected_to(tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = str(tmp_path_factory.mktemp("s") / "socket")
+    with closing(socket.socket(socket.AF_UNIX)) as listener:
+        listener.bind(path)
+        listener.listen()
+
+        async def connect() -> None:
+            await asyncio.open_unix_connection(path)
+
+        with (
+            asyncio.Runner(loop_factory=lambda: GuardedLoop(Egress())) as runner,
+            pytest.raises(ConnectionRefusedError),
+        ):
+            runner.run(connect())
+
+
+def test_other_loops_and_threads_connect_as_before(tripwire: Tripwire) -> None:
+    """The hook stays with the process, and the store's connections are no business of it."""
+    run(PRODUCTION, "127.0.0.1", tripwire.port)
+
+    socket.create_connection(("127.0.0.1", tripwire.port)).close()
+
+    async def connect() -> None:
+        _, writer = await asyncio.open_connection("127.0.0.1", tripwire.port)
+        writer.close()
+
+    asyncio.run(connect())
