@@ -53,9 +53,10 @@ class Egress:
             return False
         if isinstance(parsed, ipaddress.IPv6Address) and parsed.scope_id is not None:
             return False
-        return all(self._permits(form) for form in (parsed, *_inside(parsed)))
+        # What leads to this machine's number by a translator is not this machine.
+        return self._permits(parsed, self.loopback) and all(self._permits(form, False) for form in _inside(parsed))
 
-    def _permits(self, address: _Address) -> bool:
+    def _permits(self, address: _Address, loopback: bool) -> bool:
         if address.is_multicast or address.is_unspecified:
             return False
         opened = [network for network in self.allowed if address in network]
@@ -64,7 +65,7 @@ class Egress:
         if address in _METADATA:
             return False
         if address.is_loopback:
-            return self.loopback
+            return loopback
         return bool(opened) or address.is_global
 
 

@@ -3,40 +3,17 @@
 import asyncio
 import ipaddress
 import socket
-import threading
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from qanatix_pipelines.egress import Egress, GuardedLoop, refused
+from tests.servers.tripwire import Tripwire
 
 PRODUCTION = Egress(loopback=False)
-
-
-class Tripwire:
-    """A listener on loopback that counts who connects."""
-
-    def __init__(self) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
-        self.connections = 0
-        self._thread = threading.Thread(target=self._accept, daemon=True)
-        self._thread.start()
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                connection, _ = self._listener.accept()
-                self.connections += 1
-                connection.close()
-
-    def stop(self) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self._thread.join()
 
 
 @pytest.fixture
@@ -73,6 +50,11 @@ def test_in_development_this_machine_is_open_too() -> None:
     assert Egress().permits("127.0.0.1")
     assert Egress().permits("::1")
     assert not Egress().permits("10.0.0.1")
+
+
+@pytest.mark.parametrize("address", ["64:ff9b::7f00:1", "2002:7f00:1::", "::127.0.0.1"])
+def test_a_translated_address_of_this_machine_is_not_this_machine(address: str) -> None:
+    assert not Egress().permits(address)
 
 
 def test_a_network_that_is_allowed_is_open() -> None:
