@@ -7,20 +7,24 @@ import pytest
 
 DEEP = bool(os.environ.get("QANATIX_TEST_DEEP"))
 
-_LINES = pytest.StashKey[list[str]]()
+_FIGURES = "figures"
 
 
 @pytest.fixture
 def figures(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Tell a campaign's figures, in one line."""
-    lines = request.config.stash.setdefault(_LINES, [])
 
     def tell(line: str) -> None:
-        lines.append(line)
+        # A test's properties come with its report, from whichever process it ran in.
+        request.node.user_properties.append((_FIGURES, line))
 
     return tell
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    for line in terminalreporter.config.stash.get(_LINES, []):
-        terminalreporter.write_line(f"figures: {line}")
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if getattr(report, "when", None) == "call":
+                for name, line in report.user_properties:
+                    if name == _FIGURES:
+                        terminalreporter.write_line(f"figures: {line}")
