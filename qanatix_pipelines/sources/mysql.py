@@ -53,9 +53,11 @@ _SNAPSHOT = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY"
 
 # trx_started is in the session's zone or the server's: where those are the same, its instant is sure.
 _SERVERS_ZONE = "SET SESSION time_zone = 'SYSTEM'"
+# It is local time, which says the same twice when summer time ends: then the earlier is meant, to be sure.
+_STARTED = "UNIX_TIMESTAMP(trx_started) - 3600 * (FROM_UNIXTIME(UNIX_TIMESTAMP(trx_started) - 3600) = trx_started)"
 _TRANSACTIONS = (
     "SELECT COUNT(IF(trx_mysql_thread_id = CONNECTION_ID(), 1, NULL)), COUNT(IF(trx_mysql_thread_id = 0, 1, NULL)), "
-    "CAST(MIN(IF(trx_mysql_thread_id = CONNECTION_ID(), NULL, UNIX_TIMESTAMP(trx_started))) AS SIGNED) "
+    f"CAST(MIN(IF(trx_mysql_thread_id = CONNECTION_ID(), NULL, {_STARTED})) AS SIGNED) "
     "FROM information_schema.innodb_trx"
 )
 # The server renews its list of transactions only when nobody has read it for 0.1 s; pulls beside this one read it, too.

@@ -44,23 +44,21 @@ class Product:
 
     store: Store
     connector: Connector
-    pulls: int = field(default=0, init=False)
-    pulled: int = field(default=0, init=False)
-    ingested: int = field(default=0, init=False)
+    receipts: list[Pull] = field(default_factory=list, init=False)
 
-    def pull(self) -> Pull:
+    def pull(self) -> None:
         current = self.store.connectors.get(self.connector.id)
         receipt = self.store.pulls.begin(current, f"run-{uuid4()}")
-        done = run_pull(self.store, current, receipt, partial(open_source, current.connector_type)).receipt
-        self.pulls += 1
-        self.pulled += done.records_pulled
-        self.ingested += done.records_ingested
-        return done
+        self.receipts.append(
+            run_pull(self.store, current, receipt, partial(open_source, current.connector_type)).receipt
+        )
 
     def follow(self, ended: threading.Event) -> Followed:
         """Pull until a while after the writing has `ended`: the last pull begins after that."""
         _repeat(self.pull, ended)
-        return Followed(self.values(), self.pulls, self.pulled, self.ingested)
+        pulled = sum(receipt.records_pulled for receipt in self.receipts)
+        ingested = sum(receipt.records_ingested for receipt in self.receipts)
+        return Followed(self.values(), len(self.receipts), pulled, ingested)
 
     def values(self) -> dict[int, int]:
         with self.store.engine.connect() as connection:

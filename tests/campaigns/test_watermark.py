@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -74,7 +75,8 @@ def test_late_commits_are_not_lost(
                 follow("count", there.number, there.blind(), overlap=COUNT_OVERLAP, cursor_column=there.number)
             for cursor in there.late:
                 following[f"{cursor} by max"] = threads.submit(naive, partial(there.rows, cursor), ended)
-            committed = asyncio.run(write(there.connect, there.language, seed=seed, seconds=seconds))
+            end = time.monotonic() + seconds
+            committed = asyncio.run(write(there.connect, there.language, seed, lambda: time.monotonic() > end))
         finally:
             ended.set()
         followed = {name: future.result() for name, future in following.items()}

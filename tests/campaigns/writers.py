@@ -36,16 +36,15 @@ class LastCommit:
 
 
 async def write(
-    connect: Callable[[], AbstractAsyncContextManager[Run]], language: Language, *, seed: int, seconds: float
+    connect: Callable[[], AbstractAsyncContextManager[Run]], language: Language, seed: int, ended: Callable[[], bool]
 ) -> dict[int, LastCommit]:
-    """Let all writers write for so long, and tell what they committed, by id."""
-    until = time.monotonic() + seconds
+    """Let all writers write until that is true, and tell what they committed, by id."""
     written: dict[int, LastCommit] = {}
     changes = itertools.count()
 
     async def one(number: int) -> None:
         async with connect() as run:
-            await _Writer(run, language, random.Random(f"{seed}/{number}"), number, written, changes).write(until)
+            await _Writer(run, language, random.Random(f"{seed}/{number}"), number, written, changes).write(ended)
 
     async with asyncio.TaskGroup() as group:
         for number in range(WRITERS):
@@ -72,9 +71,9 @@ class _Writer:
         self._ids = 0
         self._value = 0
 
-    async def write(self, until: float) -> None:
+    async def write(self, ended: Callable[[], bool]) -> None:
         transactions = 0
-        while time.monotonic() < until:
+        while not ended():
             await self._transaction(self._hold(transactions))
             transactions += 1
             await asyncio.sleep(self._chance.uniform(0, 0.02))
