@@ -24,6 +24,8 @@ HOUR = timedelta(hours=1)
 STEPS = (-HOUR, timedelta(0), timedelta(minutes=-10), HOUR, timedelta(0))
 SEEDS = range(1, 6) if DEEP else [1]
 SUMMER_TIME_ENDS = datetime(2026, 10, 25, 1, tzinfo=UTC)  # in Berlin: 3:00 becomes 2:00
+MYSQL = [mysql.start_mariadb, *([mysql.start_mysql97] if DEEP else [])]
+THROUGH_THE_HOUR = [-50, -20, 5, 35, 65]  # minutes
 
 
 @pytest.fixture
@@ -123,17 +125,36 @@ def test_the_hour_that_repeats_when_summer_time_ends_loses_nothing(
         product(tmp_path / "store", "postgresql", {"dsn": clocked_server.address}, query, overlap=2) as followed,
         psycopg.connect(clocked_server.address, autocommit=True) as writer,
     ):
-        for minutes in (-50, -20, 5, 35, 65):
-            clock.put_to(SUMMER_TIME_ENDS + timedelta(minutes=minutes))
-            writer.execute("INSERT INTO local VALUES (%s, 1)", [minutes])
-            clock.put_to(SUMMER_TIME_ENDS + timedelta(minutes=minutes + 15))
-            followed.pull()
+        _through_the_hour(clock, followed, lambda row: writer.execute("INSERT INTO local VALUES (%s, 1)", [row]))
 
-        assert sorted(followed.values()) == [-50, -20, 5, 35, 65]
+        assert sorted(followed.values()) == THROUGH_THE_HOUR
 
 
 @pytest.mark.server
-@pytest.mark.parametrize("start", [mysql.start_mariadb, mysql.start_mysql97])
+@pytest.mark.parametrize("start", MYSQL)
+def test_the_hour_that_repeats_loses_nothing_on_mysql_where_an_hour_more_is_asked_for(
+    clock: Clock, start: Callable[..., Server], tmp_path: Path
+) -> None:
+    clock.put_to(SUMMER_TIME_ENDS - HOUR)
+    server = start(environment=clock.environment | {"TZ": "Europe/Berlin"})
+    try:
+        mysql.execute(server.address, "CREATE TABLE local (id int, value int, updated_at datetime(6) DEFAULT NOW(6))")
+        late = "updated_at > CONVERT_TZ(:last_pull, '+00:00', 'SYSTEM') - INTERVAL 1 HOUR"
+        query = f"SELECT id, value FROM local WHERE {late}"
+        with product(tmp_path / "store", "mysql", mysql.parts(server.address), query, overlap=2) as followed:
+
+            def insert(row: int) -> None:
+                mysql.execute(server.address, ("INSERT INTO local (id, value) VALUES (%s, 1)", [row]))
+
+            _through_the_hour(clock, followed, insert)
+
+            assert sorted(followed.values()) == THROUGH_THE_HOUR
+    finally:
+        server.stop()
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("start", MYSQL)
 def test_mysql_s_transactions_hold_the_watermark_back_in_the_hour_that_repeats(
     clock: Clock, start: Callable[..., Server], tmp_path: Path
 ) -> None:
@@ -148,6 +169,15 @@ def test_mysql_s_transactions_hold_the_watermark_back_in_the_hour_that_repeats(
             assert followed.values() == {1: 1}
     finally:
         server.stop()
+
+
+def _through_the_hour(clock: Clock, followed: Product, insert: Callable[[int], object]) -> None:
+    """Rows before summer time ends and after, each pulled a quarter of an hour later."""
+    for minutes in THROUGH_THE_HOUR:
+        clock.put_to(SUMMER_TIME_ENDS + timedelta(minutes=minutes))
+        insert(minutes)
+        clock.put_to(SUMMER_TIME_ENDS + timedelta(minutes=minutes + 15))
+        followed.pull()
 
 
 async def _late_by(there: WrittenMySQL, clock: Clock, followed: Product) -> None:
