@@ -3,9 +3,12 @@
 import asyncio
 import datetime as dt
 import json
+import threading
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -54,10 +57,11 @@ def rows(config: dict[str, Any], query: str, since: dt.datetime | None = None) -
     return asyncio.run(_rows(config, query, since))
 
 
-def reach(config: dict[str, Any]) -> dt.datetime:
-    async def read() -> dt.datetime:
+def reach(config: dict[str, Any]) -> Any:
+    """The watermark; None where it stays what it was."""
+
+    async def read() -> Any:
         async with open_source("mysql", config).read("SELECT :last_pull", window=Window(), batch_size=1) as reading:
-            assert reading.watermark is not None
             return reading.watermark
 
     return asyncio.run(read())
@@ -80,6 +84,13 @@ def user(server: Server, name: str, *grants: str) -> dict[str, Any]:
         *(f"GRANT {grant} TO {name}@'%'" for grant in grants),
     )
     return parts(server.address) | {"user": name, "password": password}
+
+
+def who_sees(server: Server) -> dict[str, Any]:
+    """The config of a user that sees all transactions."""
+    config = user(server, "seeing", f"SELECT ON {parts(server.address)['database']}.*")
+    execute(server.address, "GRANT PROCESS ON *.* TO seeing@'%'")
+    return config
 
 
 # connection_config
@@ -357,22 +368,60 @@ def test_a_slow_reader_does_not_gather_the_whole_result(items: MySQLHarness) -> 
 
 def test_a_transaction_that_is_open_holds_the_watermark_back_for_who_may_see_it(items: MySQLHarness) -> None:
     items.fill(1)
-    database = parts(items.server.address)["database"]
-    seeing = user(items.server, "seeing", f"SELECT ON {database}.*")
-    execute(items.server.address, "GRANT PROCESS ON *.* TO seeing@'%'")
-    blind = user(items.server, "blind", f"SELECT ON {database}.*")
+    seeing = who_sees(items.server)
+    blind = user(items.server, "blind", f"SELECT ON {parts(items.server.address)['database']}.*")
 
     began, held, not_held = asyncio.run(_while_a_transaction_is_open(items.server, seeing, blind))
 
     assert held <= began
     assert held > began - dt.timedelta(seconds=10)
     assert not_held > began
-    for _ in range(100):  # the server's list of transactions is renewed when nobody has read it for 0.1 s
-        if reach(seeing) > began:
-            break
-        time.sleep(0.2)
-    else:
-        pytest.fail("the watermark stays where it is, though the transaction has ended")
+    assert reach(seeing) > began
+
+
+def test_a_transaction_that_has_just_begun_holds_the_watermark_back(items: MySQLHarness) -> None:
+    items.fill(1)
+    seeing, address = who_sees(items.server), items.server.address
+
+    # The server keeps its list of transactions for a tenth of a second.
+    execute(address, "SELECT count(*) FROM information_schema.innodb_trx")
+    reached, stamp = asyncio.run(_while_a_row_is_stamped(items, seeing))
+
+    assert reached < stamp
+
+
+def test_a_transaction_that_no_list_shows_yet_holds_the_watermark_where_it_was(items: MySQLHarness) -> None:
+    """Where somebody reads the list so often that the server never renews it."""
+    items.fill(1)
+    seeing = who_sees(items.server)
+    ended = threading.Event()
+
+    def read_the_list() -> None:
+        while not ended.is_set():
+            execute(
+                items.server.address, *["SELECT count(*) FROM information_schema.innodb_trx", "DO SLEEP(0.02)"] * 20
+            )
+
+    with ThreadPoolExecutor(2) as threads:
+        reading = [threads.submit(read_the_list) for _ in range(2)]
+        try:
+            reached, stamp = asyncio.run(_while_a_row_is_stamped(items, seeing))
+        finally:
+            ended.set()
+        for thread in reading:
+            thread.result()
+
+    assert reached is None or reached < stamp
+
+
+def test_a_statement_that_waits_for_its_table_holds_the_watermark_back(items: MySQLHarness) -> None:
+    """It has stamped its row when it began, and InnoDB does not know of it yet."""
+    items.fill(1)
+    execute(items.server.address, "SELECT count(*) FROM information_schema.innodb_trx")
+
+    reached, stamp = asyncio.run(_while_a_row_is_stamped(items, who_sees(items.server), waits=True))
+
+    assert reached < stamp
 
 
 @pytest.mark.server
@@ -393,13 +442,66 @@ def test_the_watermark_is_right_where_the_servers_zone_is_not_utc(start: Callabl
         execute(
             server.address,
             "CREATE TABLE local (stamped datetime(6))",
-            "INSERT INTO local VALUES (now(6))",
+            "INSERT INTO local VALUES (now(6)), (now(6) - INTERVAL 1 HOUR)",
         )
         late = "SELECT * FROM local WHERE stamped > CONVERT_TZ(:last_pull, '+00:00', 'SYSTEM')"
         assert len(rows(config, late, began)) == 1
-        assert rows(config, late, began + dt.timedelta(hours=1)) == []
     finally:
         server.stop()
+
+
+def test_while_a_transaction_is_prepared_the_watermark_stays_where_it_was(items: MySQLHarness) -> None:
+    """Once the server was started again, it does not know when that transaction began."""
+    items.fill(1)
+    update = "UPDATE items SET updated_at = NOW(6)"
+    execute(items.server.address, "XA START 'kept'", update, "XA END 'kept'", "XA PREPARE 'kept'")
+
+    try:
+        reached = reach(who_sees(items.server))
+    finally:
+        execute(items.server.address, "XA ROLLBACK 'kept'")
+
+    assert reached is None
+
+
+async def _while_a_row_is_stamped(
+    items: MySQLHarness, config: dict[str, Any], *, waits: bool = False
+) -> tuple[dt.datetime, dt.datetime]:
+    """A watermark that is taken before the row is committed, and the row's stamp. The statement may wait for a lock."""
+    address = parts(items.server.address)
+    async with _cursor(address) as locker, _cursor(address) as writer:
+        if waits:
+            await locker.execute("LOCK TABLES items READ")
+        await writer.execute("BEGIN")
+        update = asyncio.create_task(writer.execute("UPDATE items SET updated_at = UTC_TIMESTAMP(6)"))
+        if waits:
+            await asyncio.to_thread(_until_one_waits, items.server)
+            reached = await asyncio.to_thread(reach, config)
+            await locker.execute("UNLOCK TABLES")
+            await update
+        else:
+            await update
+            reached = await asyncio.to_thread(reach, config)
+        await writer.execute("COMMIT")
+        await writer.execute("SELECT updated_at FROM items")
+        ((stamp,),) = await writer.fetchall()
+    return reached, stamp.replace(tzinfo=dt.UTC)
+
+
+def _until_one_waits(server: Server) -> None:
+    waiting = "SELECT id FROM information_schema.processlist WHERE state LIKE 'Waiting for table%'"
+    while not execute(server.address, waiting):
+        time.sleep(0.05)
+
+
+@asynccontextmanager
+async def _cursor(address: dict[str, Any]) -> AsyncIterator[Any]:
+    connection = await asyncmy.connect(**address, autocommit=True, init_command="SET time_zone = '+00:00'")
+    try:
+        async with connection.cursor() as cursor:
+            yield cursor
+    finally:
+        await connection.ensure_closed()
 
 
 async def _while_a_transaction_is_open(

@@ -84,6 +84,23 @@ class TestLastPull:
 
         assert read(database, "SELECT (:last_pull::timestamp)::text AS at", NOON) == [("2026-03-07 07:00:00",)]
 
+    @pytest.mark.parametrize(
+        ("since", "expected"),
+        [
+            ("2025-10-25T22:59:59", "2025-10-26 00:59:59"),
+            ("2025-10-26T00:30:00", "2025-10-26 01:30:00"),  # half an hour later it is 2:00 again
+            ("2025-10-26T01:00:00", "2025-10-26 02:00:00"),
+        ],
+    )
+    def test_before_local_time_repeats_it_is_what_the_clocks_will_show(
+        self, database: str, since: str, expected: str
+    ) -> None:
+        with psycopg.connect(database, autocommit=True) as connection:
+            connection.execute(f"ALTER DATABASE {database.rpartition('/')[2]} SET timezone = 'Europe/Berlin'".encode())
+        at = datetime.fromisoformat(since).replace(tzinfo=UTC)
+
+        assert read(database, "SELECT (:last_pull::timestamp)::text AS at", at) == [(expected,)]
+
     def test_it_may_stand_for_columns_of_several_types(self, database: str) -> None:
         query = "SELECT 1 AS n WHERE now() > :last_pull AND current_date > :last_pull AND localtimestamp > :last_pull"
 

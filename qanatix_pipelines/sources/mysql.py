@@ -8,6 +8,7 @@ are read-only. What a read-only transaction still lets through, INTO and LOAD_FI
 
 import asyncio
 import logging
+import random
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -52,9 +53,19 @@ _SNAPSHOT = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY"
 
 # trx_started is in the session's zone or the server's: where those are the same, its instant is sure.
 _SERVERS_ZONE = "SET SESSION time_zone = 'SYSTEM'"
-_OLDEST = (
-    "SELECT CAST(MIN(UNIX_TIMESTAMP(trx_started)) AS SIGNED) FROM information_schema.innodb_trx "
-    "WHERE trx_mysql_thread_id <> CONNECTION_ID()"
+# It is local time, which says the same twice when summer time ends: then the earlier is meant, to be sure.
+_STARTED = "UNIX_TIMESTAMP(trx_started) - 3600 * (FROM_UNIXTIME(UNIX_TIMESTAMP(trx_started) - 3600) = trx_started)"
+_TRANSACTIONS = (
+    "SELECT COUNT(IF(trx_mysql_thread_id = CONNECTION_ID(), 1, NULL)), COUNT(IF(trx_mysql_thread_id = 0, 1, NULL)), "
+    f"CAST(MIN(IF(trx_mysql_thread_id = CONNECTION_ID(), NULL, {_STARTED})) AS SIGNED) "
+    "FROM information_schema.innodb_trx"
+)
+# The server renews its list of transactions only when nobody has read it for 0.1 s; pulls beside this one read it, too.
+_LIST_SECONDS = (0, *(0.12 * 1.4**n for n in range(9)))
+# A statement stamps what it writes with its own beginning, and may wait long before InnoDB hears of it.
+_STATEMENTS = (
+    "SELECT UNIX_TIMESTAMP() - CAST(MAX(time) AS SIGNED) FROM information_schema.processlist "
+    "WHERE command IN ('Query', 'Execute') AND user <> 'system user' AND id <> CONNECTION_ID()"
 )
 
 # Numbers of errors: the driver's own, with a cause, and the server's.
@@ -114,7 +125,8 @@ class MySQL(Source):
             columns = tuple(result_column(field, json_columns) for field in cursor._result.fields)  # noqa: SLF001
             yield Reading(
                 columns=tuple(column.column for column in columns),
-                watermark=reach - timedelta(microseconds=1) if statement.placeholders else None,
+                # Where nothing is known of how far the snapshot reaches, the watermark stays where it is.
+                watermark=reach - timedelta(microseconds=1) if reach and statement.placeholders else None,
                 batches=_batches(connection, cursor, columns, batch_size),
             )
         finally:
@@ -192,22 +204,47 @@ async def _check_single_statements(connection: _Connection) -> None:
     raise SourceFailed("The source runs more than one statement at a time, though told not to: nothing was read.")
 
 
-async def _reach(connection: _Connection) -> tuple[datetime, datetime]:
-    """The source's clock, and the same held back to the start of its oldest transaction, where we may see it (PROCESS).
+async def _reach(connection: _Connection) -> tuple[datetime, datetime | None]:
+    """The source's clock, and how far back its oldest transaction and statement hold it, if we may see them (PROCESS).
 
-    A row stamped in a transaction that is still open may yet appear below the clock.
+    A row stamped in one that has not ended may yet appear below the clock. Both tell whole seconds, and a transaction
+    may have begun a little later than its first statement: so a second is taken off. None if it is not known which
+    transactions there are.
     """
     await connection.query(_SERVERS_ZONE)
     ((text, number),) = await _rows(connection, "SELECT UTC_TIMESTAMP(6), CONNECTION_ID()")
     connection.identity = number, connection._transport.get_extra_info("sockname")[1]  # noqa: SLF001
     clock = datetime.fromisoformat(text.decode()).replace(tzinfo=UTC)
+    # In this order: a statement that is over by now has left its transaction to the list, or has committed it.
+    ((statement,),) = await _rows(connection, _STATEMENTS)
     try:
-        ((oldest,),) = await _rows(connection, _OLDEST)
+        known, transaction = await _oldest_transaction(connection)
     except errors.OperationalError as error:
         if error.args[0] != _NO_PRIVILEGE:
             raise
         return clock, clock
-    return clock, clock if oldest is None else min(clock, datetime.fromtimestamp(oldest, UTC))
+    if not known:
+        return clock, None
+    began = [datetime.fromtimestamp(time, UTC) for time in (statement, transaction) if time is not None]
+    return clock, min([clock, *(time - timedelta(seconds=1) for time in began)])
+
+
+async def _oldest_transaction(connection: _Connection) -> tuple[bool, int | None]:
+    """Whether that is known, and when the oldest of others' began, in seconds since 1970.
+
+    A list that is newer than this question has a transaction of our own. Of one that no session has, a prepared one,
+    a server that was started again does not know when it began.
+    """
+    await connection.query(_SNAPSHOT)
+    try:
+        for seconds in _LIST_SECONDS:
+            await asyncio.sleep(seconds * random.uniform(1, 1.5))  # noqa: S311  # lest pulls wait in step
+            ((listed, prepared, oldest),) = await _rows(connection, _TRANSACTIONS)
+            if listed:
+                break
+    finally:
+        await connection.query("COMMIT")
+    return bool(listed and not prepared), oldest
 
 
 async def _json_columns(connection: _Connection) -> frozenset[tuple[str, str]]:

@@ -82,8 +82,12 @@ SELECT clock_timestamp(), least(
 ),
 EXISTS (SELECT FROM pg_prepared_xacts WHERE database = current_database())
 """
-# Asked before the session's zone becomes UTC, for a column without a zone holds what the database calls local time.
-_LOCAL = "SELECT $1::timestamptz AT TIME ZONE current_setting('TimeZone')"
+# Asked before the session's zone becomes UTC, for a column without a zone holds what the database calls local time. If
+# its clocks are set back soon after, by two hours at the most, it is the earlier time that they will show then.
+_LOCAL = """
+SELECT least($1::timestamptz AT TIME ZONE zone, ($1 + interval '2 hours') AT TIME ZONE zone - interval '2 hours')
+FROM current_setting('TimeZone') AS zone
+"""
 # What an integer's type can hold: (its least, its greatest).
 _INTEGERS: dict[str, tuple[int, int]] = {
     f"int{size}": (-(2 ** (8 * size - 1)), 2 ** (8 * size - 1) - 1) for size in (2, 4, 8)

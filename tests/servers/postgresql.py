@@ -4,6 +4,7 @@ import importlib.util
 import os
 import shutil
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 
 import psycopg
@@ -23,22 +24,29 @@ _OPTIONS = (
 )
 
 
-def start(*, wheel_only: bool = False, tls: tuple[Path, Path] | None = None) -> Server:
-    """A server with an empty database. `tls` is a certificate and its key. Raises ServerMissing."""
+def start(
+    *,
+    wheel_only: bool = False,
+    tls: tuple[Path, Path] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Server:
+    """A server with an empty database, and `environment`. `tls` is a certificate and its key. Raises ServerMissing."""
     given = os.environ.get(VARIABLE)
-    if given and not wheel_only:
+    if given and not (wheel_only or tls or environment):
         return Server("postgresql", _version(given), given)
     owner = account("postgres")
     folder = new_folder("pg", owner)
     try:
         programs = _wheel(folder) if wheel_only else _system() or _wheel(folder)
-        return _start(programs, folder, tls)
+        return _start(programs, folder, tls, environment)
     except BaseException:
         remove(folder)
         raise
 
 
-def _start(programs: Path, folder: Path, tls: tuple[Path, Path] | None) -> Server:
+def _start(
+    programs: Path, folder: Path, tls: tuple[Path, Path] | None, environment: Mapping[str, str] | None
+) -> Server:
     owner = account("postgres")
     password, port = new_password(), free_port()
     password_file = folder / "password"
@@ -57,7 +65,7 @@ def _start(programs: Path, folder: Path, tls: tuple[Path, Path] | None) -> Serve
         options += ["ssl=on", *_installed_tls(tls, data, owner)]
     control = [programs / "pg_ctl", "-D", data, "-w", "-s"]
     started = [*control, "-l", folder / "log", "-o", " ".join(f"-c {option}" for option in options), "start"]
-    run(started, owner)
+    run(started, owner, env={**os.environ, **(environment or {})})
 
     def stop() -> None:
         try:
