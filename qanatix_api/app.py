@@ -8,9 +8,11 @@ from fastapi import APIRouter, Depends, FastAPI
 from fastapi.responses import RedirectResponse
 from fastapi_offline import FastAPIOffline
 
-from qanatix_api import connectors, entities, failures
-from qanatix_api.auth import authenticated
+from qanatix_api import connectors, entities, failures, logs
+from qanatix_api.auth import Authentication, authenticated
+from qanatix_api.bodies import Bodies
 from qanatix_api.failures import problem
+from qanatix_api.request_ids import RequestIds
 from qanatix_api.runs import Runs
 from qanatix_api.services import Given, Services
 from qanatix_pipelines.settings import Settings, read_settings
@@ -33,7 +35,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with httpx2.AsyncClient() as client:
-            app.state.keys = KeyStore(store.engine, pepper)
             app.state.services = Services(settings, store, Runs(str(settings.dagster_url), store, client))
             yield
         store.engine.dispose()
@@ -44,12 +45,25 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         summary="Register a database and a query; each pull ingests what is new or changed, exactly.",
         lifespan=lifespan,
         redoc_url=None,
+        redirect_slashes=False,  # a redirect would repeat the caller's Host
     )
     failures.install(app)
+    logs.install()
+    # The last to be added is the first that a request comes to.
+    app.add_middleware(Bodies)
+    app.add_middleware(Authentication, keys=KeyStore(store.engine, pepper), prefix=f"{BASE_PATH}/")
+    app.add_middleware(RequestIds)
     api = APIRouter(
         prefix=BASE_PATH,
         dependencies=[Depends(authenticated)],
-        responses={401: problem("There is no valid API key.")},
+        responses={
+            400: problem("The body is no JSON."),
+            401: problem("There is no valid API key."),
+            408: problem("The body took too long to arrive."),
+            413: problem("The body is too long."),
+            415: problem("The body is not sent as JSON in UTF-8, or is compressed."),
+            422: problem("Something in the request is wrong."),
+        },
     )
     api.include_router(connectors.router)
     api.include_router(entities.router)
