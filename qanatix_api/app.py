@@ -4,13 +4,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import httpx2
-from fastapi import APIRouter, Depends, FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.responses import RedirectResponse
 from fastapi_offline import FastAPIOffline
 
-from qanatix_api import connectors, entities, failures
-from qanatix_api.auth import authenticated
+from qanatix_api import connectors, entities, failures, keys, logs
+from qanatix_api.auth import Authentication, Uses
+from qanatix_api.bodies import Bodies
 from qanatix_api.failures import problem
+from qanatix_api.request_ids import RequestIds
 from qanatix_api.runs import Runs
 from qanatix_api.services import Given, Services
 from qanatix_pipelines.settings import Settings, read_settings
@@ -29,13 +31,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     store = open_store(settings)
     pepper = settings.api_key_pepper()
     check_pepper(store.engine, pepper)
+    key_store = KeyStore(store.engine, pepper)
+    uses = Uses(key_store)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with httpx2.AsyncClient() as client:
-            app.state.keys = KeyStore(store.engine, pepper)
-            app.state.services = Services(settings, store, Runs(str(settings.dagster_url), store, client))
+            app.state.services = Services(settings, store, key_store, Runs(str(settings.dagster_url), store, client))
             yield
+            await uses.finish()
         store.engine.dispose()
 
     app = FastAPIOffline(
@@ -44,15 +48,29 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         summary="Register a database and a query; each pull ingests what is new or changed, exactly.",
         lifespan=lifespan,
         redoc_url=None,
+        redirect_slashes=False,  # a redirect would repeat the caller's Host
     )
     failures.install(app)
+    logs.install()
+    # The last to be added is the first that a request comes to.
+    app.add_middleware(Bodies)
+    app.add_middleware(Authentication, store=key_store, uses=uses, prefix=f"{BASE_PATH}/")
+    app.add_middleware(RequestIds)
     api = APIRouter(
         prefix=BASE_PATH,
-        dependencies=[Depends(authenticated)],
-        responses={401: problem("There is no valid API key.")},
+        responses={
+            400: problem("The body is no JSON."),
+            401: problem("There is no valid API key."),
+            403: problem("The API key lacks a scope."),
+            408: problem("The body took too long to arrive."),
+            413: problem("The body is too long."),
+            415: problem("The body is not sent as JSON in UTF-8, or is compressed."),
+            422: problem("Something in the request is wrong."),
+        },
     )
     api.include_router(connectors.router)
     api.include_router(entities.router)
+    api.include_router(keys.router)
     app.include_router(api)
 
     @app.get("/healthz", tags=["health"], summary="Whether the API and its store answer")

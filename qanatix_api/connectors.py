@@ -10,86 +10,19 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
+from qanatix_api.auth import needs
+from qanatix_api.examples import EXAMPLES
 from qanatix_api.failures import problem, pull_failure
 from qanatix_api.services import Given
 from qanatix_pipelines.connectors import Connector, NewConnector
 from qanatix_pipelines.credentials import REDACTED
 from qanatix_pipelines.errors import InvalidConnector, OrchestratorUnavailable, PullNotStarted
+from qanatix_pipelines.keys import Scope
 from qanatix_pipelines.pulls import Pull, PullStatus
 from qanatix_pipelines.sources import check_config, check_connector, check_query, connector_types
 from qanatix_pipelines.store.connectors import LastPull
 
 router = APIRouter(prefix="/connectors", tags=["connectors"])
-
-_EXAMPLES = {
-    "postgresql": {
-        "summary": "PostgreSQL, incremental",
-        "value": {
-            "name": "Production products",
-            "connector_type": "postgresql",
-            "vertical": "manufacturing",
-            "entity_type": "product",
-            "connection_config": {"dsn": "postgresql://reader:***@db.internal:5432/shop"},
-            "query": "SELECT * FROM products WHERE updated_at > :last_pull",
-            "name_column": "product_name",
-            "batch_size": 5000,
-        },
-    },
-    "mongodb": {
-        "summary": "MongoDB, incremental",
-        "value": {
-            "name": "Production orders",
-            "connector_type": "mongodb",
-            "vertical": "manufacturing",
-            "entity_type": "order",
-            "connection_config": {
-                "uri": "mongodb://reader:***@db.internal:27017/?authSource=admin",
-                "database": "shop",
-                "collection": "orders",
-            },
-            "query": '{"filter": {"updated_at": {"$gt": ":last_pull"}}, "projection": {"notes": 0}}',
-            "name_column": "order_number",
-            "batch_size": 5000,
-        },
-    },
-    "neo4j": {
-        "summary": "Neo4j, incremental",
-        "value": {
-            "name": "Production parts",
-            "connector_type": "neo4j",
-            "vertical": "manufacturing",
-            "entity_type": "part",
-            "connection_config": {
-                "uri": "bolt+s://db.internal:7687",
-                "user": "reader",
-                "password": "***",
-                "database": "neo4j",
-            },
-            "query": "MATCH (p:Part) WHERE p.updated_at > $last_pull RETURN p.id AS id, p.name AS name",
-            "name_column": "name",
-            "batch_size": 5000,
-        },
-    },
-    "mysql": {
-        "summary": "MySQL or MariaDB, incremental",
-        "value": {
-            "name": "Shop orders",
-            "connector_type": "mysql",
-            "vertical": "retail",
-            "entity_type": "order",
-            "connection_config": {
-                "host": "db.internal",
-                "port": 3306,
-                "user": "reader",
-                "password": "***",
-                "database": "shop",
-                "tls": "verify",
-            },
-            "query": "SELECT id, customer, total, updated_at FROM orders WHERE updated_at > :last_pull",
-            "name_column": "customer",
-        },
-    },
-}
 
 
 class ConnectorRequest(NewConnector):
@@ -168,10 +101,11 @@ class PullAnswer(BaseModel):
     "",
     status_code=status.HTTP_201_CREATED,
     summary="Register a connector",
+    dependencies=[needs(Scope.CONNECTORS_WRITE)],
     responses={422: problem("A field is missing or wrong.")},
 )
 async def create_connector(
-    new: Annotated[ConnectorRequest, Body(openapi_examples=_EXAMPLES)],
+    new: Annotated[ConnectorRequest, Body(openapi_examples=EXAMPLES)],
     given: Given,
     later: BackgroundTasks,
 ) -> ConnectorAnswer:
@@ -186,14 +120,19 @@ async def create_connector(
     return _answer(connector, None)
 
 
-@router.get("", summary="List connectors")
+@router.get("", summary="List connectors", dependencies=[needs(Scope.CONNECTORS_READ)])
 def list_connectors(given: Given) -> list[ConnectorAnswer]:
     """All connectors, oldest first."""
     last = given.store.connectors.last_pulls()
     return [_answer(connector, last.get(connector.id)) for connector in given.store.connectors.list()]
 
 
-@router.get("/{connector_id}", summary="Show a connector", responses={404: problem("There is no such connector.")})
+@router.get(
+    "/{connector_id}",
+    summary="Show a connector",
+    dependencies=[needs(Scope.CONNECTORS_READ)],
+    responses={404: problem("There is no such connector.")},
+)
 def get_connector(given: Given, connector_id: UUID) -> ConnectorAnswer:
     """One connector, and how its last pull went."""
     return _answer(given.store.connectors.get(connector_id), given.store.connectors.last_pulls().get(connector_id))
@@ -202,6 +141,7 @@ def get_connector(given: Given, connector_id: UUID) -> ConnectorAnswer:
 @router.patch(
     "/{connector_id}",
     summary="Change a connector",
+    dependencies=[needs(Scope.CONNECTORS_WRITE)],
     responses={404: problem("There is no such connector."), 422: problem("A field is wrong.")},
 )
 async def change_connector(
@@ -237,6 +177,7 @@ async def change_connector(
 @router.post(
     "/{connector_id}/pull",
     summary="Pull a connector",
+    dependencies=[needs(Scope.PULLS_RUN)],
     response_model=PullAnswer,
     responses={
         202: {"model": PullAnswer, "description": "Still running after QANATIX_PULL_WAIT_SECONDS; it goes on."},
@@ -278,6 +219,7 @@ async def pull_connector(given: Given, connector_id: UUID, asked: PullRequest | 
     "/{connector_id}",
     status_code=status.HTTP_204_NO_CONTENT,
     summary="Delete a connector",
+    dependencies=[needs(Scope.CONNECTORS_WRITE)],
     responses={404: problem("There is no such connector.")},
 )
 async def delete_connector(given: Given, connector_id: UUID, later: BackgroundTasks) -> None:

@@ -9,9 +9,11 @@ from fastapi import APIRouter, Query, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 
+from qanatix_api.auth import needs
 from qanatix_api.failures import problem
 from qanatix_api.services import Given
 from qanatix_pipelines.connectors import SetName
+from qanatix_pipelines.keys import Scope
 from qanatix_pipelines.store.entities import Entity
 
 router = APIRouter(prefix="/entities", tags=["entities"])
@@ -40,7 +42,7 @@ class EntityPage(BaseModel):
     has_more: bool
 
 
-@router.get("", summary="List entities", response_model=EntityPage)
+@router.get("", summary="List entities", response_model=EntityPage, dependencies=[needs(Scope.ENTITIES_READ)])
 def list_entities(
     given: Given,
     vertical: Annotated[SetName | None, Query()] = None,
@@ -64,6 +66,7 @@ def list_entities(
     "/{entity_id}",
     summary="Show an entity",
     response_model=EntityAnswer,
+    dependencies=[needs(Scope.ENTITIES_READ)],
     responses={404: problem("There is no such entity.")},
 )
 def get_entity(given: Given, entity_id: UUID) -> Response:

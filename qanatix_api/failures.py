@@ -1,13 +1,17 @@
-"""Every error as an answer: which status it is, and a body `{"detail": ...}` that echoes nothing of the request."""
+"""Every error as an answer: its status, and a body `{"detail": ..., "request_id": ...}` that echoes no value."""
 
-import logging
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request, status
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
+from starlette.exceptions import HTTPException
 
+from qanatix_api import request_ids
+from qanatix_api.logs import logger
 from qanatix_pipelines.errors import (
     InvalidConnector,
     NotFound,
@@ -18,7 +22,7 @@ from qanatix_pipelines.errors import (
 )
 from qanatix_pipelines.pulls import Pull
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 # A source's failure is never 502, 503 or 504: clients repeat those, and repeating a wrong password locks accounts.
 _PULL_STATUS = {
@@ -35,12 +39,15 @@ _PULL_STATUS = {
     "pull_broken": status.HTTP_500_INTERNAL_SERVER_ERROR,
 }
 RETRY_SECONDS = 5
+# A field's name may stand in an answer, so that its sender finds it; text that could be anything may not.
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}")
 
 
 class Problem(BaseModel):
     """An error. `detail` is a sentence, or for a request that is wrong a list of what is wrong where."""
 
     detail: str | list[dict[str, Any]]
+    request_id: str
 
 
 def problem(description: str) -> dict[str, Any]:
@@ -48,16 +55,42 @@ def problem(description: str) -> dict[str, Any]:
     return {"model": Problem, "description": description}
 
 
+def refusal(
+    status_code: int,
+    detail: str | list[dict[str, Any]],
+    headers: Mapping[str, str] | None = None,
+    **facts: str | None,
+) -> JSONResponse:
+    """An error's answer."""
+    body = {"detail": detail, **facts, "request_id": request_ids.current_request_id()}
+    return JSONResponse(body, status_code, headers)
+
+
+def unprocessable(problems: Sequence[tuple[Sequence[Any], str, str]]) -> JSONResponse:
+    """The answer to a request that is wrong: where, a sentence, and of which kind, for each thing that is."""
+    detail = [
+        {"loc": [_shown(part) for part in where], "msg": message, "type": kind} for where, message, kind in problems
+    ]
+    return refusal(status.HTTP_422_UNPROCESSABLE_CONTENT, detail)
+
+
+def unavailable(error: Exception) -> JSONResponse:
+    """The answer where the store or Dagster is away, or the store full."""
+    if isinstance(error, StoreFull):
+        return refusal(status.HTTP_507_INSUFFICIENT_STORAGE, str(error))
+    return refusal(status.HTTP_503_SERVICE_UNAVAILABLE, str(error), {"Retry-After": str(RETRY_SECONDS)})
+
+
 def pull_failure(receipt: Pull) -> JSONResponse:
     """The answer for a pull that ended without ingesting."""
-    body = {
-        "detail": receipt.error_detail,
-        "code": receipt.error_code,
-        "status": receipt.status,
-        "pull_id": str(receipt.id),
-        "run_id": receipt.run_id,
-    }
-    return JSONResponse(body, _PULL_STATUS.get(receipt.error_code or "", status.HTTP_424_FAILED_DEPENDENCY))
+    return refusal(
+        _PULL_STATUS.get(receipt.error_code or "", status.HTTP_424_FAILED_DEPENDENCY),
+        receipt.error_detail or "",
+        code=receipt.error_code,
+        status=receipt.status,
+        pull_id=str(receipt.id),
+        run_id=receipt.run_id,
+    )
 
 
 def install(app: FastAPI) -> None:
@@ -70,41 +103,38 @@ def install(app: FastAPI) -> None:
             if place == "path":  # text that is no id names nothing
                 return _not_found(_, NotFound(names[0].removesuffix("_id")))
         # FastAPI's own answer repeats the input, and the input may be a password.
-        return _unprocessable(problems)
+        return unprocessable(problems)
 
     @app.exception_handler(InvalidConnector)
     def _invalid_connector(_: Request, error: InvalidConnector) -> JSONResponse:
-        return _unprocessable([(("body", *error.field), str(error), "value_error")])
+        return unprocessable([(("body", *error.field), str(error), "value_error")])
+
+    @app.exception_handler(HTTPException)
+    def _refused(_: Request, error: HTTPException) -> JSONResponse:
+        return refusal(error.status_code, error.detail, error.headers)
 
     @app.exception_handler(NotFound)
     def _not_found(_: Request, error: NotFound) -> JSONResponse:
-        return JSONResponse({"detail": str(error)}, status.HTTP_404_NOT_FOUND)
+        return refusal(status.HTTP_404_NOT_FOUND, str(error))
 
     @app.exception_handler(PullInProgress)
     def _in_progress(_: Request, error: PullInProgress) -> JSONResponse:
-        body = {"detail": str(error), "code": error.code, "pull_id": str(error.pull_id)}
-        return JSONResponse(body, status.HTTP_409_CONFLICT)
-
-    @app.exception_handler(StoreFull)
-    def _full(_: Request, error: StoreFull) -> JSONResponse:
-        return JSONResponse({"detail": str(error)}, status.HTTP_507_INSUFFICIENT_STORAGE)
+        return refusal(status.HTTP_409_CONFLICT, str(error), code=error.code, pull_id=str(error.pull_id))
 
     @app.exception_handler(OrchestratorUnavailable)
     @app.exception_handler(StoreUnavailable)
     def _unavailable(_: Request, error: Exception) -> JSONResponse:
-        return JSONResponse(
-            {"detail": str(error)},
-            status.HTTP_503_SERVICE_UNAVAILABLE,
-            headers={"Retry-After": str(RETRY_SECONDS)},
-        )
+        return unavailable(error)
 
     @app.exception_handler(Exception)
-    def _fault(_: Request, _error: Exception) -> JSONResponse:
-        return JSONResponse(
-            {"detail": "This is a fault of the API's own; its log says where."}, status.HTTP_500_INTERNAL_SERVER_ERROR
+    def _fault(_: Request, error: Exception) -> JSONResponse:
+        log.error("A fault of the API's own: %s. Its traceback follows.", type(error).__name__)
+        return refusal(
+            status.HTTP_500_INTERNAL_SERVER_ERROR,
+            "This is a fault of the API's own; its log says where.",
+            {request_ids.HEADER: request_ids.current_request_id()},  # it is answered outside of our middleware
         )
 
 
-def _unprocessable(problems: list[tuple[Any, str, str]]) -> JSONResponse:
-    detail = [{"loc": list(where), "msg": message, "type": kind} for where, message, kind in problems]
-    return JSONResponse({"detail": detail}, status.HTTP_422_UNPROCESSABLE_CONTENT)
+def _shown(part: Any) -> Any:
+    return part if isinstance(part, int) or _NAME.fullmatch(part) else "..."

@@ -1,7 +1,6 @@
 """Dagster, over its public GraphQL: start the run of a pull, ask how it goes, keep its partitions in step."""
 
 import asyncio
-import logging
 import time
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -10,6 +9,7 @@ from uuid import UUID
 
 import httpx2
 
+from qanatix_api.logs import logger
 from qanatix_pipelines.connectors import Connector
 from qanatix_pipelines.errors import NotFound, OrchestratorUnavailable, PullCancelled
 from qanatix_pipelines.naming import (
@@ -24,7 +24,7 @@ from qanatix_pipelines.naming import (
 from qanatix_pipelines.pulls import Pull, PullStatus
 from qanatix_pipelines.store.opening import Store
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 # One request, its mutations in order: the partition must be there before the run is (a second time does no harm).
 LAUNCH = """

@@ -7,6 +7,7 @@ from fastapi import Depends, Request
 
 from qanatix_api.runs import Runs
 from qanatix_pipelines.settings import Settings
+from qanatix_pipelines.store.keys import KeyStore
 from qanatix_pipelines.store.opening import Store
 
 
@@ -14,6 +15,7 @@ from qanatix_pipelines.store.opening import Store
 class Services:
     settings: Settings
     store: Store
+    keys: KeyStore
     runs: Runs
 
 

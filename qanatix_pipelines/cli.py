@@ -1,11 +1,13 @@
 """`qanatix`: tends the store. Serving is uvicorn's and Dagster's."""
 
 import sys
+from datetime import datetime, timedelta
 
 import click
 
 from qanatix_pipelines.connectors import printable
-from qanatix_pipelines.errors import QanatixError
+from qanatix_pipelines.errors import NotFound, QanatixError
+from qanatix_pipelines.keys import USUAL_SCOPES, ApiKey, Scope
 from qanatix_pipelines.settings import new_fernet_key, read_settings
 from qanatix_pipelines.store import migrations
 from qanatix_pipelines.store.engine import connect
@@ -61,18 +63,44 @@ def keys() -> None:
 
 @keys.command("create")
 @click.option("--name", default="default", show_default=True, callback=_printable, help="What the key is for.")
-def create_key(name: str) -> None:
+@click.option(
+    "--scope",
+    "scopes",
+    type=click.Choice([scope.value for scope in Scope]),
+    multiple=True,
+    help="What it allows; may be given several times. Without it: all but admin.",
+)
+@click.option("--expires-in-days", type=click.IntRange(1, 3650), help="When it ends. Without it: never.")
+def create_key(name: str, scopes: tuple[str, ...], expires_in_days: int | None) -> None:
     """Make an API key and print it. It is not shown again."""
-    click.echo(_key_store().create(name).text)
-    if sys.stdout.isatty():
-        click.echo("Keep it: only a keyed hash is stored.", err=True)
+    expires_in = None if expires_in_days is None else timedelta(days=expires_in_days)
+    _print_secret(_key_store().create(name, frozenset(map(Scope, scopes)) or USUAL_SCOPES, expires_in))
 
 
 @keys.command("list")
 def list_keys() -> None:
-    """Show the keys' ids, names and dates."""
-    for record in _key_store().list():
-        click.echo(f"{record.id}  {record.created_at:%Y-%m-%d %H:%M}  {record.name}")
+    """Show the keys: id, made when, last used when, until when, scopes and name."""
+    for key in _key_store().list():
+        until = f"revoked {_minute(key.revoked_at)}" if key.revoked_at else f"until {_minute(key.expires_at)}"
+        dates = f"{_minute(key.created_at)}  used {_minute(key.last_used_at)}  {until}"
+        click.echo(f"{key.id}  {dates}  {','.join(sorted(key.scopes))}  {key.name}")
+
+
+@keys.command("rotate")
+@click.argument("key_id")
+@click.option(
+    "--grace-seconds",
+    type=click.IntRange(0, 30 * 24 * 3600),
+    default=0,
+    show_default=True,
+    help="How long the old secret is still good.",
+)
+def rotate_key(key_id: str, grace_seconds: int) -> None:
+    """Give a key a new secret and print it. KEY_ID is what `qanatix keys list` shows."""
+    try:
+        _print_secret(_key_store().rotate(key_id, timedelta(seconds=grace_seconds)))
+    except NotFound:
+        raise click.ClickException(f"No API key has the id {key_id}.") from None
 
 
 @keys.command("revoke")
@@ -81,6 +109,16 @@ def revoke_key(key_id: str) -> None:
     """Refuse a key from now on. KEY_ID is what `qanatix keys list` shows."""
     if not _key_store().revoke(key_id):
         raise click.ClickException(f"No API key has the id {key_id}.")
+
+
+def _print_secret(key: ApiKey) -> None:
+    click.echo(key.text)
+    if sys.stdout.isatty():
+        click.echo("Keep it: only a keyed hash is stored.", err=True)
+
+
+def _minute(time: datetime | None) -> str:
+    return "never" if time is None else f"{time:%Y-%m-%d %H:%M}"
 
 
 def _key_store() -> KeyStore:

@@ -11,6 +11,7 @@ import secrets
 import zlib
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 
 PREFIX = "sk_live_"
 _SHAPE = re.compile(rf"{PREFIX}([0-9a-f]{{8}})([0-9a-f]{{48}})([0-9a-f]{{8}})")
@@ -28,18 +29,42 @@ class ApiKey:
         return hmac.digest(pepper, self.text.encode(), hashlib.sha256)
 
 
+class Scope(StrEnum):
+    """What a key allows."""
+
+    CONNECTORS_READ = "connectors:read"
+    CONNECTORS_WRITE = "connectors:write"
+    PULLS_RUN = "pulls:run"
+    ENTITIES_READ = "entities:read"
+    ADMIN = "admin"  # API keys themselves
+
+
+# Of a key for which nobody said more: all that is done with connectors, and no power over keys.
+USUAL_SCOPES = frozenset(Scope) - {Scope.ADMIN}
+
+
 @dataclass(frozen=True)
 class KeyRecord:
-    """A key as the store knows it."""
+    """A key as the store knows it. `last_used_at` is true to the minute."""
 
     id: str
     name: str
+    scopes: frozenset[Scope]
     created_at: datetime
+    expires_at: datetime | None = None
+    last_used_at: datetime | None = None
+    revoked_at: datetime | None = None
+
+    def is_valid(self, at: datetime) -> bool:
+        """Whether it is neither revoked nor at its end."""
+        return self.revoked_at is None and (self.expires_at is None or at < self.expires_at)
 
 
-def new_key() -> ApiKey:
-    body = PREFIX + secrets.token_hex(4) + secrets.token_hex(24)
-    return ApiKey(id=body[len(PREFIX) : len(PREFIX) + 8], text=body + _checksum(body))
+def new_key(key_id: str | None = None) -> ApiKey:
+    """A key with a new secret, and a new id unless one is given."""
+    key_id = key_id or secrets.token_hex(4)
+    body = PREFIX + key_id + secrets.token_hex(24)
+    return ApiKey(id=key_id, text=body + _checksum(body))
 
 
 def parse_key(text: str) -> ApiKey | None:

@@ -42,6 +42,38 @@ def test_a_key_is_revoked_once(environment: dict[str, str]) -> None:
     assert (again.returncode, again.stderr) == (1, f"Error: No API key has the id {key_id}.\n")
 
 
+def test_a_key_has_the_scopes_and_the_end_that_are_said(environment: dict[str, str]) -> None:
+    said = ("--scope", "pulls:run", "--scope", "admin", "--expires-in-days", "30")
+
+    qanatix(environment, "keys", "create", *said)
+
+    (line,) = qanatix(environment, "keys", "list").stdout.splitlines()
+    assert "  used never  until 20" in line
+    assert line.endswith("  admin,pulls:run  default")
+
+
+def test_an_unknown_scope_is_refused(environment: dict[str, str]) -> None:
+    assert qanatix(environment, "keys", "create", "--scope", "everything").returncode == 2
+
+
+def test_a_key_is_rotated(environment: dict[str, str]) -> None:
+    old = qanatix(environment, "keys", "create").stdout.strip()
+
+    new = qanatix(environment, "keys", "rotate", old[8:16], "--grace-seconds", "60").stdout.strip()
+
+    assert (len(new), new[8:16]) == (72, old[8:16])
+    assert new != old
+
+
+def test_a_key_that_is_revoked_is_listed_and_not_rotated(environment: dict[str, str]) -> None:
+    key_id = qanatix(environment, "keys", "create").stdout[8:16]
+    qanatix(environment, "keys", "revoke", key_id)
+
+    assert "  revoked 20" in qanatix(environment, "keys", "list").stdout
+    refused = qanatix(environment, "keys", "rotate", key_id)
+    assert (refused.returncode, refused.stderr) == (1, f"Error: No API key has the id {key_id}.\n")
+
+
 @pytest.mark.parametrize("name", ["", "a\nforged", "\udcff"])
 def test_a_name_that_would_not_stay_on_its_line_is_refused(environment: dict[str, str], name: str) -> None:
     refused = qanatix(environment, "keys", "create", "--name", name)

@@ -13,6 +13,7 @@ from fastapi.testclient import TestClient
 from qanatix_api.app import create_app
 from qanatix_pipelines.cli import main
 from qanatix_pipelines.connectors import NewConnector
+from qanatix_pipelines.keys import Scope
 from qanatix_pipelines.settings import Settings
 from qanatix_pipelines.sources import connector_types
 from tests.conftest import ENCRYPTION_KEY, PEPPER
@@ -55,7 +56,12 @@ def test_every_route_stands_in_the_readme(tmp_path: Path) -> None:
     routes = [f"`{method.upper()} {path}`" for path, methods in paths.items() for method in methods]
     readme = README.replace("{id}", "{connector_id}")
     entities = README.replace("{id}", "{entity_id}")
-    assert [route for route in routes if route not in readme and route not in entities] == []
+    keys = README.replace("{id}", "{key_id}")
+    assert [route for route in routes if route not in readme + entities + keys] == []
+
+
+def test_every_scope_stands_in_the_readme() -> None:
+    assert [scope for scope in Scope if f"| `{scope}` |" not in README] == []
 
 
 def test_every_file_that_the_readme_links_to_is_there() -> None:

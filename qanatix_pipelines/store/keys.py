@@ -2,18 +2,21 @@
 
 import hashlib
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from datetime import timedelta
+from typing import Any
 
 import sqlalchemy as sa
 
 from qanatix_pipelines.credentials import CredentialCipher
-from qanatix_pipelines.errors import SettingsError
-from qanatix_pipelines.keys import ApiKey, KeyRecord, new_key, parse_key
+from qanatix_pipelines.errors import NotFound, SettingsError
+from qanatix_pipelines.keys import USUAL_SCOPES, ApiKey, KeyRecord, Scope, new_key, parse_key
 from qanatix_pipelines.settings import ENCRYPTION_KEY, PEPPER
 from qanatix_pipelines.store import tables
 from qanatix_pipelines.store.clock import now
 
 _PROVEN_TEXT = "qanatix"
+_LAST_USE_GRAIN = timedelta(minutes=1)
 
 
 class KeyStore:
@@ -22,38 +25,106 @@ class KeyStore:
         self._reader = engine.execution_options(reads=True)
         self._pepper = pepper
 
-    def create(self, name: str) -> ApiKey:
+    def create(
+        self, name: str, scopes: Collection[Scope] = USUAL_SCOPES, expires_in: timedelta | None = None
+    ) -> ApiKey:
         """A new key. Its text is in the answer and nowhere else."""
-        key = new_key()
+        key, at = new_key(), now()
+        values = {
+            "id": key.id,
+            "name": name,
+            "digest": key.digest(self._pepper),
+            "scopes": " ".join(sorted(scopes)),
+            "created_at": at,
+            "expires_at": None if expires_in is None else at + expires_in,
+        }
         with self._engine.begin() as transaction:
-            transaction.execute(
-                tables.api_key.insert().values(id=key.id, name=name, digest=key.digest(self._pepper), created_at=now())
-            )
+            transaction.execute(tables.api_key.insert().values(**values))
         return key
 
     def find(self, text: str) -> KeyRecord | None:
-        """The record of the key that `text` spells, None if there is none."""
+        """The record of the valid key that `text` spells, None if there is none."""
         key = parse_key(text)
         if key is None:
             return None
         with self._reader.connect() as connection:
             row = connection.execute(sa.select(tables.api_key).where(tables.api_key.c.id == key.id)).one_or_none()
-        # Always one comparison, so that the time tells nothing of which ids there are.
-        digest = bytes(hashlib.sha256().digest_size) if row is None else row.digest
-        if not hmac.compare_digest(digest, key.digest(self._pepper)) or row is None:
+        # Always the same comparisons, so that the time tells nothing of which ids there are.
+        digest, at = key.digest(self._pepper), now()
+        nothing = bytes(hashlib.sha256().digest_size)
+        current = hmac.compare_digest(nothing if row is None else row.digest, digest)
+        previous = hmac.compare_digest((None if row is None else row.previous_digest) or nothing, digest)
+        if row is None or not (current or (previous and at < row.previous_until)):
             return None
-        return KeyRecord(id=row.id, name=row.name, created_at=row.created_at)
+        record = _record(row)
+        return record if record.is_valid(at) else None
+
+    def get(self, key_id: str) -> KeyRecord:
+        """Raises NotFound."""
+        with self._reader.connect() as connection:
+            row = connection.execute(sa.select(tables.api_key).where(tables.api_key.c.id == key_id)).one_or_none()
+        if row is None:
+            raise NotFound("key")
+        return _record(row)
 
     def list(self) -> list[KeyRecord]:
+        """All keys, those that are valid no more too; the oldest first."""
         query = sa.select(tables.api_key).order_by(tables.api_key.c.created_at)
         with self._reader.connect() as connection:
-            return [KeyRecord(row.id, row.name, row.created_at) for row in connection.execute(query)]
+            return [_record(row) for row in connection.execute(query)]
+
+    def rotate(self, key_id: str, grace: timedelta = timedelta(0)) -> ApiKey:
+        """The key with a new secret; the one that it had until now is good for `grace` more.
+
+        Raises NotFound if no valid key has this id.
+        """
+        table = tables.api_key
+        key, at = new_key(key_id), now()
+        ours = sa.and_(
+            table.c.id == key_id,
+            table.c.revoked_at.is_(None),
+            sa.or_(table.c.expires_at.is_(None), table.c.expires_at > at),
+        )
+        values = {
+            "previous_digest": table.c.digest,
+            "previous_until": at + grace,
+            "digest": key.digest(self._pepper),
+        }
+        with self._engine.begin() as transaction:
+            if transaction.execute(table.update().where(ours).values(**values)).rowcount == 0:
+                raise NotFound("key")
+        return key
 
     def revoke(self, key_id: str) -> bool:
-        """Whether there was such a key."""
+        """Refuse a key from now on; its record stays. Whether there was such a key, not revoked yet."""
+        table = tables.api_key
+        ours = sa.and_(table.c.id == key_id, table.c.revoked_at.is_(None))
         with self._engine.begin() as transaction:
-            gone = transaction.execute(tables.api_key.delete().where(tables.api_key.c.id == key_id))
-            return gone.rowcount == 1
+            return transaction.execute(table.update().where(ours).values(revoked_at=now())).rowcount == 1
+
+    def note_use(self, key_id: str) -> None:
+        """Keep that a key was used now, if the last use that is kept is a minute old."""
+        table, at = tables.api_key, now()
+        due = sa.or_(table.c.last_used_at.is_(None), table.c.last_used_at <= at - _LAST_USE_GRAIN)
+        with self._engine.begin() as transaction:
+            transaction.execute(table.update().where(table.c.id == key_id, due).values(last_used_at=at))
+
+
+def is_use_due(record: KeyRecord) -> bool:
+    """Whether `note_use` would keep anything."""
+    return record.last_used_at is None or record.last_used_at <= now() - _LAST_USE_GRAIN
+
+
+def _record(row: sa.Row[Any]) -> KeyRecord:
+    return KeyRecord(
+        id=row.id,
+        name=row.name,
+        scopes=frozenset(map(Scope, row.scopes.split())),
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+        last_used_at=row.last_used_at,
+        revoked_at=row.revoked_at,
+    )
 
 
 def check_cipher(engine: sa.Engine, cipher: CredentialCipher) -> None:

@@ -162,7 +162,15 @@ api_key = sa.Table(
     sa.Column("id", sa.Text, primary_key=True),
     sa.Column("name", sa.Text, nullable=False),
     sa.Column("digest", sa.LargeBinary, nullable=False),
+    # Of the secret before the last rotation, and until when it is good.
+    sa.Column("previous_digest", sa.LargeBinary),
+    sa.Column("previous_until", Instant),
+    # Words with blanks between them.
+    sa.Column("scopes", sa.Text, nullable=False, server_default=""),
     sa.Column("created_at", Instant, nullable=False),
+    sa.Column("expires_at", Instant),
+    sa.Column("last_used_at", Instant),
+    sa.Column("revoked_at", Instant),
 )
 
 # One row for each secret of the environment: proof, without the secret, that the store was written with it.

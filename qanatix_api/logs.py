@@ -1,0 +1,34 @@
+"""The API's log lines: each tells the request it was written for."""
+
+import logging
+
+from qanatix_api.request_ids import current_request_id
+
+_OURS = ("qanatix_api", "qanatix_pipelines")
+
+
+def logger(name: str) -> logging.Logger:
+    """The logger of this name. Its records have a `request_id`, whichever handler and format write them."""
+    log = logging.getLogger(name)
+    log.addFilter(_stamped)
+    return log
+
+
+def install() -> None:
+    """Write our lines to stderr, unless whoever serves the API has said where lines go (uvicorn's --log-config)."""
+    for name in _OURS:
+        log = logging.getLogger(name)
+        if not log.hasHandlers():
+            log.addHandler(_handler("%(asctime)s %(levelname)s %(name)s request_id=%(request_id)s %(message)s"))
+
+
+def _handler(form: str) -> logging.Handler:
+    handler = logging.StreamHandler()
+    handler.addFilter(_stamped)  # of the core's records, too, which know of no requests
+    handler.setFormatter(logging.Formatter(form))
+    return handler
+
+
+def _stamped(record: logging.LogRecord) -> bool:
+    record.request_id = current_request_id()
+    return True

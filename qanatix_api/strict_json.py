@@ -1,0 +1,101 @@
+"""JSON as the API takes it: what Python's own reader would take, less what databases and other readers cannot hold."""
+
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+MAX_DEPTH = 32
+_INT_DIGITS = 20  # more, and its value need not be worked out
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_INT64 = range(-(2**63), 2**63)
+
+Path = tuple[str | int, ...]
+
+
+class NotJson(ValueError):
+    """The text is no JSON at all."""
+
+
+class NotTaken(ValueError):
+    """It is JSON, but of a kind that is not taken. `path` leads to it from the top."""
+
+    def __init__(self, path: Path, sentence: str) -> None:
+        self.path = path
+        super().__init__(sentence)
+
+
+@dataclass(frozen=True)
+class _Fault:
+    """Stands where the reader met what is not taken, until its path is known."""
+
+    sentence: str
+
+
+_NOT_INT64 = _Fault("must be an integer of 64 bits at most")
+_NOT_FINITE = _Fault("must be a finite number")
+_TWICE = _Fault("must be named once only in its object")
+
+
+def check(text: str) -> None:
+    """Raise NotJson or NotTaken unless `text` is JSON with these limits.
+
+    At most 32 levels deep, integers of 64 bits, finite numbers, each name once in an object, no NUL and no half of a
+    surrogate pair in strings. The sentences repeat nothing of `text`.
+    """
+    try:
+        top = _DECODER.decode(text)
+    except RecursionError:
+        raise _too_deep() from None
+    except ValueError:
+        raise NotJson("The body must be JSON.") from None
+    waiting: list[tuple[Path, Any]] = [((), top)]
+    while waiting:
+        path, value = waiting.pop()
+        if isinstance(value, _Fault):
+            raise NotTaken(path, value.sentence)
+        if isinstance(value, str):
+            if _UNSTORABLE.search(value):
+                raise NotTaken(path, "must not hold NUL characters or lone surrogates")
+        elif isinstance(value, dict | list):
+            if len(path) >= MAX_DEPTH:
+                raise _too_deep()
+            waiting.extend(((*path, part), inner) for part, inner in _parts(path, value))
+
+
+def _parts(path: Path, value: dict[str, Any] | list[Any]) -> Iterable[tuple[str | int, Any]]:
+    if isinstance(value, list):
+        return enumerate(value)
+    if any(map(_UNSTORABLE.search, value)):
+        raise NotTaken(path, "must not have names that hold NUL characters or lone surrogates")
+    return value.items()
+
+
+def _too_deep() -> NotTaken:
+    return NotTaken((), f"must not be nested deeper than {MAX_DEPTH} levels")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    whole = dict(pairs)
+    if len(whole) < len(pairs):
+        counts = Counter(name for name, _ in pairs)
+        whole |= {name: _TWICE for name, count in counts.items() if count > 1}
+    return whole
+
+
+def _integer(digits: str) -> int | _Fault:
+    value = int(digits) if len(digits) <= _INT_DIGITS else None
+    return _NOT_INT64 if value is None or value not in _INT64 else value
+
+
+def _number(digits: str) -> float | _Fault:
+    value = float(digits)
+    return value if math.isfinite(value) else _NOT_FINITE
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_object, parse_int=_integer, parse_float=_number, parse_constant=lambda _: _NOT_FINITE
+)
