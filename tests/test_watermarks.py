@@ -1,5 +1,6 @@
 """From where a pull reads."""
 
+import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -34,6 +35,15 @@ def test_after_the_clock_was_set_back_it_is_where_the_last_pull_must_have_been_b
     start = Window(NOON, overlap=60, elapsed=10 * MINUTE).start(NOON - HOUR)
 
     assert NOON - HOUR - 11 * MINUTE - SECOND < start <= NOON - HOUR - 11 * MINUTE
+
+
+def test_what_passes_before_the_sources_clock_is_read_counts_too() -> None:
+    window = Window(NOON, overlap=300, _made=time.monotonic() - HOUR.total_seconds())
+
+    start = window.start(NOON)
+
+    assert isinstance(start, datetime)
+    assert start <= NOON - HOUR - timedelta(seconds=300)
 
 
 @pytest.mark.parametrize("overlap", [2, 300, 10**12])

@@ -110,7 +110,9 @@ class Ingestion:
                     return kept
             with self._engine.begin() as transaction:
                 self._committing = transaction.connection.driver_connection
+                self._check_cancelled()
                 self._finish(transaction, watermark, read_at, started)
+                self._check_cancelled()  # between two statements there was nothing to stop
             return PullStore(self._engine).get(self._receipt.id)
 
         try:
@@ -168,8 +170,7 @@ class Ingestion:
         pause = 0.1
         again = False
         while True:
-            if self._cancelled:
-                raise PullCancelled
+            self._check_cancelled()
             try:
                 return write(again)
             except StoreFull:
@@ -183,6 +184,10 @@ class Ingestion:
             again = True
             time.sleep(random.uniform(pause / 2, pause))  # noqa: S311  # so that many do not come back at once
             pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+
+    def _check_cancelled(self) -> None:
+        if self._cancelled:
+            raise PullCancelled
 
     def _clear(self) -> None:
         self._pulled = 0

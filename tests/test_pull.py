@@ -1,0 +1,391 @@
+"""One pull, from a source that does as it is told into a real store: retries, deadlines, signs of life, cursors."""
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import polars as pl
+import pytest
+import sqlalchemy as sa
+
+from qanatix_pipelines import pull as pulling
+from qanatix_pipelines.batches import Batch, Column, Reading
+from qanatix_pipelines.connectors import Connector, NewConnector
+from qanatix_pipelines.errors import (
+    LoginRefused,
+    PullSuperseded,
+    ResultUnusable,
+    SourceError,
+    SourceTimeout,
+    SourceUnreachable,
+)
+from qanatix_pipelines.pull import Limits, PullOutcome, pull, run_pull
+from qanatix_pipelines.pulls import Pull, PullStatus
+from qanatix_pipelines.sources import Source, SourceConfig
+from qanatix_pipelines.store import tables
+from qanatix_pipelines.store.ingestion import Ingestion
+from qanatix_pipelines.store.opening import Store
+from qanatix_pipelines.watermarks import Watermark, Window
+
+CLOCK = datetime(2026, 3, 7, 12, tzinfo=UTC)
+OUTER_SECONDS = 10
+SOON = Limits(pauses=(0, 0))
+# What a source does next: give the rows of a batch, fail, or something else.
+Step = list[Any] | BaseException | Callable[[], Awaitable[None]]
+
+
+class Scripted(Source):
+    """Each reading takes the next list of steps, and each batch holds `n`s. The last reading's end is the source's."""
+
+    config_type = SourceConfig
+    title = "Scripted"
+    kind = "postgres"
+
+    def __init__(self, *readings: list[Step], dtype: type[pl.DataType] = pl.Int64) -> None:
+        self._readings = list(readings)
+        self._dtype = dtype
+        self.windows: list[Window] = []
+
+    @classmethod
+    def check_query(cls, query: str) -> bool:
+        return ":last_pull" in query
+
+    @asynccontextmanager
+    async def read(self, query: str, *, window: Window, batch_size: int) -> AsyncIterator[Reading]:
+        del query, batch_size
+        self.windows.append(window)
+        columns = (Column("id", "integer", self._dtype),)
+        yield Reading(columns, CLOCK, self._batches(self._readings.pop(0), columns))
+
+    async def _batches(self, steps: list[Step], columns: tuple[Column, ...]) -> AsyncIterator[Batch]:
+        for step in steps:
+            if isinstance(step, BaseException):
+                raise step
+            if isinstance(step, list):
+                yield Batch(pl.DataFrame({"id": step}, schema={"id": self._dtype}), columns)
+            else:
+                await step()
+
+    @property
+    def starts(self) -> list[Watermark | None]:
+        return [window.start(CLOCK + timedelta(days=1)) for window in self.windows]
+
+
+@pytest.fixture
+def new(store: Store) -> Callable[..., Connector]:
+    def registered(**fields: object) -> Connector:
+        given = {
+            "name": "Items",
+            "connector_type": "scripted",
+            "vertical": "testing",
+            "entity_type": "item",
+            "connection_config": {},
+            "query": "items after :last_pull",
+        }
+        return store.connectors.add(NewConnector.model_validate(given | fields))
+
+    return registered
+
+
+@pytest.fixture
+def connector(new: Callable[..., Connector]) -> Connector:
+    return new()
+
+
+@pytest.fixture
+def pulled(store: Store) -> Callable[..., PullOutcome]:
+    def once(connector: Connector, source: Source, *, limits: Limits = SOON, full_refresh: bool = False) -> PullOutcome:
+        kept = store.connectors.get(connector.id)
+        receipt = store.pulls.begin(kept, "run", full_refresh=full_refresh)
+        return run_pull(store, kept, receipt, lambda _config: source, limits=limits)
+
+    return once
+
+
+def away() -> SourceError:
+    return SourceUnreachable("The source is away.", transient=True)
+
+
+def counts(receipt: Pull) -> tuple[int, int, int]:
+    return receipt.records_pulled, receipt.records_ingested, receipt.duplicates_skipped
+
+
+def last_receipt(store: Store) -> Pull:
+    with store.engine.connect() as connection:
+        newest = sa.select(tables.pull.c.id).order_by(tables.pull.c.created_at.desc()).limit(1)
+        return store.pulls.get(connection.execute(newest).scalar_one())
+
+
+class TestFaults:
+    def test_a_source_that_failed_for_a_moment_is_read_again_as_if_it_had_not(
+        self, connector: Connector, pulled: Callable[..., PullOutcome]
+    ) -> None:
+        source = Scripted([[1, 2], away()], [[1], away()], [[1, 2], [3]])
+
+        assert counts(pulled(connector, source).receipt) == (3, 3, 0)
+
+    def test_what_only_a_failed_reading_saw_is_not_ingested(
+        self, store: Store, connector: Connector, pulled: Callable[..., PullOutcome]
+    ) -> None:
+        pulled(connector, Scripted([[1, 9], away()], [[1]]))
+
+        assert store.entities.count("testing", "item") == 1
+
+    def test_the_third_fault_is_the_pulls(
+        self, store: Store, connector: Connector, pulled: Callable[..., PullOutcome]
+    ) -> None:
+        source = Scripted(*([[1], away()] for _ in range(4)))
+
+        with pytest.raises(SourceUnreachable):
+            pulled(connector, source)
+
+        assert len(source.windows) == 3
+        assert (last_receipt(store).status, last_receipt(store).error_code) == (PullStatus.FAILED, "source_unreachable")
+        assert store.entities.count("testing", "item") == 0
+
+    def test_a_fault_that_does_not_pass_is_not_tried_again(
+        self, connector: Connector, pulled: Callable[..., PullOutcome]
+    ) -> None:
+        source = Scripted([LoginRefused("The source refused the user.")], [[1]])
+
+        with pytest.raises(LoginRefused):
+            pulled(connector, source)
+
+        assert len(source.windows) == 1
+
+    def test_a_fault_of_ours_is_told_by_its_kind_alone(
+        self, store: Store, connector: Connector, pulled: Callable[..., PullOutcome]
+    ) -> None:
+        with pytest.raises(KeyError):
+            pulled(connector, Scripted([KeyError("hunter2")]))
+
+        assert last_receipt(store).error_code == "pull_broken"
+        assert "hunter2" not in last_receipt(store).model_dump_json()
+
+    def test_an_interrupt_cancels_the_pull(
+        self, store: Store, connector: Connector, pulled: Callable[..., PullOutcome]
+    ) -> None:
+        with pytest.raises(KeyboardInterrupt):
+            pulled(connector, Scripted([[1], KeyboardInterrupt()]))
+
+        assert (last_receipt(store).status, last_receipt(store).error_code) == (PullStatus.CANCELLED, "pull_cancelled")
+
+    def test_a_failed_pull_leaves_last_pull_where_it_was(
+        self, store: Store, connector: Connector, pulled: Callable[..., PullOutcome]
+    ) -> None:
+        with pytest.raises(LoginRefused):
+            pulled(connector, Scripted([[1], LoginRefused("The source refused the user.")]))
+
+        assert store.connectors.get(connector.id).watermark is None
+
+
+class TestDeadlines:
+    @staticmethod
+    async def silence() -> None:
+        await asyncio.sleep(OUTER_SECONDS / 2)
+
+    def test_a_source_that_does_not_answer_is_given_up(
+        self, connector: Connector, pulled: Callable[..., PullOutcome]
+    ) -> None:
+        with pytest.raises(SourceTimeout, match=r"no answer within 0\.2 seconds"):
+            pulled(connector, Scripted([[1], self.silence]), limits=Limits(answer_seconds=0.2))
+
+    def test_a_source_that_always_has_a_little_more_is_given_up(
+        self, connector: Connector, pulled: Callable[..., PullOutcome]
+    ) -> None:
+        async def moment() -> None:
+            await asyncio.sleep(0.02)
+
+        drip: list[Step] = [step for n in range(100) for step in (moment, [n])]
+
+        with pytest.raises(SourceTimeout, match=r"took longer than 0\.5 seconds"):
+            pulled(connector, Scripted(drip), limits=Limits(pull_seconds=0.5))
+
+    def test_what_was_read_until_then_is_not_ingested(
+        self, store: Store, connector: Connector, pulled: Callable[..., PullOutcome]
+    ) -> None:
+        with pytest.raises(SourceTimeout):
+            pulled(connector, Scripted([[1], self.silence]), limits=Limits(answer_seconds=0.2))
+
+        assert store.entities.count("testing", "item") == 0
+        assert last_receipt(store).error_code == "source_timeout"
+
+    def test_a_timeout_of_somebody_elses_is_not_called_ours(
+        self, connector: Connector, pulled: Callable[..., PullOutcome]
+    ) -> None:
+        with pytest.raises(TimeoutError):
+            pulled(connector, Scripted([TimeoutError()]))
+
+
+class TestSignsOfLife:
+    @pytest.fixture(autouse=True)
+    def _often(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(pulling, "LEASE_SECONDS", 0.06)
+
+    def test_a_pull_whose_source_takes_its_time_renews_its_lease(
+        self, store: Store, connector: Connector, pulled: Callable[..., PullOutcome]
+    ) -> None:
+        async def until_renewed() -> None:
+            lease = last_receipt(store).lease_until
+            deadline = time.monotonic() + OUTER_SECONDS
+            while last_receipt(store).lease_until == lease:
+                assert time.monotonic() < deadline, "no sign of life was given"
+                await asyncio.sleep(0.02)
+
+        assert counts(pulled(connector, Scripted([[1], until_renewed])).receipt) == (1, 1, 0)
+
+    def test_a_pull_that_was_given_up_stops_its_reading(
+        self, store: Store, connector: Connector, pulled: Callable[..., PullOutcome]
+    ) -> None:
+        ended: list[str] = []
+
+        async def deleted_meanwhile() -> None:
+            store.connectors.remove(connector.id)
+            try:
+                await asyncio.sleep(OUTER_SECONDS)
+                ended.append("by itself")
+            except asyncio.CancelledError:
+                ended.append("by us")
+                raise
+
+        with pytest.raises(PullSuperseded):
+            pulled(connector, Scripted([[1], deleted_meanwhile]))
+
+        assert ended == ["by us"]
+
+
+class _Watched(Ingestion):
+    """Tells when its commit is under way, and when it was cancelled."""
+
+    def __init__(self, store: Store, connector: Connector, receipt: Pull) -> None:
+        super().__init__(store.engine, connector, receipt)
+        self.committing, self.cancelled = threading.Event(), threading.Event()
+
+    def commit(self, watermark: Watermark | None, read_at: datetime, started: float) -> Pull:
+        self.committing.set()
+        return super().commit(watermark, read_at, started)
+
+    def cancel(self) -> None:
+        super().cancel()
+        self.cancelled.set()
+
+
+def test_a_pull_that_is_cancelled_while_it_commits_ingests_nothing(store: Store, connector: Connector) -> None:
+    """Its commit waits for somebody who has the connector locked, or on SQLite everything."""
+    receipt = store.pulls.begin(connector, "run")
+    ingestion = _Watched(store, connector, receipt)
+
+    async def cancel_it() -> None:
+        with store.engine.connect() as other:
+
+            async def lock() -> None:
+                other.begin()
+                other.execute(sa.select(tables.connector).with_for_update())
+
+            pulling_now = asyncio.create_task(pull(connector, Scripted([[1, 2], lock]), ingestion))
+            assert await asyncio.to_thread(ingestion.committing.wait, OUTER_SECONDS)
+            pulling_now.cancel()
+            assert await asyncio.to_thread(ingestion.cancelled.wait, OUTER_SECONDS)
+            other.rollback()
+        with pytest.raises(asyncio.CancelledError):
+            await pulling_now
+
+    asyncio.run(cancel_it())  # and waits for the commit's thread
+
+    assert store.pulls.get(receipt.id).status is PullStatus.RUNNING
+    assert store.entities.count("testing", "item") == 0
+
+
+class TestLastPull:
+    def test_a_pull_starts_where_the_last_one_began_less_the_overlap(
+        self, new: Callable[..., Connector], pulled: Callable[..., PullOutcome]
+    ) -> None:
+        connector, source = new(overlap=60), Scripted([[1]], [[1]])
+
+        pulled(connector, source)
+        pulled(connector, source)
+
+        assert source.starts == [None, CLOCK - timedelta(seconds=60)]
+
+    def test_a_full_refresh_reads_everything_and_moves_on_from_there(
+        self, new: Callable[..., Connector], pulled: Callable[..., PullOutcome], store: Store
+    ) -> None:
+        connector, source = new(overlap=60), Scripted([[1]], [[1]])
+
+        pulled(connector, source)
+        refreshed = pulled(connector, source, full_refresh=True)
+
+        assert source.starts == [None, None]
+        assert counts(refreshed.receipt) == (1, 0, 1)
+        assert store.connectors.get(connector.id).watermark == CLOCK
+
+    def test_time_passes_by_our_own_clock_between_two_pulls(
+        self, store: Store, connector: Connector, pulled: Callable[..., PullOutcome]
+    ) -> None:
+        source = Scripted([[1]], [[1]])
+        pulled(connector, source)
+        with store.engine.begin() as transaction:
+            hour_ago = store.connectors.get(connector.id).watermark_at - timedelta(hours=1)
+            transaction.execute(tables.connector.update().values(watermark_at=hour_ago))
+
+        pulled(connector, source)
+
+        assert source.windows[1].elapsed >= timedelta(hours=1)
+
+
+class TestIntegerCursors:
+    def test_the_greatest_number_in_any_order_is_kept(
+        self, store: Store, new: Callable[..., Connector], pulled: Callable[..., PullOutcome]
+    ) -> None:
+        connector = new(cursor_column="id")
+
+        pulled(connector, Scripted([[5, 9], [3]]))
+
+        assert store.connectors.get(connector.id).watermark == 9
+
+    def test_the_next_pull_starts_an_overlap_before_it(
+        self, new: Callable[..., Connector], pulled: Callable[..., PullOutcome]
+    ) -> None:
+        connector, source = new(cursor_column="id", overlap=3), Scripted([[9]], [[9]])
+
+        pulled(connector, source)
+        pulled(connector, source)
+
+        assert source.starts == [None, 6]
+        assert source.windows[1].integer
+
+    def test_a_number_may_have_more_digits_than_64_bits(
+        self, store: Store, new: Callable[..., Connector], pulled: Callable[..., PullOutcome]
+    ) -> None:
+        connector = new(cursor_column="id")
+
+        pulled(connector, Scripted([[str(2**64), "7"]], dtype=pl.String))
+
+        assert store.connectors.get(connector.id).watermark == 2**64
+
+    def test_a_pull_without_rows_leaves_it(
+        self, store: Store, new: Callable[..., Connector], pulled: Callable[..., PullOutcome]
+    ) -> None:
+        connector = new(cursor_column="id")
+        pulled(connector, Scripted([[9]]))
+
+        pulled(connector, Scripted([]))
+
+        assert store.connectors.get(connector.id).watermark == 9
+
+    @pytest.mark.parametrize(("dtype", "value"), [(pl.Float64, 1.5), (pl.String, "2026-03-07"), (pl.Boolean, True)])
+    def test_a_column_of_something_else_is_refused(
+        self, new: Callable[..., Connector], pulled: Callable[..., PullOutcome], dtype: type[pl.DataType], value: object
+    ) -> None:
+        with pytest.raises(ResultUnusable, match="something else than integers"):
+            pulled(new(cursor_column="id"), Scripted([[value]], dtype=dtype))
+
+    def test_a_column_that_is_not_there_is_named(
+        self, new: Callable[..., Connector], pulled: Callable[..., PullOutcome]
+    ) -> None:
+        with pytest.raises(ResultUnusable, match="no column 'seq'"):
+            pulled(new(cursor_column="seq"), Scripted([[1]]))
