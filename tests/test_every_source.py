@@ -4,6 +4,7 @@ import asyncio
 import math
 import tracemalloc
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
@@ -136,6 +137,27 @@ def test_the_connection_is_closed_when_the_reader_is_cancelled(harness: Harness)
             await task
 
     asyncio.run(cancelled())
+
+    assert _open_connections(harness) == 0
+
+
+@pytest.mark.parametrize("ended_by", ["cancelling", "a deadline"])
+def test_a_reading_that_is_given_up_ends_its_query_at_the_server(harness: Harness, ended_by: str) -> None:
+    slow = harness.slow()
+
+    async def give_up() -> None:
+        reading = asyncio.create_task(_read(harness, slow, 10))
+        await _comes_true(lambda: harness.at_work() == 1)
+        if ended_by == "cancelling":
+            reading.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await reading
+        else:
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(reading, 0.01)
+        await _comes_true(lambda: harness.at_work() == 0)
+
+    asyncio.run(give_up())
 
     assert _open_connections(harness) == 0
 
@@ -403,16 +425,16 @@ def test_a_failed_pull_leaves_a_receipt_and_nothing_else(
 
 def _open_connections(harness: Harness) -> int:
     """A server notices a closed connection a moment later."""
+    with suppress(TimeoutError):
+        asyncio.run(_comes_true(lambda: harness.connections() == 0))
+    return harness.connections()
 
-    async def settled() -> int:
-        for _ in range(100):
-            count = harness.connections()
-            if count == 0:
-                break
+
+async def _comes_true(condition: Callable[[], bool]) -> None:
+    """Raises TimeoutError after five seconds."""
+    async with asyncio.timeout(5):
+        while not await asyncio.to_thread(condition):
             await asyncio.sleep(0.05)
-        return count
-
-    return asyncio.run(settled())
 
 
 def _everything_said(error: BaseException) -> str:

@@ -688,28 +688,6 @@ def test_a_database_that_is_not_there_is_a_refused_login(items: MySQLHarness) ->
         rows(items.config | {"database": "no_such_database"}, "SELECT 1")
 
 
-def test_a_cancelled_pull_ends_its_query_at_the_server(items: MySQLHarness) -> None:
-    running = "SELECT count(*) FROM information_schema.processlist WHERE info LIKE 'SELECT SLEEP(600)%'"
-
-    async def count_until(wanted: int) -> int:
-        for _ in range(100):
-            ((count,),) = await asyncio.to_thread(execute, items.server.address, running)
-            if count == wanted:
-                break
-            await asyncio.sleep(0.05)
-        return int(count)
-
-    async def cancel() -> int:
-        task = asyncio.create_task(_rows(items.config, "SELECT SLEEP(600)"))
-        assert await count_until(1) == 1
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        return await count_until(0)
-
-    assert asyncio.run(cancel()) == 0
-
-
 def test_a_pull_whose_connection_is_killed_says_so(items: MySQLHarness) -> None:
     async def read() -> None:
         query = "SELECT repeat('x', 10000) AS v FROM information_schema.columns a, information_schema.columns b"

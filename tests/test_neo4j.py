@@ -324,21 +324,6 @@ def test_a_result_is_streamed_and_left_when_the_reader_leaves(graph: Neo4jHarnes
     _wait_until(lambda: not _running(graph, "UNWIND range"))
 
 
-def test_a_pull_that_is_cancelled_while_the_server_thinks_ends_the_query_there(graph: Neo4jHarness) -> None:
-    thinking = "UNWIND range(1, 1000000000) AS x WITH x WHERE x < 0 RETURN x, 1 AS one"
-
-    async def cancelled() -> None:
-        task = asyncio.create_task(_read(graph.config, thinking, None, 10))
-        await asyncio.to_thread(_wait_until, lambda: bool(_running(graph, thinking)))
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-
-    asyncio.run(cancelled())
-
-    _wait_until(lambda: not _running(graph, thinking))
-
-
 def test_nodes_are_let_go_with_their_batch(graph: Neo4jHarness) -> None:
     graph.fill(3000)
 

@@ -6,6 +6,7 @@ is taken before the reading starts.
 """
 
 import asyncio
+import logging
 import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -40,7 +41,7 @@ if TYPE_CHECKING:  # at run time it is imported where it is used: it takes a ten
 Document = dict[str, Any]
 
 CONNECT_SECONDS = 10
-CLOSE_SECONDS = 5
+CLOSE_SECONDS = 3
 ANSWER_SECONDS = 600  # for one batch: a filter without an index may search long for its first document
 QUERY_SECONDS = 3600  # of the server's work on one query
 
@@ -51,6 +52,10 @@ MAX_BATCH_BYTES = 32 * 1024 * 1024
 
 _SNAPSHOTS_SINCE = 13  # the wire version of MongoDB 5.0
 _NO_SNAPSHOT = {20, 72, 115, 123, 246, 263, 303}
+
+
+# It logs an error whole, with addresses and a server's words.
+logging.getLogger("pymongo").setLevel(logging.CRITICAL + 1)
 
 
 class Config(SourceConfig):
@@ -103,13 +108,14 @@ class MongoDB(Source):
     @asynccontextmanager
     async def read(self, query: str, *, window: Window, batch_size: int) -> AsyncIterator[Reading]:
         asked = parse_mongo_query(query)
-        await _knock(self._uri)
         client = _client(self._uri)
         opened: list[_Answer] = []
         try:
             with _reported():
-                # In this order: the documents must be read when the clock has been.
-                hello = await client.admin.command("hello")
+                async with asyncio.timeout(CONNECT_SECONDS):
+                    await _knock(self._uri)
+                    # In this order: the documents must be read when the clock has been.
+                    hello = await client.admin.command("hello")
                 clock, reach = _reach(hello)
                 bound = asked.bound(window.start(clock), integer=window.integer)
                 collection = client[self._database].get_collection(self._collection, codec_options=CODEC)
@@ -139,15 +145,13 @@ class _Answer:
 async def _knock(uri: MongoUri) -> None:
     """Connect once by ourselves: the driver would try for all of its time, and not tell what failed."""
     context = ssl.create_default_context() if uri.tls else None
-    with _reported():
-        try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                _, writer = await asyncio.open_connection(uri.host, uri.port, ssl=context)
-        except ConnectionResetError:
-            if uri.tls:
-                raise TlsFailed("The source offers no TLS. If that is meant, add tls=false to the uri.") from None
-            raise
-        writer.transport.abort()
+    try:
+        _, writer = await asyncio.open_connection(uri.host, uri.port, ssl=context)
+    except ConnectionResetError:
+        if uri.tls:
+            raise TlsFailed("The source offers no TLS. If that is meant, add tls=false to the uri.") from None
+        raise
+    writer.transport.abort()
 
 
 def _client(uri: MongoUri) -> "AsyncMongoClient[Document]":
@@ -159,7 +163,7 @@ def _client(uri: MongoUri) -> "AsyncMongoClient[Document]":
     host = f"[{uri.host}]" if ":" in uri.host else uri.host
     given = {"authMechanism": uri.auth_mechanism, "readPreference": uri.read_preference}
     options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    return AsyncMongoClient(
+    client: AsyncMongoClient[Document] = AsyncMongoClient(
         f"{host}:{uri.port}",  # with the port it cannot be taken for a socket's path
         username=uri.user,
         password=uri.password,
@@ -176,6 +180,14 @@ def _client(uri: MongoUri) -> "AsyncMongoClient[Document]":
         retryReads=False,
         retryWrites=False,
     )
+
+    # Wherever it is cancelled, the driver would first tell the server so, for as long as that takes. Its `close` tells
+    # what is remembered here, in the time that it is given.
+    async def remember(cursor_id: int, address: Any, **_: Any) -> None:
+        client._close_cursor_soon(cursor_id, address)  # noqa: SLF001
+
+    vars(client)["_close_cursor_now"] = remember
+    return client
 
 
 def _arguments(asked: MongoQuery, bound: Document, batch_size: int) -> dict[str, Any]:
@@ -230,12 +242,16 @@ def _reach(hello: Mapping[str, Any]) -> tuple[datetime, datetime]:
 async def _disconnect(client: "AsyncMongoClient[Document]", opened: list[_Answer]) -> None:
     from pymongo.errors import PyMongoError
 
-    # The far side may be gone or not answer: then its end is left to itself.
     with suppress(PyMongoError, OSError):
         async with asyncio.timeout(CLOSE_SECONDS):
             for answer in opened:
                 await answer.cursor.close()
                 await answer.session.end_session()
+            await client.close()
+            return
+    # The far side is gone or does not answer: what it should still be told is forgotten, and our end closed.
+    client._topology.pop_all_sessions()  # noqa: SLF001
+    client._kill_cursors_queue.clear()  # noqa: SLF001
     await client.close()
 
 

@@ -39,7 +39,7 @@ from qanatix_pipelines.values.mysql import DECODERS, JSON_COLUMNS, ResultColumn,
 from qanatix_pipelines.watermarks import Window
 
 CONNECT_SECONDS = 10
-CLOSE_SECONDS = 5
+CLOSE_SECONDS = 3
 
 # Output must not depend on the server's or the user's settings. Zero dates may be read, so NO_ZERO_DATE is left out.
 # A batch may take its time to be stored, and the server would give up after a minute.
@@ -73,7 +73,7 @@ _HOST_ERROR = 2003
 _NO_PRIVILEGE = 1227
 
 # It logs a server's warnings in the server's words.
-logging.getLogger("asyncmy").disabled = True
+logging.getLogger("asyncmy").setLevel(logging.CRITICAL + 1)
 
 
 class Config(SourceConfig):
@@ -159,6 +159,12 @@ class _Connection(asyncmy.connection.Connection):  # type: ignore[misc]
         if self._ssl_context is not None and not self.server_capabilities & CLIENT.SSL:
             raise TlsFailed("The source offers no TLS. If that is meant, set tls to disabled.")
         self._client_flag &= ~CLIENT.MULTI_STATEMENTS
+
+    def close(self) -> None:
+        """At once. A farewell of TLS's would be waited for, by a socket that stays open until then."""
+        if self._transport is not None:
+            self._transport.abort()
+        super().close()
 
 
 async def _connect(config: Config) -> _Connection:
@@ -316,8 +322,9 @@ async def _kill(abandoned: _Connection, config: Config) -> None:
         find = f"SELECT 1 FROM information_schema.processlist WHERE id = {number} AND host LIKE '%:{port}'"
         if await _rows(connection, find):
             await connection.query(f"KILL {number}")
-    finally:
         await connection.ensure_closed()
+    finally:
+        connection.close()
 
 
 @contextmanager

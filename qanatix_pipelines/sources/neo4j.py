@@ -7,6 +7,7 @@ row whose only value is a node or a relationship becomes that entity: its proper
 The driver is imported where it is used: that takes longer than all the rest of a pull's imports from here.
 """
 
+import logging
 import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 10
 TRANSACTION_SECONDS = 3600
+
+# It logs an error whole, with addresses and a server's words.
+logging.getLogger("neo4j").setLevel(logging.CRITICAL + 1)
 
 # The least DateTime that the driver can send; the server's own least, in the year -999,999,999, it cannot.
 _LEAST = datetime.min.replace(tzinfo=UTC)

@@ -5,6 +5,8 @@ statement, and runs as a subquery of ours, which refuses anything but a query; b
 subquery casts what Polars cannot hold exactly to text, by the rules of `_READ_AS`.
 """
 
+import asyncio
+import logging
 import re
 import ssl
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -32,7 +34,7 @@ from qanatix_pipelines.sources import Source, SourceConfig
 from qanatix_pipelines.watermarks import Watermark, Window
 
 CONNECT_SECONDS = 10
-CLOSE_SECONDS = 5
+CLOSE_SECONDS = 3
 ANSWER_SECONDS = 600  # for one batch: a query may work long before its first row
 
 # How a type of PostgreSQL's is selected, and what it then is: (SQL around the column, Polars' type, JSON text?).
@@ -92,6 +94,10 @@ FROM current_setting('TimeZone') AS zone
 _INTEGERS: dict[str, tuple[int, int]] = {
     f"int{size}": (-(2 ** (8 * size - 1)), 2 ** (8 * size - 1) - 1) for size in (2, 4, 8)
 }
+
+
+# It logs an error whole, with addresses and a server's words.
+logging.getLogger("asyncpg").setLevel(logging.CRITICAL + 1)
 
 
 class Config(SourceConfig):
@@ -186,10 +192,13 @@ def _tls(dsn: Dsn) -> ssl.SSLContext | bool:
 
 
 async def _disconnect(connection: asyncpg.Connection) -> None:
+    # To end a query that was given up, the driver sends a cancel request over a connection of its own, in a task.
+    cancellations = list(connection._cancellations)  # noqa: SLF001
     try:
         await connection.close(timeout=CLOSE_SECONDS)
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
         connection.terminate()  # the far side is gone or does not answer: close our end of it
+    await asyncio.gather(*cancellations, return_exceptions=True)
 
 
 def _selected(statement: SqlQuery, attributes: Sequence[asyncpg.Attribute]) -> tuple[tuple[Column, ...], str]:

@@ -57,6 +57,14 @@ class Harness(ABC):
     def connections(self) -> int:
         """How many connections to the server are open that a pull made."""
 
+    @abstractmethod
+    def slow(self) -> str:
+        """A query that the server works on for minutes before its first row, over what this prepares for it."""
+
+    @abstractmethod
+    def at_work(self) -> int:
+        """How many slow queries the server works on."""
+
     def unknown_host(self) -> dict[str, Any]:
         return self.changed(host="no-such-host.invalid")
 

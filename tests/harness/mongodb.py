@@ -59,9 +59,21 @@ class MongoDBHarness(Harness):
             database.items.update_one({"_id": item}, {"$set": {"name": None}})
 
     def connections(self) -> int:
+        return len(self._operations())
+
+    def slow(self) -> str:
+        with self.database() as database:
+            database.items.drop()
+            database.items.insert_many({"_id": n, "name": "1" * 20_000} for n in range(1, 2001))
+        return '{"name": {"$regex": "1*1*[^1]"}}'
+
+    def at_work(self) -> int:
+        return sum(operation["active"] and "find" in operation.get("command", {}) for operation in self._operations())
+
+    def _operations(self) -> list[dict[str, Any]]:
         with self.client() as client:
             running = client.admin.command("currentOp", {"$all": True})["inprog"]
-        return sum(operation.get("appName") == "qanatix" for operation in running)
+        return [operation for operation in running if operation.get("appName") == "qanatix"]
 
     @contextmanager
     def client(self) -> Iterator[Client]:

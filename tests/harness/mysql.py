@@ -48,7 +48,17 @@ class MySQLHarness(SqlHarness):
         self._run(f"UPDATE items SET name = NULL WHERE id = {item}")
 
     def connections(self) -> int:
-        ((count,),) = self._run(f"SELECT count(*) FROM information_schema.processlist WHERE user = '{USER}'")
+        return self._count("true")
+
+    def slow(self) -> str:
+        return "SELECT SLEEP(600) AS id"
+
+    def at_work(self) -> int:
+        return self._count("info LIKE 'SELECT SLEEP(600)%'")
+
+    def _count(self, condition: str) -> int:
+        listed = f"SELECT count(*) FROM information_schema.processlist WHERE user = '{USER}' AND {condition}"
+        ((count,),) = self._run(listed)
         return int(count)
 
     def _run(self, *statements: str) -> list[tuple[Any, ...]]:

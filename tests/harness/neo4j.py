@@ -56,6 +56,15 @@ class Neo4jHarness(Harness):
         (row,) = self.run("CALL dbms.listConnections() YIELD userAgent WHERE userAgent = 'qanatix' RETURN count(*)")
         return int(row[0])
 
+    def slow(self) -> str:
+        return "UNWIND range(1, 10000000000) AS x WITH x WHERE x < 0 RETURN x AS id, 'never' AS name"
+
+    def at_work(self) -> int:
+        (row,) = self.run(
+            "SHOW TRANSACTIONS YIELD currentQuery WHERE currentQuery STARTS WITH 'UNWIND' RETURN count(*)"
+        )
+        return int(row[0])
+
     def run(self, statement: str, **parameters: object) -> list[Any]:
         """What a statement of the test's own returns."""
         with driver(self.server.address) as connection:

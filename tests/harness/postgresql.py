@@ -40,10 +40,18 @@ class PostgreSQLHarness(SqlHarness):
         self._run("UPDATE items SET name = NULL WHERE id = %s", item)
 
     def connections(self) -> int:
+        return self._count("application_name = 'qanatix'")
+
+    def slow(self) -> str:
+        self.fill(1)
+        return "SELECT id, pg_sleep(600)::text AS name FROM items"
+
+    def at_work(self) -> int:
+        return self._count("application_name = 'qanatix' AND state = 'active' AND query LIKE '%pg_sleep%'")
+
+    def _count(self, condition: str) -> int:
         with psycopg.connect(self.server.address) as connection:
-            row = connection.execute(
-                "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'qanatix'"
-            ).fetchone()
+            row = connection.execute(f"SELECT count(*) FROM pg_stat_activity WHERE {condition}".encode()).fetchone()
         assert row is not None
         return int(row[0])
 

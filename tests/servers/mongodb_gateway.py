@@ -159,12 +159,17 @@ class Gateway:
                 size, request, _, operation = struct.unpack("<iiii", await reader.readexactly(16))
                 if operation not in (OP_QUERY, OP_MSG):
                     return  # TLS, perhaps
-                answer = await client.answer(operation, await reader.readexactly(size - 16))
+                answering = asyncio.create_task(client.answer(operation, await reader.readexactly(size - 16)))
+                while not answering.done():
+                    await asyncio.wait([answering], timeout=0.05)
+                    if reader.at_eof():  # MongoDB ends what the client no longer waits for, from 4.2 on
+                        answering.cancel()
+                answer = await answering
                 if answer is not None:
                     kind, body = answer
                     writer.write(struct.pack("<iiii", 16 + len(body), 0, request, kind) + body)
                     await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError):
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             pass
         finally:
             self.clients.remove(client)
@@ -180,6 +185,7 @@ class Client:
         self.login = Login(gateway.user, gateway.password)
         self.cursors: dict[int, Cursor] = {}
         self.metadata: Mapping[str, Any] = {}
+        self.command: str | None = None  # which runs now
 
     async def answer(self, operation: int, message: bytes) -> tuple[int, bytes] | None:
         """The kind and body of what is sent back, None if nothing is."""
@@ -191,6 +197,7 @@ class Client:
         return None if flags & MORE_TO_COME else (OP_MSG, struct.pack("<Ib", 0, 0) + reply)
 
     async def reply(self, request: Request) -> bytes:
+        self.command = request.name
         try:
             return await self.run(request)
         except Refused as refused:
@@ -200,6 +207,8 @@ class Client:
             return bson.encode({"ok": 0.0, "code": code, "errmsg": str(error)})
         except TimeoutError:
             return bson.encode({"ok": 0.0, "code": 50, "errmsg": "operation exceeded time limit"})
+        finally:
+            self.command = None
 
     async def run(self, request: Request) -> bytes:
         name, command = request.name, request.read
@@ -232,8 +241,7 @@ class Client:
             case "buildInfo" | "buildinfo":
                 return {"version": "DocumentDB " + await self.gateway.pool.fetchval(_VERSION)}
             case "currentOp":
-                clients = [{"appName": c.app_name, "clientMetadata": c.metadata} for c in self.gateway.clients]
-                return {"inprog": clients}
+                return {"inprog": [c.operation for c in self.gateway.clients]}
             case "killCursors":
                 await self.forget(command["cursors"])
                 return {"cursorsKilled": command["cursors"]}
@@ -242,6 +250,11 @@ class Client:
                 return {}
             case name:
                 raise Refused(59, f"no such command: {name}")
+
+    @property
+    def operation(self) -> dict[str, Any]:
+        doing = {"active": self.command is not None, "command": {self.command: 1} if self.command else {}}
+        return {"appName": self.app_name, "clientMetadata": self.metadata} | doing
 
     @property
     def app_name(self) -> str:
