@@ -104,10 +104,14 @@ def harness(request: pytest.FixtureRequest) -> Harness:
 @pytest.fixture
 def database(postgresql_server: Server) -> str:
     """The DSN of an empty PostgreSQL database of the test's own."""
+    return new_database(postgresql_server)
+
+
+def new_database(postgresql: Server) -> str:
     name = f"test_{uuid4().hex}"
-    with psycopg.connect(postgresql_server.address, autocommit=True) as connection:
+    with psycopg.connect(postgresql.address, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}".encode())
-    return postgresql_server.address.rpartition("/")[0] + f"/{name}"
+    return postgresql.address.rpartition("/")[0] + f"/{name}"
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
