@@ -120,6 +120,19 @@ class TestLastPull:
         assert held == began[0] - timedelta(microseconds=1)
         assert free > held
 
+    def test_on_a_replica_that_has_replayed_nothing_the_watermark_stays_where_it_was(self) -> None:
+        """Whatever is open there: it is not known how far behind the replica is."""
+        server = postgresql.start(replica=True)
+        try:
+            with psycopg.connect(server.address) as reader:
+                reader.execute("SELECT now()")
+
+                _, reached = asyncio.run(_read(server.address, "SELECT 1 AS n WHERE now() > :last_pull"))
+        finally:
+            server.stop()
+
+        assert reached is None
+
     def test_while_a_transaction_is_prepared_the_watermark_stays_where_it_is(self, database: str) -> None:
         """Nobody knows when it began, and so how early its rows are stamped."""
         query = "SELECT 1 AS n WHERE now() > :last_pull"

@@ -33,7 +33,7 @@ from qanatix_pipelines.errors import (
 )
 from qanatix_pipelines.faults.mysql import explained
 from qanatix_pipelines.faults.network import network_fault
-from qanatix_pipelines.queries.mysql import bound, parse_mysql
+from qanatix_pipelines.queries.mysql import SERVERS_ZONE, STATEMENTS, TRANSACTIONS, bound, parse_mysql
 from qanatix_pipelines.sources import Source, SourceConfig
 from qanatix_pipelines.values.mysql import DECODERS, JSON_COLUMNS, ResultColumn, frame, result_column
 from qanatix_pipelines.watermarks import Window
@@ -51,22 +51,8 @@ _SESSION = (
 )
 _SNAPSHOT = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY"
 
-# trx_started is in the session's zone or the server's: where those are the same, its instant is sure.
-_SERVERS_ZONE = "SET SESSION time_zone = 'SYSTEM'"
-# It is local time, which says the same twice when summer time ends: then the earlier is meant, to be sure.
-_STARTED = "UNIX_TIMESTAMP(trx_started) - 3600 * (FROM_UNIXTIME(UNIX_TIMESTAMP(trx_started) - 3600) = trx_started)"
-_TRANSACTIONS = (
-    "SELECT COUNT(IF(trx_mysql_thread_id = CONNECTION_ID(), 1, NULL)), COUNT(IF(trx_mysql_thread_id = 0, 1, NULL)), "
-    f"CAST(MIN(IF(trx_mysql_thread_id = CONNECTION_ID(), NULL, {_STARTED})) AS SIGNED) "
-    "FROM information_schema.innodb_trx"
-)
 # The server renews its list of transactions only when nobody has read it for 0.1 s; pulls beside this one read it, too.
 _LIST_SECONDS = (0, *(0.12 * 1.4**n for n in range(9)))
-# A statement stamps what it writes with its own beginning, and may wait long before InnoDB hears of it.
-_STATEMENTS = (
-    "SELECT UNIX_TIMESTAMP() - CAST(MAX(time) AS SIGNED) FROM information_schema.processlist "
-    "WHERE command IN ('Query', 'Execute') AND user <> 'system user' AND id <> CONNECTION_ID()"
-)
 
 # Numbers of errors: the driver's own, with a cause, and the server's.
 _HOST_ERROR = 2003
@@ -217,12 +203,12 @@ async def _reach(connection: _Connection) -> tuple[datetime, datetime | None]:
     may have begun a little later than its first statement: so a second is taken off. None if it is not known which
     transactions there are.
     """
-    await connection.query(_SERVERS_ZONE)
+    await connection.query(SERVERS_ZONE)
     ((text, number),) = await _rows(connection, "SELECT UTC_TIMESTAMP(6), CONNECTION_ID()")
     connection.identity = number, connection._transport.get_extra_info("sockname")[1]  # noqa: SLF001
     clock = datetime.fromisoformat(text.decode()).replace(tzinfo=UTC)
     # In this order: a statement that is over by now has left its transaction to the list, or has committed it.
-    ((statement,),) = await _rows(connection, _STATEMENTS)
+    ((statement,),) = await _rows(connection, STATEMENTS)
     try:
         known, transaction = await _oldest_transaction(connection)
     except errors.OperationalError as error:
@@ -245,7 +231,7 @@ async def _oldest_transaction(connection: _Connection) -> tuple[bool, int | None
     try:
         for seconds in _LIST_SECONDS:
             await asyncio.sleep(seconds * random.uniform(1, 1.5))  # noqa: S311  # lest pulls wait in step
-            ((listed, prepared, oldest),) = await _rows(connection, _TRANSACTIONS)
+            ((listed, prepared, oldest),) = await _rows(connection, TRANSACTIONS)
             if listed:
                 break
     finally:

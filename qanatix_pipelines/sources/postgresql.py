@@ -76,12 +76,12 @@ SET LOCAL lc_monetary = 'C';
 # The source's own clock, held back to the start of the oldest transaction that is still open: a row stamped in one of
 # them may yet appear below the clock. What other roles do is visible to members of pg_read_all_stats only; for the
 # rest the overlap stands in, as it does on a replica, which does not know what is open on its primary. A replica has
-# seen nothing newer than what it last replayed. Of a prepared transaction nobody knows when it began.
+# seen nothing newer than what it last replayed. Of a prepared transaction nobody knows when it began. The clock is read
+# first: a transaction that begins between the two is newer.
 _REACH = """
-SELECT clock_timestamp(), least(
-  CASE WHEN pg_is_in_recovery() THEN pg_last_xact_replay_timestamp() ELSE clock_timestamp() END,
-  (SELECT min(xact_start) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid())
-),
+SELECT clock_timestamp(),
+CASE WHEN pg_is_in_recovery() THEN pg_last_xact_replay_timestamp() ELSE clock_timestamp() END,
+(SELECT min(xact_start) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()),
 EXISTS (SELECT FROM pg_prepared_xacts WHERE database = current_database())
 """
 # Asked before the session's zone becomes UTC, for a column without a zone holds what the database calls local time. If
@@ -135,8 +135,8 @@ class PostgreSQL(Source):
             connection = await _connect(self._dsn)
         try:
             with _reported():
-                # In this order: the snapshot must see every row that was committed before `reach`.
-                clock, reach, held = await connection.fetchrow(_REACH)
+                # In this order: the snapshot must see every row that was committed before the clock was read.
+                clock, seen, oldest, held = await connection.fetchrow(_REACH)
                 start = window.start(clock)
                 local_start = await connection.fetchval(_LOCAL, start) if isinstance(start, datetime) else None
                 await connection.transaction(isolation="repeatable_read", readonly=True).start()
@@ -152,7 +152,7 @@ class PostgreSQL(Source):
                 arguments = [bound(kind.name, start, local_start) for kind in kinds]
                 cursor = await (await connection.prepare(wrapped)).cursor(*arguments)
             # Where nothing is known of how far the snapshot reaches, the watermark stays where it is.
-            reached = None if held or reach is None else reach - timedelta(microseconds=1)
+            reached = None if held or seen is None else min(seen, oldest or seen) - timedelta(microseconds=1)
             yield Reading(
                 columns=columns,
                 watermark=reached if statement.placeholders else None,

@@ -29,23 +29,32 @@ def start(
     wheel_only: bool = False,
     tls: tuple[Path, Path] | None = None,
     environment: Mapping[str, str] | None = None,
+    replica: bool = False,
 ) -> Server:
-    """A server with an empty database, and `environment`. `tls` is a certificate and its key. Raises ServerMissing."""
+    """A server with an empty database, and `environment`. `tls` is a certificate and its key. A replica has no primary.
+
+    Raises ServerMissing.
+    """
     given = os.environ.get(VARIABLE)
-    if given and not (wheel_only or tls or environment):
+    if given and not (wheel_only or tls or environment or replica):
         return Server("postgresql", _version(given), given)
     owner = account("postgres")
     folder = new_folder("pg", owner)
     try:
         programs = _wheel(folder) if wheel_only else _system() or _wheel(folder)
-        return _start(programs, folder, tls, environment)
+        return _start(programs, folder, tls, environment, replica=replica)
     except BaseException:
         remove(folder)
         raise
 
 
 def _start(
-    programs: Path, folder: Path, tls: tuple[Path, Path] | None, environment: Mapping[str, str] | None
+    programs: Path,
+    folder: Path,
+    tls: tuple[Path, Path] | None,
+    environment: Mapping[str, str] | None,
+    *,
+    replica: bool,
 ) -> Server:
     owner = account("postgres")
     password, port = new_password(), free_port()
@@ -63,6 +72,8 @@ def _start(
     options = [*_OPTIONS, f"port={port}", f"unix_socket_directories={folder}"]
     if tls is not None:
         options += ["ssl=on", *_installed_tls(tls, data, owner)]
+    if replica:
+        (data / "standby.signal").touch()
     control = [programs / "pg_ctl", "-D", data, "-w", "-s"]
     started = [*control, "-l", folder / "log", "-o", " ".join(f"-c {option}" for option in options), "start"]
     run(started, owner, env={**os.environ, **(environment or {})})
