@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import psycopg
 import pytest
 
@@ -132,6 +133,27 @@ class TestLastPull:
             server.stop()
 
         assert reached is None
+
+    def test_what_was_committed_before_the_clock_was_read_is_seen(
+        self, database: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Else it would be stamped below the watermark, and never be asked for again."""
+        ask = asyncpg.Connection.fetchrow
+
+        async def after_a_commit(connection: asyncpg.Connection, query: str) -> Any:
+            await connection.fetchval("SELECT 1")  # what a snapshot that was begun by now would be taken by
+            writer.execute("INSERT INTO late SELECT clock_timestamp()")
+            return await ask(connection, query)
+
+        with psycopg.connect(database, autocommit=True) as writer:
+            writer.execute("CREATE TABLE late (at timestamptz)")
+            monkeypatch.setattr(asyncpg.Connection, "fetchrow", after_a_commit)
+            seen, reached = asyncio.run(_read(database, "SELECT 1 AS n FROM late WHERE at > :last_pull"))
+            written = writer.execute("SELECT at FROM late").fetchall()
+
+        assert reached is not None
+        assert [at <= reached for (at,) in written] == [True]
+        assert seen == [(1,)]
 
     def test_while_a_transaction_is_prepared_the_watermark_stays_where_it_is(self, database: str) -> None:
         """Nobody knows when it began, and so how early its rows are stamped."""

@@ -7,8 +7,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ from qanatix_pipelines.errors import (
     StoreUnavailable,
 )
 from qanatix_pipelines.keys import new_key
-from qanatix_pipelines.pulls import PullStatus
+from qanatix_pipelines.pulls import PullStatus, Rejection
 from qanatix_pipelines.settings import Settings, new_fernet_key
 from qanatix_pipelines.store import migrations, tables
 from qanatix_pipelines.store.engine import connect
@@ -222,6 +222,25 @@ class TestReceipts:
     def test_there_is_no_pull_of_an_unknown_connector(self, store: Store) -> None:
         with pytest.raises(NotFound):
             store.pulls.queue(uuid4())
+
+    def test_a_connector_that_is_being_removed_is_not_pulled_any_more(self, store: Store, connector: Connector) -> None:
+        """Whoever asks while the removal is not committed yet waits for that; a pull would be left without an end."""
+        answers: list[object] = []
+
+        def ask() -> None:
+            try:
+                answers.append(store.pulls.queue(connector.id))
+            except NotFound as error:
+                answers.append(error)
+
+        asking = threading.Thread(target=ask)
+        with store.engine.begin() as removal:
+            removal.execute(tables.connector.delete().where(tables.connector.c.id == connector.id))
+            asking.start()
+            _until(lambda: bool(answers) or _waits_for_a_lock(removal))
+        asking.join()
+
+        assert [type(answer) for answer in answers] == [NotFound]
 
     def test_the_last_pull_is_told_for_each_connector(self, store: Store, connector: Connector) -> None:
         ingest(store, connector)
@@ -548,6 +567,46 @@ class TestIngestion:
 
         assert store.connectors.get(connector.id).watermark == greatest
 
+    def test_a_receipt_counts_all_rejections_and_keeps_twenty(self, store: Store, connector: Connector) -> None:
+        pull = ingestion(store, connector)
+        for first in (1, 16):
+            rejections = [Rejection(row=row, reason="blank") for row in range(first, first + 15)]
+            pull.stage(EntityBatch(batch().frame, rejections, 0), 15)
+
+        receipt = pull.commit(None, READ_AT, time.monotonic())
+
+        assert (receipt.records_pulled, receipt.records_rejected) == (30, 30)
+        assert [rejection.row for rejection in receipt.rejections] == list(range(1, 21))
+
+    def test_a_batch_whose_answer_was_lost_is_staged_once(self, store: Store, connector: Connector) -> None:
+        pull = ingestion(store, connector)
+        pull._engine = _LosesAnAnswer(store.engine)
+
+        pull.stage(batch((1, "a"), (2, "b")), 2)
+        receipt = pull.commit(None, READ_AT, time.monotonic())
+
+        assert (receipt.records_pulled, receipt.records_ingested) == (2, 2)
+
+    def test_a_commit_whose_answer_was_lost_has_completed(self, store: Store, connector: Connector) -> None:
+        pull = ingestion(store, connector)
+        pull.stage(batch((1, "a")), 1)
+        pull._engine = _LosesAnAnswer(store.engine)
+
+        receipt = pull.commit(None, READ_AT, time.monotonic())
+
+        assert (receipt.status, receipt.records_ingested) == (PullStatus.COMPLETED, 1)
+
+    def test_on_sqlite_a_commit_is_a_sign_of_every_pulls_life(self, store: Store, connector: Connector) -> None:
+        """It held the only lock, so that the others could give none; on PostgreSQL they could."""
+        other = store.pulls.begin(store.connectors.add(NEW), "run")
+        pull = ingestion(store, connector)
+        _expire(store)
+
+        pull.commit(None, READ_AT, time.monotonic())
+
+        lapsed = [] if store.engine.dialect.name == "sqlite" else [other.id]
+        assert [lost.id for lost in store.pulls.lapsed()] == lapsed
+
     def test_the_duplicates_within_batches_are_counted(self, store: Store, connector: Connector) -> None:
         assert ingest(store, connector, batch((1, "a"), duplicates=3)) == (1, 3)
 
@@ -765,6 +824,39 @@ def _opened(settings: Settings, use: Callable[[Store], Any]) -> Any:
         return use(opened)
     finally:
         opened.engine.dispose()
+
+
+class _LosesAnAnswer:
+    """An engine that does what it is asked, but the first time it is not heard that it did."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+        self._lost = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+    @contextmanager
+    def begin(self) -> Iterator[sa.Connection]:
+        with self._engine.begin() as transaction:
+            yield transaction
+        if not self._lost:
+            self._lost = True
+            raise StoreUnavailable
+
+
+def _waits_for_a_lock(transaction: sa.Connection) -> bool:
+    """Whether somebody waits for what `transaction` has locked: on SQLite that is everything."""
+    if transaction.dialect.name == "sqlite":
+        return True
+    return bool(transaction.execute(sa.text("SELECT count(*) FROM pg_locks WHERE NOT granted")).scalar())
+
+
+def _until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.01)
 
 
 def _expire(store: Store) -> None:

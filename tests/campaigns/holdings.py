@@ -1,0 +1,74 @@
+"""What a store holds, read off its tables, in the model's terms."""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from qanatix_pipelines.pulls import Pull
+from qanatix_pipelines.store import tables
+from tests.campaigns import model
+from tests.campaigns.shelf import BEGINNING
+
+
+@dataclass(frozen=True)
+class Holdings:
+    pulls: dict[UUID, model.Pull]  # the lease of one that has ended says nothing, and is 0
+    connectors: dict[UUID, tuple[Any, ...]]  # as `shown`
+    entities: dict[Any, Any]
+    staged: set[UUID]  # the pulls that have something staged
+
+
+def holdings(engine: sa.Engine) -> Holdings:
+    with engine.execution_options(reads=True).connect() as connection:
+        pulls = [Pull.model_validate(dict(row)) for row in connection.execute(sa.select(tables.pull)).mappings()]
+        connectors = connection.execute(sa.select(tables.connector)).all()
+        entities = connection.execute(sa.select(tables.entity)).all()
+        staged = set(connection.execute(sa.select(tables.staged.c.pull_id)).scalars())
+    known = dict(map(_entity, entities))
+    assert len(known) == len(entities)
+    return Holdings({pull.id: _pull(pull) for pull in pulls}, dict(map(_connector, connectors)), known, staged)
+
+
+def shown(connector: model.Connector) -> tuple[Any, ...]:
+    """The model's connector as `Holdings` has it."""
+    settings = connector.name, connector.query, connector.entity_set, connector.name_column, connector.id_column
+    at = None if connector.watermark is None else connector.watermark_at
+    return *settings, connector.overlap, connector.generation, connector.watermark, at
+
+
+def _pull(kept: Pull) -> model.Pull:
+    return model.Pull(
+        connector=kept.connector_id,
+        full_refresh=kept.full_refresh,
+        lease=(kept.lease_until - BEGINNING) // timedelta(seconds=1) if kept.status.live else 0,
+        status=kept.status.value,
+        attempt=kept.attempt,
+        counts=(kept.records_pulled, kept.records_ingested, kept.duplicates_skipped, kept.records_rejected),
+        watermark=_seconds(kept.watermark),
+        error=kept.error_code,
+    )
+
+
+def _connector(row: sa.Row[Any]) -> tuple[UUID, tuple[Any, ...]]:
+    settings = row.name, row.query, (row.vertical, row.entity_type), row.name_column, row.id_column
+    at = None if row.watermark_at is None else (row.watermark_at - BEGINNING) // timedelta(seconds=1)
+    return row.id, (*settings, row.overlap, row.generation, _seconds(row.watermark), at)
+
+
+def _entity(row: sa.Row[Any]) -> tuple[Any, Any]:
+    """(identity, content)."""
+    data = json.loads(row.data)
+    stamp = (datetime.fromisoformat(data["stamp"]) - BEGINNING) // timedelta(seconds=1)
+    content = (row.name, ("id", data["id"]), ("sku", data["sku"]), ("stamp", stamp))
+    return ((row.vertical, row.entity_type), content if row.source_id is None else row.source_id), content
+
+
+def _seconds(watermark: datetime | int | None) -> int | None:
+    """A source's clock is seen up to its last microsecond."""
+    if not isinstance(watermark, datetime):
+        return watermark
+    return (watermark + timedelta(microseconds=1) - BEGINNING) // timedelta(seconds=1)

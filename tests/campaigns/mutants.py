@@ -1,0 +1,366 @@
+"""Lines that keep a store whole, each with what it would be without its care, and the tests that must notice."""
+
+from dataclasses import dataclass
+
+PULLS = "qanatix_pipelines/store/pulls.py"
+CONNECTORS = "qanatix_pipelines/store/connectors.py"
+INGESTION = "qanatix_pipelines/store/ingestion.py"
+ENGINE = "qanatix_pipelines/store/engine.py"
+PULL = "qanatix_pipelines/pull.py"
+WATERMARKS = "qanatix_pipelines/watermarks.py"
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """`text` stands in `file` exactly once; with `replacement` in its place one of `tests` must fail."""
+
+    name: str
+    file: str
+    text: str
+    replacement: str
+    tests: tuple[str, ...]
+
+
+def _store(test: str, kind: str = "sqlite", also: str = "") -> tuple[str, ...]:
+    """A test of test_store.py, on a store of that kind, with what is `also` in its parameters."""
+    return (f"tests/test_store.py::{test}[{kind}{also}]",)
+
+
+def _pull(test: str) -> tuple[str, ...]:
+    return (f"tests/test_pull.py::{test}[sqlite]",)
+
+
+def _watermarks(test: str) -> tuple[str, ...]:
+    return (f"tests/test_watermarks.py::{test}",)
+
+
+MUTANTS = (
+    # The fence
+    Mutant(
+        "an attempt's writes do not ask which attempt runs",
+        PULLS,
+        "running = tables.pull.update().where(_is(pull), ",
+        "running = tables.pull.update().where(tables.pull.c.id == pull.id, ",
+        _store("TestAttempts::test_what_is_left_of_an_attempt_can_write_nothing_while_the_next_runs", also="-stage"),
+    ),
+    Mutant(
+        "an attempt's writes do not ask whether the pull runs",
+        PULLS,
+        "where(_is(pull), tables.pull.c.status == PullStatus.RUNNING)",
+        "where(_is(pull))",
+        _store("TestChanges::test_a_running_pull_is_given_up"),
+    ),
+    Mutant(
+        "a batch is staged without the fence",
+        INGESTION,
+        "                pass_fence(transaction, self._receipt, lease_until=lease())\n                if again:",
+        "                if again:",
+        _store("TestIngestion::test_a_superseded_pull_can_do_nothing_more", also="-stage"),
+    ),
+    Mutant(
+        "the last words of any attempt end the pull",
+        PULLS,
+        "end_live(transaction, _is(pull), error, duration_seconds)",
+        "end_live(transaction, tables.pull.c.id == pull.id, error, duration_seconds)",
+        _store("TestAttempts::test_the_last_words_of_a_dead_attempt_do_not_end_the_next"),
+    ),
+    # One pull at a time
+    Mutant(
+        "the index of live pulls is not unique",
+        "qanatix_pipelines/store/migrations/versions/0001_first_tables.py",
+        "        unique=True,\n        schema=SCHEMA,\n        sqlite_where=live,",
+        "        schema=SCHEMA,\n        sqlite_where=live,",
+        _store("TestReceipts::test_a_connector_has_one_live_pull"),
+    ),
+    Mutant(
+        "a pull that is alive is given up for the next",
+        PULLS,
+        "(tables.pull.c.connector_id == connector_id) & (tables.pull.c.lease_until < now())",
+        "(tables.pull.c.connector_id == connector_id)",
+        _store("TestReceipts::test_a_connector_has_one_live_pull"),
+    ),
+    Mutant(
+        "a pull is claimed twice",
+        PULLS,
+        ".where(queued, tables.pull.c.status == PullStatus.QUEUED)",
+        ".where(queued)",
+        _store("TestReceipts::test_a_queued_pull_is_claimed_once"),
+    ),
+    Mutant(
+        "a pull is queued without the connector's lock",
+        PULLS,
+        "known.with_for_update(read=True)",
+        "known",
+        _store("TestReceipts::test_a_connector_that_is_being_removed_is_not_pulled_any_more", kind="postgresql"),
+    ),
+    # Attempts
+    Mutant(
+        "an attempt that gave a sign meanwhile is given up",
+        PULLS,
+        "unchanged = _is(pull) & (tables.pull.c.lease_until == pull.lease_until)",
+        "unchanged = _is(pull)",
+        _store("TestAttempts::test_an_attempt_that_gave_a_sign_meanwhile_goes_on"),
+    ),
+    Mutant(
+        "a dead attempt leaves what it staged",
+        PULLS,
+        "            if queued.rowcount:\n",
+        "            if False:\n",
+        _store("TestAttempts::test_a_dead_attempt_leaves_nothing_staged"),
+    ),
+    Mutant(
+        "attempts have no end",
+        PULLS,
+        "last = pull.attempt >= ATTEMPTS",
+        "last = False",
+        _store("TestAttempts::test_the_third_dead_attempt_is_the_last"),
+    ),
+    Mutant(
+        "a commit on SQLite is no sign of the others' life",
+        INGESTION,
+        '        if transaction.dialect.name == "sqlite":\n            # Nobody',
+        "        if False:\n            # Nobody",
+        _store("TestIngestion::test_on_sqlite_a_commit_is_a_sign_of_every_pulls_life"),
+    ),
+    # Changes
+    Mutant(
+        "a run begins with a connector that was changed since it was read",
+        PULLS,
+        "if generation != connector.generation or claimed.rowcount == 0:",
+        "if claimed.rowcount == 0:",
+        _store("TestChanges::test_a_run_that_read_the_connector_before_its_change_does_not_begin"),
+    ),
+    Mutant(
+        "changed credentials reach a pull of the old query",
+        CONNECTORS,
+        "where(table.id == connector.id, table.generation == connector.generation)",
+        "where(table.id == connector.id)",
+        _store("TestChanges::test_changed_credentials_do_not_reach_a_pull_of_the_old_query"),
+    ),
+    Mutant(
+        "another database is read from where the last one was left",
+        CONNECTORS,
+        '(place is None or place != row["place"])',
+        "place is None",
+        _store("TestChanges::test_credentials_for_another_database_begin_last_pull_anew"),
+    ),
+    Mutant(
+        "a change lets a running pull go on",
+        CONNECTORS,
+        "            if void:\n                end_live(",
+        "            if False:\n                end_live(",
+        _store("TestChanges::test_a_running_pull_is_given_up"),
+    ),
+    Mutant(
+        "a deletion lets a running pull go on",
+        CONNECTORS,
+        '                raise NotFound("connector")\n            end_live('
+        "transaction, tables.pull.c.connector_id == connector_id, PullSuperseded())\n",
+        '                raise NotFound("connector")\n',
+        _store("TestIngestion::test_a_pull_of_a_removed_connector_ingests_nothing"),
+    ),
+    Mutant(
+        "a deleted connector's credentials stay in the log",
+        ENGINE,
+        'connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")',
+        "pass",
+        _store("TestConnectors::test_a_removed_connectors_ciphertext_is_in_no_file"),
+    ),
+    # The commit
+    Mutant(
+        "rows that vanished from the staging are not missed",
+        INGESTION,
+        "if self._pulled != staged + self._duplicates + self._rejected:",
+        "if False:",
+        _store("TestIngestion::test_staged_rows_that_vanish_stop_the_commit"),
+    ),
+    Mutant(
+        "the watermark commits before the rows",
+        INGESTION,
+        "            with self._engine.begin() as transaction:\n                self._committing",
+        "            with self._engine.begin() as transaction:\n"
+        "                here = tables.connector.c.id == self._connector.id\n"
+        "                transaction.execute(tables.connector.update().where(here).values(watermark=watermark))\n"
+        "            with self._engine.begin() as transaction:\n                self._committing",
+        _store("TestChanges::test_a_running_pull_is_given_up"),
+    ),
+    Mutant(
+        "an integer goes back",
+        INGESTION,
+        "watermark = max(kept, watermark)",
+        "pass",
+        _store("TestIngestion::test_an_integer_never_goes_back"),
+    ),
+    Mutant(
+        "of rows with one id the first counts",
+        INGESTION,
+        "staged.seq.desc()",
+        "staged.seq.asc()",
+        _store("TestIngestion::test_of_rows_with_one_id_the_last_counts"),
+    ),
+    Mutant(
+        "rows as they are kept count as ingested",
+        INGESTION,
+        "            where=entity.digest != given.digest,\n",
+        "",
+        _store("TestIngestion::test_rows_as_they_are_kept_are_duplicates"),
+    ),
+    Mutant(
+        "a batch whose answer was lost is staged over itself",
+        INGESTION,
+        "if again:  # the first try may have been kept, its answer lost",
+        "if False:",
+        _store("TestIngestion::test_a_batch_whose_answer_was_lost_is_staged_once"),
+    ),
+    Mutant(
+        "a commit whose answer was lost is taken for failed",
+        INGESTION,
+        "if again:  # the first try may have been committed, its answer lost",
+        "if False:",
+        _store("TestIngestion::test_a_commit_whose_answer_was_lost_has_completed"),
+    ),
+    Mutant(
+        "a receipt keeps every rejection",
+        INGESTION,
+        "batch.rejections[: REJECTIONS_KEPT - len(self._rejections)]",
+        "batch.rejections",
+        _store("TestIngestion::test_a_receipt_counts_all_rejections_and_keeps_twenty"),
+    ),
+    # Where a pull starts
+    Mutant(
+        "nothing is read again",
+        WATERMARKS,
+        "return EARLIEST + max(reach - timedelta(seconds=self.overlap), timedelta(0))",
+        "return EARLIEST + max(reach, timedelta(0))",
+        _watermarks("test_what_the_last_pull_saw_within_the_overlap_is_read_again"),
+    ),
+    Mutant(
+        "no number is read again",
+        WATERMARKS,
+        "return self.watermark - self.overlap",
+        "return self.watermark",
+        _watermarks("test_an_integer_starts_its_overlap_before_the_greatest"),
+    ),
+    Mutant(
+        "a clock that was set back is not followed",
+        WATERMARKS,
+        "reach = min(self.watermark - EARLIEST, clock - EARLIEST - passed)",
+        "reach = self.watermark - EARLIEST",
+        _watermarks("test_a_clock_that_was_set_back_is_followed"),
+    ),
+    Mutant(
+        "the time between two pulls does not count",
+        WATERMARKS,
+        "passed = self.elapsed + ",
+        "passed = ",
+        _watermarks("test_a_clock_that_was_set_back_is_followed"),
+    ),
+    Mutant(
+        "the time until the clock is read does not count",
+        WATERMARKS,
+        "self.elapsed + timedelta(seconds=time.monotonic() - self._made)",
+        "self.elapsed",
+        _watermarks("test_what_passes_before_the_sources_clock_is_read_counts_too"),
+    ),
+    Mutant(
+        "PostgreSQL's clock is read after the snapshot",
+        "qanatix_pipelines/sources/postgresql.py",
+        "clock, reach, held = await connection.fetchrow(_REACH)",
+        'await connection.transaction(isolation="repeatable_read", readonly=True).start()\n'
+        "                clock, reach, held = await connection.fetchrow(_REACH)",
+        ("tests/test_postgresql.py::TestLastPull::test_what_was_committed_before_the_clock_was_read_is_seen",),
+    ),
+    Mutant(
+        "a full refresh starts where the last pull did",
+        PULL,
+        "if full_refresh or connector.watermark is None:",
+        "if connector.watermark is None:",
+        _pull("TestLastPull::test_a_full_refresh_reads_everything_and_moves_on_from_there"),
+    ),
+    Mutant(
+        "of numbers the last batch's counts",
+        PULL,
+        "self.greatest = found if self.greatest is None else max(self.greatest, found)",
+        "self.greatest = found",
+        _pull("TestIntegerCursors::test_the_greatest_number_in_any_order_is_kept"),
+    ),
+    # One pull
+    Mutant(
+        "what a failed reading staged stays",
+        PULL,
+        "            await asyncio.to_thread(ingestion.restart)\n",
+        "",
+        _pull("TestFaults::test_what_only_a_failed_reading_saw_is_not_ingested"),
+    ),
+    Mutant(
+        "every fault is tried again",
+        PULL,
+        "if not error.transient or pause is None:",
+        "if pause is None:",
+        _pull("TestFaults::test_a_fault_that_does_not_pass_is_not_tried_again"),
+    ),
+    Mutant(
+        "a refused login may pass",
+        "qanatix_pipelines/faults/postgresql.py",
+        '_TRANSIENT = ("08", ',
+        '_TRANSIENT = ("08", "28", ',
+        ("tests/test_faults.py::test_what_does_not_pass_in_postgresql",),
+    ),
+    Mutant(
+        "an answer may take as long as a pull",
+        PULL,
+        "asyncio.timeout(min(left, limits.answer_seconds))",
+        "asyncio.timeout(left)",
+        _pull("TestDeadlines::test_a_source_that_does_not_answer_is_given_up"),
+    ),
+    Mutant(
+        "a pull may take for ever",
+        PULL,
+        "asyncio.timeout(min(left, limits.answer_seconds))",
+        "asyncio.timeout(limits.answer_seconds)",
+        _pull("TestDeadlines::test_a_source_that_always_has_a_little_more_is_given_up"),
+    ),
+    Mutant(
+        "a pull gives no sign of life",
+        PULL,
+        "await asyncio.to_thread(ingestion.renew)",
+        "pass",
+        _pull("TestSignsOfLife::test_a_pull_that_was_given_up_stops_its_reading"),
+    ),
+    Mutant(
+        "a pull that was given up reads on",
+        PULL,
+        "                reader.cancel()\n",
+        "",
+        _pull("TestSignsOfLife::test_a_pull_that_was_given_up_stops_its_reading"),
+    ),
+    Mutant(
+        "a cancelled pull commits",
+        INGESTION,
+        "        self._cancelled = True\n        if",
+        "        if",
+        _pull("test_a_pull_that_is_cancelled_while_it_commits_ingests_nothing"),
+    ),
+    # Secrets
+    Mutant(
+        "credentials decrypt in any connector's row",
+        "qanatix_pipelines/credentials.py",
+        'if sealed["connector_id"] != str(connector_id):',
+        "if False:",
+        _store("TestConnectors::test_a_ciphertext_swapped_with_another_connectors_is_unreadable"),
+    ),
+    Mutant(
+        "a store is opened with any key",
+        "qanatix_pipelines/store/keys.py",
+        "    if confirmed is None:\n",
+        "    if False:\n",
+        _store("TestChecks::test_a_store_refuses_an_encryption_key_that_is_not_its_own"),
+    ),
+    Mutant(
+        "a fault of ours is told in its own words",
+        PULL,
+        "end(PullBroken(type(error).__name__))",
+        "end(PullBroken(repr(error)))",
+        _pull("TestFaults::test_a_fault_of_ours_is_told_by_its_kind_alone"),
+    ),
+)

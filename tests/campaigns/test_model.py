@@ -1,0 +1,39 @@
+"""Any history against a model of what the store must hold: hypothesis looks for one that tells them apart."""
+
+from collections.abc import Callable
+
+import hypothesis
+import pytest
+from hypothesis.stateful import run_state_machine_as_test
+
+from qanatix_pipelines.settings import Settings
+from tests.campaigns.conftest import DEEP
+from tests.campaigns.histories import History
+
+STEPS = 50
+RUNS = {"sqlite": 2_000 if DEEP else 200, "postgresql": 400 if DEEP else 20}
+
+
+@pytest.mark.timeout(1500 if not DEEP else 15_000)  # to find one takes a minute, to shorten it five
+def test_no_history_tells_the_store_from_the_model(
+    settings: Settings, store_kind: str, figures: Callable[[str], None]
+) -> None:
+    class Kept(History):
+        kept_by = settings
+
+    searched = hypothesis.settings(
+        max_examples=RUNS[store_kind],
+        stateful_step_count=STEPS,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        phases=[hypothesis.Phase.generate, hypothesis.Phase.shrink],
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+    divergences = 1
+    try:
+        run_state_machine_as_test(Kept, settings=searched)
+        divergences = 0
+    finally:
+        steps = Kept.checks - Kept.runs
+        figures(f"model {store_kind}: {Kept.runs} runs, {steps} steps, {divergences} divergences")
