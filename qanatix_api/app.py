@@ -12,6 +12,7 @@ from qanatix_api import connectors, entities, failures, keys, logs
 from qanatix_api.auth import Authentication, Uses
 from qanatix_api.bodies import Bodies
 from qanatix_api.failures import problem
+from qanatix_api.rates import Rates
 from qanatix_api.request_ids import RequestIds
 from qanatix_api.runs import Runs
 from qanatix_api.services import Given, Services
@@ -54,7 +55,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     logs.install()
     # The last to be added is the first that a request comes to.
     app.add_middleware(Bodies)
-    app.add_middleware(Authentication, store=key_store, uses=uses, prefix=f"{BASE_PATH}/")
+    app.add_middleware(Authentication, store=key_store, uses=uses, rates=Rates(settings), prefix=f"{BASE_PATH}/")
     app.add_middleware(RequestIds)
     api = APIRouter(
         prefix=BASE_PATH,
@@ -66,6 +67,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             413: problem("The body is too long."),
             415: problem("The body is not sent as JSON in UTF-8, or is compressed."),
             422: problem("Something in the request is wrong."),
+            429: problem("Too many requests a minute; Retry-After says when to come again."),
         },
     )
     api.include_router(connectors.router)

@@ -7,15 +7,16 @@ from fastapi import Request, Security, status
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Send
+from starlette.types import Scope as HttpScope
 
 from qanatix_api.failures import refusal, unavailable
 from qanatix_api.logs import logger
-from qanatix_pipelines import keys
+from qanatix_api.rates import Allowance, Rates
 from qanatix_pipelines.errors import StoreUnavailable
-from qanatix_pipelines.keys import KeyRecord
+from qanatix_pipelines.keys import KeyRecord, Scope
 from qanatix_pipelines.store.keys import KeyStore, is_use_due
 
 log = logger(__name__)
@@ -53,27 +54,43 @@ class Uses:
 
 
 class Authentication:
-    """ASGI middleware: below `prefix` nothing is answered, nor a body read, without a valid key.
+    """ASGI middleware: below `prefix` nothing is answered, nor a body read, without a valid key that may ask now.
 
     One answer for every way in which a key can be wrong, so that none is told from another.
     """
 
-    def __init__(self, app: ASGIApp, *, store: KeyStore, uses: Uses, prefix: str) -> None:
-        self._app, self._store, self._uses, self._prefix = app, store, uses, prefix
+    def __init__(self, app: ASGIApp, *, store: KeyStore, uses: Uses, rates: Rates, prefix: str) -> None:
+        self._app, self._store, self._uses, self._rates, self._prefix = app, store, uses, rates, prefix
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"].removeprefix(scope.get("root_path", "")).startswith(self._prefix):
-            try:
-                key = await run_in_threadpool(self._find, Headers(scope=scope).getlist("Authorization"))
-            except StoreUnavailable as error:
-                await unavailable(error)(scope, receive, send)
-                return
-            if key is None:
-                await _unauthorized()(scope, receive, send)
-                return
-            self._uses.note(key)
-            scope.setdefault("state", {})[_STATE] = key
-        await self._app(scope, receive, send)
+    async def __call__(self, scope: HttpScope, receive: Receive, send: Send) -> None:
+        path = scope.get("path", "").removeprefix(scope.get("root_path", ""))
+        if scope["type"] != "http" or not path.startswith(self._prefix):
+            await self._app(scope, receive, send)
+            return
+        try:
+            key = await run_in_threadpool(self._find, Headers(scope=scope).getlist("Authorization"))
+        except StoreUnavailable as error:
+            await unavailable(error)(scope, receive, send)
+            return
+        if key is None:
+            # A valid key is never kept waiting for others at its address, whatever they try.
+            allowance = self._rates.failure((scope.get("client") or ("nowhere",))[0])
+            refused = _unauthorized(allowance) if allowance.granted else _too_many(allowance)
+            await refused(scope, receive, send)
+            return
+        allowance = self._rates.request(key.id, scope["method"], path)
+        if not allowance.granted:
+            await _too_many(allowance)(scope, receive, send)
+            return
+        self._uses.note(key)
+        scope.setdefault("state", {})[_STATE] = key
+
+        async def send_with_allowance(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(allowance.headers())
+            await send(message)
+
+        await self._app(scope, receive, send_with_allowance)
 
     def _find(self, authorizations: list[str]) -> KeyRecord | None:
         scheme, _, text = authorizations[0].partition(" ") if len(authorizations) == 1 else ("", "", "")
@@ -89,16 +106,16 @@ def allowed(
     key = getattr(request.state, _STATE, None)
     if not isinstance(key, KeyRecord):  # a route that stands elsewhere than below its prefix
         raise HTTPException(status.HTTP_401_UNAUTHORIZED, _NEEDED, {"WWW-Authenticate": "Bearer"})
-    check_scopes(key, frozenset(map(keys.Scope, needed.scopes)))
+    check_scopes(key, frozenset(map(Scope, needed.scopes)))
     return key
 
 
-def needs(scope: keys.Scope) -> Any:
+def needs(scope: Scope) -> Any:
     """A dependency: a key with this scope."""
     return Security(allowed, scopes=[scope.value])
 
 
-def check_scopes(key: KeyRecord, needed: frozenset[keys.Scope]) -> None:
+def check_scopes(key: KeyRecord, needed: frozenset[Scope]) -> None:
     """Refuse a key that lacks one of these scopes: 403, and which."""
     missing = sorted(needed - key.scopes)
     if missing:
@@ -110,5 +127,13 @@ def check_scopes(key: KeyRecord, needed: frozenset[keys.Scope]) -> None:
         )
 
 
-def _unauthorized() -> JSONResponse:
-    return refusal(status.HTTP_401_UNAUTHORIZED, _NEEDED, {"WWW-Authenticate": "Bearer"})
+def _unauthorized(allowance: Allowance) -> JSONResponse:
+    return refusal(status.HTTP_401_UNAUTHORIZED, _NEEDED, {"WWW-Authenticate": "Bearer"} | allowance.headers())
+
+
+def _too_many(allowance: Allowance) -> JSONResponse:
+    return refusal(
+        status.HTTP_429_TOO_MANY_REQUESTS,
+        f"At most {allowance.limit} such requests a minute are answered; try again in {allowance.next_in} s.",
+        allowance.headers(),
+    )

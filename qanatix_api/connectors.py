@@ -10,6 +10,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
+from qanatix_api import audit
 from qanatix_api.auth import needs
 from qanatix_api.examples import EXAMPLES
 from qanatix_api.failures import problem, pull_failure
@@ -17,12 +18,15 @@ from qanatix_api.services import Given
 from qanatix_pipelines.connectors import Connector, NewConnector
 from qanatix_pipelines.credentials import REDACTED
 from qanatix_pipelines.errors import InvalidConnector, OrchestratorUnavailable, PullNotStarted
-from qanatix_pipelines.keys import Scope
+from qanatix_pipelines.keys import KeyRecord, Scope
 from qanatix_pipelines.pulls import Pull, PullStatus
 from qanatix_pipelines.sources import check_config, check_connector, check_query, connector_types
 from qanatix_pipelines.store.connectors import LastPull
 
 router = APIRouter(prefix="/connectors", tags=["connectors"])
+
+Writer = Annotated[KeyRecord, needs(Scope.CONNECTORS_WRITE)]
+Puller = Annotated[KeyRecord, needs(Scope.PULLS_RUN)]
 
 
 class ConnectorRequest(NewConnector):
@@ -101,12 +105,12 @@ class PullAnswer(BaseModel):
     "",
     status_code=status.HTTP_201_CREATED,
     summary="Register a connector",
-    dependencies=[needs(Scope.CONNECTORS_WRITE)],
     responses={422: problem("A field is missing or wrong.")},
 )
 async def create_connector(
     new: Annotated[ConnectorRequest, Body(openapi_examples=EXAMPLES)],
     given: Given,
+    caller: Writer,
     later: BackgroundTasks,
 ) -> ConnectorAnswer:
     """Keep a database, a query and what its rows are. Nothing is connected to; the credentials are encrypted at once.
@@ -116,6 +120,7 @@ async def create_connector(
     """
     place = check_connector(new.connector_type, new.connection_config, new.query, new.cursor_column)
     connector = await run_in_threadpool(given.store.connectors.add, new, place)
+    audit.record(caller, "connector.created", connector.id)
     later.add_task(given.runs.add_partition, connector)
     return _answer(connector, None)
 
@@ -141,11 +146,10 @@ def get_connector(given: Given, connector_id: UUID) -> ConnectorAnswer:
 @router.patch(
     "/{connector_id}",
     summary="Change a connector",
-    dependencies=[needs(Scope.CONNECTORS_WRITE)],
     responses={404: problem("There is no such connector."), 422: problem("A field is wrong.")},
 )
 async def change_connector(
-    given: Given, connector_id: UUID, changes: ConnectorChanges, later: BackgroundTasks
+    given: Given, caller: Writer, connector_id: UUID, changes: ConnectorChanges, later: BackgroundTasks
 ) -> ConnectorAnswer:
     """Change what is given. Nothing is connected to.
 
@@ -169,6 +173,7 @@ async def change_connector(
     check_query(wanted.connector_type, wanted.query, wanted.cursor_column)
     live = await run_in_threadpool(given.store.pulls.live, connector_id)
     changed = await run_in_threadpool(given.store.connectors.change, connector_id, settings, config, place)
+    audit.record(caller, "connector.changed", connector_id)
     if live is not None and live.run_id is not None and changed.generation != kept.generation:
         later.add_task(given.runs.terminate, live.run_id)
     return _answer(changed, given.store.connectors.last_pulls().get(connector_id))
@@ -177,7 +182,6 @@ async def change_connector(
 @router.post(
     "/{connector_id}/pull",
     summary="Pull a connector",
-    dependencies=[needs(Scope.PULLS_RUN)],
     response_model=PullAnswer,
     responses={
         202: {"model": PullAnswer, "description": "Still running after QANATIX_PULL_WAIT_SECONDS; it goes on."},
@@ -192,7 +196,7 @@ async def change_connector(
         507: problem("The store's disk is full. Nothing was pulled."),
     },
 )
-async def pull_connector(given: Given, connector_id: UUID, asked: PullRequest | None = None) -> Any:
+async def pull_connector(given: Given, caller: Puller, connector_id: UUID, asked: PullRequest | None = None) -> Any:
     """Run the connector's query in its database and ingest the rows that are new or changed; answer when it is done.
 
     Each pull is a run in Dagster. While one is in progress a second request joins it and gets its result. A pull whose
@@ -200,6 +204,7 @@ async def pull_connector(given: Given, connector_id: UUID, asked: PullRequest | 
     """
     full_refresh = asked is not None and asked.full_refresh
     receipt, created = await run_in_threadpool(given.store.pulls.queue, connector_id, full_refresh=full_refresh)
+    audit.record(caller, "connector.pulled", connector_id, receipt.id)
     if created:
         try:
             await given.runs.launch(receipt)
@@ -219,10 +224,9 @@ async def pull_connector(given: Given, connector_id: UUID, asked: PullRequest | 
     "/{connector_id}",
     status_code=status.HTTP_204_NO_CONTENT,
     summary="Delete a connector",
-    dependencies=[needs(Scope.CONNECTORS_WRITE)],
     responses={404: problem("There is no such connector.")},
 )
-async def delete_connector(given: Given, connector_id: UUID, later: BackgroundTasks) -> None:
+async def delete_connector(given: Given, caller: Writer, connector_id: UUID, later: BackgroundTasks) -> None:
     """Forget a connector and its credentials. A running pull is given up and ingests nothing. Entities stay."""
     live = await run_in_threadpool(given.store.pulls.live, connector_id)
     removing = run_in_threadpool(given.store.connectors.remove, connector_id)
@@ -231,6 +235,7 @@ async def delete_connector(given: Given, connector_id: UUID, later: BackgroundTa
     else:
         # At once, for the pull's final transaction may hold SQLite's only lock until its run is stopped.
         removed, _ = await asyncio.gather(removing, given.runs.terminate(live.run_id))
+    audit.record(caller, "connector.deleted", connector_id)
     later.add_task(given.runs.remove_partition, removed)
 
 

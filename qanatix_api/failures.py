@@ -9,6 +9,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
+from starlette.types import Scope
 
 from qanatix_api import request_ids
 from qanatix_api.logs import logger
@@ -110,8 +112,8 @@ def install(app: FastAPI) -> None:
         return unprocessable([(("body", *error.field), str(error), "value_error")])
 
     @app.exception_handler(HTTPException)
-    def _refused(_: Request, error: HTTPException) -> JSONResponse:
-        return refusal(error.status_code, error.detail, error.headers)
+    def _refused(request: Request, error: HTTPException) -> JSONResponse:
+        return refusal(error.status_code, error.detail, {**(error.headers or {}), **_allow(app, request.scope, error)})
 
     @app.exception_handler(NotFound)
     def _not_found(_: Request, error: NotFound) -> JSONResponse:
@@ -134,6 +136,18 @@ def install(app: FastAPI) -> None:
             "This is a fault of the API's own; its log says where.",
             {request_ids.HEADER: request_ids.current_request_id()},  # it is answered outside of our middleware
         )
+
+
+def _allow(app: FastAPI, scope: Scope, error: HTTPException) -> dict[str, str]:
+    """Which methods an address takes: each of them is a route of its own, and Starlette tells but one's."""
+    if error.status_code != status.HTTP_405_METHOD_NOT_ALLOWED:
+        return {}
+    taken = [
+        method
+        for method in ("DELETE", "GET", "PATCH", "POST", "PUT")
+        if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in app.routes)
+    ]
+    return {"Allow": ", ".join(taken)}
 
 
 def _shown(part: Any) -> Any:

@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, status
 from pydantic import BaseModel, ConfigDict, Field
 
+from qanatix_api import audit
 from qanatix_api.auth import check_scopes, needs
 from qanatix_api.failures import problem
 from qanatix_api.services import Given
@@ -70,7 +71,9 @@ def create_key(given: Given, caller: Admin, new: NewKey) -> SecretAnswer:
     scopes = frozenset(new.scopes)
     check_scopes(caller, scopes)
     expires_in = None if new.expires_in_days is None else timedelta(days=new.expires_in_days)
-    return _with_secret(given, given.keys.create(new.name, scopes, expires_in))
+    key = given.keys.create(new.name, scopes, expires_in)
+    audit.record(caller, "key.created", key.id)
+    return _with_secret(given, key)
 
 
 @router.get("", summary="List API keys")
@@ -85,10 +88,11 @@ def list_keys(given: Given, _: Admin) -> list[KeyAnswer]:
     summary="Revoke an API key",
     responses={404: problem("There is no such key, or it is revoked.")},
 )
-def revoke_key(given: Given, _: Admin, key_id: KeyId) -> None:
+def revoke_key(given: Given, caller: Admin, key_id: KeyId) -> None:
     """Refuse a key from now on, with each of its secrets. Its record stays."""
     if not given.keys.revoke(key_id):
         raise NotFound("key")
+    audit.record(caller, "key.revoked", key_id)
 
 
 @router.post(
@@ -100,7 +104,9 @@ def rotate_key(given: Given, caller: Admin, key_id: KeyId, how: Rotation | None 
     """Give a key a new secret: the id, the scopes and the end stay. The secret before the last is good no more."""
     check_scopes(caller, given.keys.get(key_id).scopes)  # or it would gain them by the new secret
     grace = timedelta(seconds=0 if how is None else how.grace_seconds)
-    return _with_secret(given, given.keys.rotate(key_id, grace))
+    key = given.keys.rotate(key_id, grace)
+    audit.record(caller, "key.rotated", key_id)
+    return _with_secret(given, key)
 
 
 def _with_secret(given: Given, key: ApiKey) -> SecretAnswer:

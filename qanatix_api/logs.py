@@ -4,6 +4,7 @@ import logging
 
 from qanatix_api.request_ids import current_request_id
 
+AUDIT = "qanatix.audit"
 _OURS = ("qanatix_api", "qanatix_pipelines")
 
 
@@ -17,9 +18,17 @@ def logger(name: str) -> logging.Logger:
 def install() -> None:
     """Write our lines to stderr, unless whoever serves the API has said where lines go (uvicorn's --log-config)."""
     for name in _OURS:
-        log = logging.getLogger(name)
-        if not log.hasHandlers():
-            log.addHandler(_handler("%(asctime)s %(levelname)s %(name)s request_id=%(request_id)s %(message)s"))
+        _write(name, "%(asctime)s %(levelname)s %(name)s request_id=%(request_id)s %(message)s")
+    _write(AUDIT, "%(message)s")  # which is JSON
+    audit = logging.getLogger(AUDIT)
+    if audit.level == logging.NOTSET:
+        audit.setLevel(logging.INFO)
+
+
+def _write(name: str, form: str) -> None:
+    log = logging.getLogger(name)
+    if not log.hasHandlers():
+        log.addHandler(_handler(form))
 
 
 def _handler(form: str) -> logging.Handler:

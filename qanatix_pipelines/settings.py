@@ -22,6 +22,7 @@ PEPPER = "QANATIX_API_KEY_PEPPER"
 
 FERNET_KEY_BYTES = 32
 PEPPER_MIN_CHARACTERS = 32
+MAX_PER_MINUTE = 1_000_000
 
 
 class Settings(BaseSettings):
@@ -41,6 +42,10 @@ class Settings(BaseSettings):
     pull_wait_seconds: float = Field(600, alias="QANATIX_PULL_WAIT_SECONDS", gt=0, le=86_400)
     pull_seconds: float = Field(3600, alias="QANATIX_PULL_SECONDS", gt=0, le=604_800)
     answer_seconds: float = Field(600, alias="QANATIX_ANSWER_SECONDS", gt=0, le=86_400)
+    reads_per_minute: int = Field(600, alias="QANATIX_READS_PER_MINUTE", gt=0, le=MAX_PER_MINUTE)
+    writes_per_minute: int = Field(60, alias="QANATIX_WRITES_PER_MINUTE", gt=0, le=MAX_PER_MINUTE)
+    pulls_per_minute: int = Field(60, alias="QANATIX_PULLS_PER_MINUTE", gt=0, le=MAX_PER_MINUTE)
+    failed_keys_per_minute: int = Field(20, alias="QANATIX_FAILED_KEYS_PER_MINUTE", gt=0, le=MAX_PER_MINUTE)
 
     @property
     def production(self) -> bool:

@@ -1,5 +1,6 @@
 """Fixtures: real servers, started when a test first asks; a store of each kind; a whole pull without Dagster."""
 
+import logging
 import signal
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -67,6 +68,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.server)
         if "stack" in fixtures:
             item.add_marker(pytest.mark.stack)
+
+
+@pytest.fixture
+def forget_handlers(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """From its call on nobody has said where log lines go. Not even pytest, which says it anew as each test begins."""
+
+    def forget() -> None:
+        for name in (None, "qanatix.audit", "qanatix_api", "qanatix_pipelines"):
+            monkeypatch.setattr(logging.getLogger(name), "handlers", [])
+
+    return forget
 
 
 @pytest.fixture

@@ -2,11 +2,19 @@
 
 import json
 import threading
+import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from uuid import UUID, uuid4
+
+import polars as pl
 
 from qanatix_api import runs
+from qanatix_pipelines.entities import EntityBatch
+from qanatix_pipelines.store.ingestion import Ingestion
+from qanatix_pipelines.store.opening import Store
 
 
 class FakeDagster:
@@ -57,3 +65,27 @@ class FakeDagster:
             def log_message(self, *_: object) -> None: ...
 
         return Handler
+
+
+def completing(store: Store) -> Callable[[dict[str, str]], str]:
+    """What a launch does where each run completes its pull at once, with one entity of three rows."""
+
+    def complete(tags: dict[str, str]) -> str:
+        run_id = str(uuid4())
+        connector = store.connectors.by_partition(tags["dagster/partition"])
+        receipt = store.pulls.claim(UUID(tags["qanatix/pull_id"]), connector, run_id)
+        frame = pl.DataFrame(
+            {
+                "id": [UUID(int=7).bytes],
+                "source_id": ["7"],
+                "digest": [bytes(32)],
+                "name": ["Bolt"],
+                "data": ['{"price":12.50,"big":123456789012345678901234567890.5}'],
+            }
+        )
+        ingestion = Ingestion(store.engine, connector, receipt)
+        ingestion.stage(EntityBatch(frame, [], 2), 3)
+        ingestion.commit(None, datetime.now(UTC), time.monotonic() - 0.25)
+        return run_id
+
+    return complete

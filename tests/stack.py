@@ -89,6 +89,10 @@ def start(
         "DAGSTER_HOME": str(home),
         "QANATIX_DATA_DIR": str(folder / "qanatix"),
         "QANATIX_DAGSTER_URL": f"http://127.0.0.1:{dagster_port}",
+        # One key asks for all that the tests do.
+        "QANATIX_WRITES_PER_MINUTE": "100000",
+        "QANATIX_PULLS_PER_MINUTE": "100000",
+        "QANATIX_READS_PER_MINUTE": "100000",
         **(extra or {}),
     }
     subprocess.run([sys.executable, "-c", _INITIALISE], env=environment, cwd=ROOT, check=True, capture_output=True)

@@ -3,7 +3,6 @@
 import json
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -14,21 +13,18 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import httpx2
-import polars as pl
 import pytest
 from fastapi.testclient import TestClient
 
 from qanatix_api.app import create_app
-from qanatix_pipelines.entities import EntityBatch
 from qanatix_pipelines.errors import PullError, QueryRejected, ResultUnusable, SourceUnreachable
 from qanatix_pipelines.settings import Settings
 from qanatix_pipelines.store import tables
 from qanatix_pipelines.store.engine import connect
-from qanatix_pipelines.store.ingestion import Ingestion
 from qanatix_pipelines.store.keys import KeyStore
 from qanatix_pipelines.store.opening import Store, open_store
 from tests.conftest import ENCRYPTION_KEY, PEPPER
-from tests.fakes import FakeDagster
+from tests.fakes import FakeDagster, completing
 
 PASSWORD = "hunter2-of-the-source"
 BODY: dict[str, Any] = {
@@ -53,26 +49,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 @pytest.fixture
 def dagster(store: Store) -> Iterator[FakeDagster]:
     """Each launched run completes its pull at once, with one entity."""
-
-    def complete(tags: dict[str, str]) -> str:
-        run_id = str(uuid4())
-        connector = store.connectors.by_partition(tags["dagster/partition"])
-        receipt = store.pulls.claim(UUID(tags["qanatix/pull_id"]), connector, run_id)
-        frame = pl.DataFrame(
-            {
-                "id": [UUID(int=7).bytes],
-                "source_id": ["7"],
-                "digest": [bytes(32)],
-                "name": ["Bolt"],
-                "data": ['{"price":12.50,"big":123456789012345678901234567890.5}'],
-            }
-        )
-        ingestion = Ingestion(store.engine, connector, receipt)
-        ingestion.stage(EntityBatch(frame, [], 2), 3)
-        ingestion.commit(None, datetime.now(UTC), time.monotonic() - 0.25)
-        return run_id
-
-    fake = FakeDagster(complete)
+    fake = FakeDagster(completing(store))
     yield fake
     fake.stop()
 
@@ -604,6 +581,22 @@ class TestAuthentication:
 
         asking = {path for path, methods in paths.items() if all("security" in method for method in methods.values())}
         assert paths.keys() - asking == {"/healthz"}
+
+
+class TestMethods:
+    @pytest.mark.parametrize(
+        ("path", "methods"),
+        [
+            (CONNECTORS, "GET, POST"),
+            (f"{CONNECTORS}/{UUID(int=1)}", "DELETE, GET, PATCH"),
+            (f"{CONNECTORS}/{UUID(int=1)}/pull", "POST"),
+            ("/healthz", "GET"),
+        ],
+    )
+    def test_another_method_is_told_all_that_are_taken(self, api: TestClient, path: str, methods: str) -> None:
+        response = api.put(path)
+
+        assert (response.status_code, response.headers["Allow"]) == (405, methods)
 
 
 class TestFaults:

@@ -23,7 +23,15 @@ TAKEN = "The body must be JSON in UTF-8, sent as application/json and not compre
 @pytest.fixture(scope="module")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder: Path = tmp_path_factory.mktemp("api")
-    with served(Settings(data_dir=folder, encryption_key=ENCRYPTION_KEY, pepper=PEPPER)) as running:
+    settings = Settings(
+        data_dir=folder,
+        encryption_key=ENCRYPTION_KEY,
+        pepper=PEPPER,
+        reads_per_minute=100_000,
+        writes_per_minute=100_000,
+        failed_keys_per_minute=100_000,
+    )
+    with served(settings) as running:
         yield running
 
 

@@ -1,7 +1,7 @@
 """The id of a request, in its answer and in the log."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import UUID
 
@@ -64,9 +64,12 @@ def test_a_fault_of_ours_is_logged_with_it(
 
 
 def test_a_line_of_the_core_has_it_too(
-    client: TestClient, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    client: TestClient,
+    monkeypatch: pytest.MonkeyPatch,
+    forget_handlers: Callable[[], None],
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # pytest's own: then ours are the only ones
+    forget_handlers()
     create_app(client.app.state.services.settings)
     monkeypatch.setattr(
         "qanatix_pipelines.store.opening.Store.ping",

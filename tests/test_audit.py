@@ -1,0 +1,121 @@
+"""The audit trail."""
+
+import json
+import logging
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from fastapi.testclient import TestClient
+
+from qanatix_api.app import create_app
+from qanatix_pipelines.keys import ApiKey, Scope
+from qanatix_pipelines.settings import Settings
+from tests.conftest import ENCRYPTION_KEY, PEPPER
+from tests.servers import free_port
+
+CONNECTORS, KEYS = "/api/v1/connectors", "/api/v1/auth/keys"
+CANARY = "hunter2-canary"
+BODY = {
+    "name": CANARY,
+    "connector_type": "postgresql",
+    "vertical": CANARY,
+    "entity_type": CANARY,
+    "connection_config": {"dsn": f"postgresql://{CANARY}:{CANARY}@db.internal:5432/{CANARY}"},
+    "query": f"SELECT '{CANARY}'",
+}
+
+
+@pytest.fixture
+def api(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Iterator[TestClient]:
+    settings = Settings(
+        data_dir=tmp_path,
+        encryption_key=ENCRYPTION_KEY,
+        pepper=PEPPER,
+        dagster_url=f"http://127.0.0.1:{free_port()}",  # nobody is there
+    )
+    caplog.set_level(logging.INFO)
+    with TestClient(create_app(settings)) as client:
+        yield client
+
+
+@pytest.fixture
+def key(api: TestClient) -> ApiKey:
+    """A key that may do everything, which the client uses."""
+    made: ApiKey = api.app.state.services.keys.create("auditor", frozenset(Scope))  # type: ignore[attr-defined]
+    api.headers["Authorization"] = f"Bearer {made.text}"
+    return made
+
+
+def trail(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
+    return [json.loads(record.getMessage()) for record in caplog.records if record.name == "qanatix.audit"]
+
+
+def test_a_line_says_who_did_what_to_what_by_which_request(
+    api: TestClient, key: ApiKey, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = api.post(CONNECTORS, json=BODY, headers={"X-Request-Id": "mine"}).json()
+
+    (line,) = trail(caplog)
+    at = datetime.fromisoformat(line.pop("at"))
+    assert line == {"action": "connector.created", "id": made["id"], "key_id": key.id, "request_id": "mine"}
+    assert abs(datetime.now(UTC) - at) < timedelta(minutes=5)
+
+
+def test_whatever_a_key_changes_is_told_and_nothing_that_it_said(
+    api: TestClient, key: ApiKey, caplog: pytest.LogCaptureFixture
+) -> None:
+    connector = api.post(CONNECTORS, json=BODY).json()["id"]
+    api.patch(f"{CONNECTORS}/{connector}", json={"name": f"{CANARY} changed"})
+    pull = api.post(f"{CONNECTORS}/{connector}/pull")
+    api.delete(f"{CONNECTORS}/{connector}")
+    made = api.post(KEYS, json={"name": CANARY}).json()
+    rotated = api.post(f"{KEYS}/{made['id']}/rotate").json()
+    api.delete(f"{KEYS}/{made['id']}")
+
+    lines = trail(caplog)
+    assert [(line["action"], line["id"]) for line in lines] == [
+        ("connector.created", connector),
+        ("connector.changed", connector),
+        ("connector.pulled", connector),
+        ("connector.deleted", connector),
+        ("key.created", made["id"]),
+        ("key.rotated", made["id"]),
+        ("key.revoked", made["id"]),
+    ]
+    assert {line["key_id"] for line in lines} == {key.id}
+    assert pull.status_code == 503
+    for secret in (CANARY, key.text, made["key"], rotated["key"]):
+        assert secret not in caplog.text
+
+
+@pytest.mark.usefixtures("key")
+def test_what_changed_nothing_is_not_told(api: TestClient, caplog: pytest.LogCaptureFixture) -> None:
+    nowhere = f"{CONNECTORS}/{uuid4()}"
+    answers = [
+        api.get(CONNECTORS),
+        api.post(CONNECTORS, json={}),
+        api.patch(nowhere, json={"name": "x"}),
+        api.post(f"{nowhere}/pull"),
+        api.delete(nowhere),
+        api.delete(f"{KEYS}/00000000"),
+    ]
+
+    assert [answer.status_code for answer in answers] == [200, 422, 404, 404, 404, 404]
+    assert trail(caplog) == []
+
+
+@pytest.mark.usefixtures("key")
+def test_it_goes_to_stderr_as_json_unless_somebody_says_where(
+    api: TestClient, forget_handlers: Callable[[], None], capfd: pytest.CaptureFixture[str]
+) -> None:
+    forget_handlers()
+    create_app(api.app.state.services.settings)  # type: ignore[attr-defined]
+
+    api.post(CONNECTORS, json=BODY)
+
+    (line,) = (line for line in capfd.readouterr().err.splitlines() if line.startswith("{"))
+    assert json.loads(line)["action"] == "connector.created"
