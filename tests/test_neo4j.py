@@ -298,7 +298,7 @@ def test_where_open_transactions_are_not_shown_the_clock_alone_is_the_watermark(
             assert strict
             return [clock]
 
-    reach = asyncio.run(neo4j_source._reach(Session()))  # type: ignore[arg-type]
+    _, reach = asyncio.run(neo4j_source._reach(Session()))  # type: ignore[arg-type]
 
     assert datetime(2026, 11, 23, 8, 9, 10, 123456, UTC) == reach
 

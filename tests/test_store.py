@@ -15,6 +15,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import polars as pl
+import psycopg
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
@@ -807,6 +808,21 @@ def test_another_database_is_refused_without_showing_its_address(address: str) -
         connect(address)
 
     assert "hunter2" not in str(refused.value)
+
+
+def test_a_connection_that_died_while_nobody_used_it_is_replaced(database: str, tmp_path: Path) -> None:
+    opened = open_store(
+        Settings(data_dir=tmp_path, store_url=SecretStr(database), encryption_key=ENCRYPTION_KEY, pepper=PEPPER)
+    )
+    opened.ping()
+    with psycopg.connect(database) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+
+    opened.ping()
+    opened.engine.dispose()
 
 
 def test_a_store_that_cannot_be_reached_is_told_without_its_address() -> None:

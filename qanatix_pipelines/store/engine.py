@@ -3,6 +3,8 @@
 import shutil
 import sqlite3
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -53,6 +55,15 @@ def truncate_log(engine: sa.Engine) -> None:
             connection.close()
 
 
+@contextmanager
+def asked_directly(transaction: sa.Connection) -> Iterator[None]:
+    """What the driver itself is asked for, past SQLAlchemy, raises the same: StoreFull and StoreUnavailable."""
+    try:
+        yield
+    except transaction.dialect.loaded_dbapi.OperationalError as error:
+        raise _unavailable(error) from None
+
+
 def check_room(engine: sa.Engine) -> None:
     """Raise StoreFull if a pull had better not begin."""
     if engine.dialect.name == "sqlite" and shutil.disk_usage(Path(engine.url.database or "").parent).free < ROOM_BYTES:
@@ -82,8 +93,14 @@ def _store_url(address: str) -> URL:
 
 def _tell_unavailable(context: sa.engine.ExceptionContext) -> None:
     """What a driver calls operational is not of our doing: no server, no lock, no room. All else is, and stays."""
+    if context.is_pre_ping and context.is_disconnect:
+        return  # the pool makes another connection
     if isinstance(context.sqlalchemy_exception, sa.exc.OperationalError):
-        raise (StoreFull if _is_full(context.original_exception) else StoreUnavailable) from None
+        raise _unavailable(context.original_exception) from None
+
+
+def _unavailable(error: BaseException) -> StoreUnavailable:
+    return StoreFull() if _is_full(error) else StoreUnavailable()
 
 
 def _is_full(error: BaseException) -> bool:

@@ -18,10 +18,11 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from qanatix_pipelines.connectors import Connector
 from qanatix_pipelines.entities import EntityBatch
-from qanatix_pipelines.errors import PullCancelled, StagingLost, StoreFull, StoreUnavailable
+from qanatix_pipelines.errors import PullCancelled, PullSuperseded, StagingLost, StoreFull, StoreUnavailable
 from qanatix_pipelines.pulls import REJECTIONS_KEPT, Pull, PullStatus, Rejection
 from qanatix_pipelines.store import tables
 from qanatix_pipelines.store.clock import now
+from qanatix_pipelines.store.engine import asked_directly
 from qanatix_pipelines.store.pulls import PullStore, lease, pass_fence
 from qanatix_pipelines.watermarks import Watermark
 
@@ -103,16 +104,17 @@ class Ingestion:
         Raises StagingLost if not all that was staged is there any more.
         """
 
-        def finish(again: bool) -> Pull:
-            if again:  # the first try may have been committed, its answer lost
-                kept = PullStore(self._engine).get(self._receipt.id)
-                if (kept.attempt, kept.status) == (self._receipt.attempt, PullStatus.COMPLETED):
-                    return kept
-            with self._engine.begin() as transaction:
-                self._committing = transaction.connection.driver_connection
-                self._check_cancelled()
-                self._finish(transaction, watermark, read_at, started)
-                self._check_cancelled()  # between two statements there was nothing to stop
+        def finish(_again: bool) -> Pull:
+            try:
+                with self._engine.begin() as transaction:
+                    self._committing = transaction.connection.driver_connection
+                    self._check_cancelled()
+                    self._finish(transaction, watermark, read_at, started)
+                    self._check_cancelled()  # between two statements there was nothing to stop
+            except PullSuperseded:  # or the first try was committed, its answer lost, perhaps while this one waited
+                if (completed := PullStore(self._engine).completed(self._receipt)) is not None:
+                    return completed
+                raise
             return PullStore(self._engine).get(self._receipt.id)
 
         try:
@@ -238,7 +240,7 @@ def _insert_staged(transaction: sa.Connection, rows: Iterable[tuple[object, ...]
     if transaction.dialect.name == "postgresql":
         cursor = transaction.connection.cursor()
         copy = f"COPY {tables.SCHEMA}.staged ({', '.join(_STAGED_COLUMNS)}) FROM STDIN"
-        with cursor.copy(copy) as stream:
+        with asked_directly(transaction), cursor.copy(copy) as stream:
             for row in rows:
                 stream.write_row(row)
         return

@@ -92,9 +92,13 @@ class PullStore:
             with self._engine.begin() as transaction:
                 pass_fence(transaction, pull, lease_until=lease())
         except PullSuperseded:
-            kept = self.get(pull.id)
-            if (kept.attempt, kept.status) != (pull.attempt, PullStatus.COMPLETED):
+            if self.completed(pull) is None:
                 raise
+
+    def completed(self, pull: Pull) -> Pull | None:
+        """The receipt as it is now, if it was this attempt that completed the pull."""
+        kept = self.get(pull.id)
+        return kept if (kept.attempt, kept.status) == (pull.attempt, PullStatus.COMPLETED) else None
 
     def await_run(self, pull: Pull) -> None:
         """Let a queued pull wait longer: its run is on its way."""

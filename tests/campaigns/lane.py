@@ -27,10 +27,11 @@ BATCH_SIZE = 12
 TICK = timedelta(milliseconds=1)
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
-# Children are forked from a process that has loaded everything and started no thread: milliseconds, and not a second.
+# Children are forked from a process that has started no thread and loaded everything, with what a pull would load late.
 # Each of them runs the tests' own main module, which imports pytest.
 _processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload(["pytest", "tests.campaigns.victim"])
+_DRIVERS = ["asyncmy", "asyncpg", "neo4j", "psycopg", "pymongo", "sqlglot.dialects.mysql", "sqlglot.dialects.postgres"]
+_processes.set_forkserver_preload(["pytest", "tests.campaigns.victim", *_DRIVERS])
 
 
 @dataclass(frozen=True)

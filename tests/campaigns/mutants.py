@@ -232,28 +232,28 @@ MUTANTS = (
         WATERMARKS,
         "return EARLIEST + max(reach - timedelta(seconds=self.overlap), timedelta(0))",
         "return EARLIEST + max(reach, timedelta(0))",
-        _watermarks("test_what_the_last_pull_saw_within_the_overlap_is_read_again"),
+        _watermarks("test_the_overlap_is_taken_off_the_watermark"),
     ),
     Mutant(
         "no number is read again",
         WATERMARKS,
         "return self.watermark - self.overlap",
         "return self.watermark",
-        _watermarks("test_an_integer_starts_its_overlap_before_the_greatest"),
+        _watermarks("test_an_integer_s_overlap_is_a_count"),
     ),
     Mutant(
         "a clock that was set back is not followed",
         WATERMARKS,
         "reach = min(self.watermark - EARLIEST, clock - EARLIEST - passed)",
         "reach = self.watermark - EARLIEST",
-        _watermarks("test_a_clock_that_was_set_back_is_followed"),
+        _watermarks("test_after_the_clock_was_set_back_it_is_where_the_last_pull_must_have_been_by_that_clock"),
     ),
     Mutant(
         "the time between two pulls does not count",
         WATERMARKS,
         "passed = self.elapsed + ",
         "passed = ",
-        _watermarks("test_a_clock_that_was_set_back_is_followed"),
+        _watermarks("test_after_the_clock_was_set_back_it_is_where_the_last_pull_must_have_been_by_that_clock"),
     ),
     Mutant(
         "the time until the clock is read does not count",
@@ -265,9 +265,9 @@ MUTANTS = (
     Mutant(
         "PostgreSQL's clock is read after the snapshot",
         "qanatix_pipelines/sources/postgresql.py",
-        "clock, reach, held = await connection.fetchrow(_REACH)",
+        "clock, seen, oldest, held = await connection.fetchrow(_REACH)",
         'await connection.transaction(isolation="repeatable_read", readonly=True).start()\n'
-        "                clock, reach, held = await connection.fetchrow(_REACH)",
+        "                clock, seen, oldest, held = await connection.fetchrow(_REACH)",
         ("tests/test_postgresql.py::TestLastPull::test_what_was_committed_before_the_clock_was_read_is_seen",),
     ),
     Mutant(

@@ -44,7 +44,7 @@ def lanes(store_kind: str, tmp_path: Path) -> Iterator[list[Lane]]:
         yield made
 
 
-@pytest.mark.timeout(300 if not DEEP else 3600)
+@pytest.mark.timeout(1500 if not DEEP else 7200)
 def test_a_pull_that_is_killed_and_begun_again_does_what_a_clean_one_does(
     store_kind: str, lanes: list[Lane], figures: Callable[[str], None]
 ) -> None:

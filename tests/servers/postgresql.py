@@ -48,6 +48,17 @@ def start(
         raise
 
 
+def crash(address: str) -> None:
+    """Stop a server that `start` has started as a crash does, and start it again."""
+    with psycopg.connect(address) as connection:
+        row = connection.execute("SHOW data_directory").fetchone()
+    assert row is not None
+    data = Path(row[0])
+    server = Path((data / "postmaster.opts").read_text().split()[0])
+    control = [server.with_name("pg_ctl"), "-D", data, "-w", "-s", "-m", "immediate", "-l", data.parent / "log"]
+    run([*control, "restart"], account("postgres"))
+
+
 def _start(
     programs: Path,
     folder: Path,
