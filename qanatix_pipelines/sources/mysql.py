@@ -225,17 +225,16 @@ async def _oldest_transaction(connection: _Connection) -> tuple[bool, int | None
     """Whether that is known, and when the oldest of others' began, in seconds since 1970.
 
     A list that is newer than this question has a transaction of our own. Of one that no session has, a prepared one,
-    a server that was started again does not know when it began.
+    a server that was started again does not know when it began. Where the list is refused, our transaction is left open:
+    the next one that is started ends it.
     """
     await connection.query(_SNAPSHOT)
-    try:
-        for seconds in _LIST_SECONDS:
-            await asyncio.sleep(seconds * random.uniform(1, 1.5))  # noqa: S311  # lest pulls wait in step
-            ((listed, prepared, oldest),) = await _rows(connection, TRANSACTIONS)
-            if listed:
-                break
-    finally:
-        await connection.query("COMMIT")
+    for seconds in _LIST_SECONDS:
+        await asyncio.sleep(seconds * random.uniform(1, 1.5))  # noqa: S311  # lest pulls wait in step
+        ((listed, prepared, oldest),) = await _rows(connection, TRANSACTIONS)
+        if listed:
+            break
+    await connection.query("COMMIT")
     return bool(listed and not prepared), oldest
 
 
@@ -274,7 +273,8 @@ def _receiving(connection: _Connection) -> Iterator[None]:
     try:
         yield
     finally:
-        transport.pause_reading()
+        if not transport.is_closing():
+            transport.pause_reading()
 
 
 async def _disconnect(connection: _Connection, config: Config) -> None:

@@ -128,7 +128,10 @@ source = Neo4j
 @asynccontextmanager
 async def _session(config: Config, batch_size: int) -> AsyncIterator["neo4j.AsyncSession"]:
     import neo4j
+    from neo4j._async_compat.network import AsyncBoltSocketBase
 
+    # It would leave TLS to say goodbye in the background, where the end of the loop cuts it off.
+    AsyncBoltSocketBase.close = _closed_at_once  # type: ignore[assignment, method-assign]
     driver = neo4j.AsyncGraphDatabase.driver(
         "bolt://" + config.uri.partition("://")[2],
         auth=(config.user, config.password.get_secret_value()),
@@ -144,14 +147,17 @@ async def _session(config: Config, batch_size: int) -> AsyncIterator["neo4j.Asyn
     try:
         yield session
     finally:
-        # A transaction that only read needs no farewell, and a server that does not answer is not waited for. What the
-        # driver calls a kill leaves TLS to say goodbye in the background, where the end of the loop cuts it off.
+        # A transaction that only read needs no farewell, and a server that does not answer is not waited for.
         for connections in driver._pool.connections.values():  # noqa: SLF001
             for connection in connections:
-                connection.socket._writer.transport.abort()  # noqa: SLF001
+                connection.kill()
         session.cancel()
         await session.close()
         await driver.close()
+
+
+def _closed_at_once(socket: Any) -> None:
+    socket._writer.transport.abort()  # noqa: SLF001
 
 
 def _bound(start: Watermark | None, *, integer: bool) -> Watermark:
