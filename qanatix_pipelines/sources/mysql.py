@@ -225,8 +225,8 @@ async def _oldest_transaction(connection: _Connection) -> tuple[bool, int | None
     """Whether that is known, and when the oldest of others' began, in seconds since 1970.
 
     A list that is newer than this question has a transaction of our own. Of one that no session has, a prepared one,
-    a server that was started again does not know when it began. Where the list is refused, our transaction is left open:
-    the next one that is started ends it.
+    a server that was started again does not know when it began. Where the list is refused, our transaction is left
+    open: the next one that is started ends it.
     """
     await connection.query(_SNAPSHOT)
     for seconds in _LIST_SECONDS:

@@ -177,11 +177,11 @@ MUTANTS = (
     Mutant(
         "the watermark commits before the rows",
         INGESTION,
-        "            with self._engine.begin() as transaction:\n                self._committing",
-        "            with self._engine.begin() as transaction:\n"
-        "                here = tables.connector.c.id == self._connector.id\n"
-        "                transaction.execute(tables.connector.update().where(here).values(watermark=watermark))\n"
-        "            with self._engine.begin() as transaction:\n                self._committing",
+        "                with self._engine.begin() as transaction:\n                    self._committing",
+        "                with self._engine.begin() as transaction:\n"
+        "                    here = tables.connector.c.id == self._connector.id\n"
+        "                    transaction.execute(tables.connector.update().where(here).values(watermark=watermark))\n"
+        "                with self._engine.begin() as transaction:\n                    self._committing",
         _store("TestChanges::test_a_running_pull_is_given_up"),
     ),
     Mutant(
@@ -215,8 +215,8 @@ MUTANTS = (
     Mutant(
         "a commit whose answer was lost is taken for failed",
         INGESTION,
-        "if again:  # the first try may have been committed, its answer lost",
-        "if False:",
+        "if (completed := PullStore(self._engine).completed(self._receipt)) is not None:",
+        "if (completed := None) is not None:",
         _store("TestIngestion::test_a_commit_whose_answer_was_lost_has_completed"),
     ),
     Mutant(
