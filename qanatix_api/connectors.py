@@ -154,7 +154,7 @@ async def change_connector(
     """Change what is given. Nothing is connected to.
 
     A change of what is read, or of what its rows become, gives up a running pull (it ingests nothing), and the next
-    pull reads everything. New credentials for the same database give up a running pull only. Any other change takes
+    pull reads everything. A new password for the same user gives up a running pull only. Any other change takes
     effect with the next pull.
     """
     kept = await run_in_threadpool(given.store.connectors.get, connector_id)
@@ -166,13 +166,14 @@ async def change_connector(
         config = None
     else:
         place = check_config(kept.connector_type, config)
+    live = await run_in_threadpool(given.store.pulls.live, connector_id)
     try:
         wanted = Connector.model_validate(kept.model_dump() | settings)
+        check_query(wanted.connector_type, wanted.query, wanted.cursor_column)
+        # It may find another change made meanwhile, with which this one does not go together.
+        changed = await run_in_threadpool(given.store.connectors.change, connector_id, settings, config, place)
     except ValidationError as error:
         raise RequestValidationError([part | {"loc": ("body", *part["loc"])} for part in error.errors()]) from None
-    check_query(wanted.connector_type, wanted.query, wanted.cursor_column)
-    live = await run_in_threadpool(given.store.pulls.live, connector_id)
-    changed = await run_in_threadpool(given.store.connectors.change, connector_id, settings, config, place)
     audit.record(caller, "connector.changed", connector_id)
     if live is not None and live.run_id is not None and changed.generation != kept.generation:
         later.add_task(given.runs.terminate, live.run_id)

@@ -231,7 +231,7 @@ class TestChanging:
         at = datetime(2026, 3, 7, tzinfo=UTC)
         with store.engine.begin() as transaction:
             transaction.execute(tables.connector.update().values(watermark=at, watermark_at=at))
-        config = {"dsn": "postgresql://other:changed@db.internal:5432/shop"}
+        config = {"dsn": "postgresql://reader:changed@db.internal:5432/shop"}
 
         response = api.patch(f"{CONNECTORS}/{registered['id']}", json={"connection_config": config})
 
@@ -239,13 +239,20 @@ class TestChanging:
         assert (response.status_code, kept.watermark) == (200, at)
         assert store.connectors.connection_config(kept) == config
 
-    def test_another_database_begins_last_pull_anew(
-        self, api: TestClient, registered: dict[str, Any], store: Store
+    @pytest.mark.parametrize(
+        "changed",
+        [
+            f"postgresql://reader:{PASSWORD}@db.internal:5432/another",
+            f"postgresql://other:{PASSWORD}@db.internal:5432/shop",  # who may see, or is shown, other rows
+        ],
+    )
+    def test_another_database_or_user_begins_last_pull_anew(
+        self, api: TestClient, registered: dict[str, Any], store: Store, changed: str
     ) -> None:
         at = datetime(2026, 3, 7, tzinfo=UTC)
         with store.engine.begin() as transaction:
             transaction.execute(tables.connector.update().values(watermark=at, watermark_at=at))
-        config = {"dsn": f"postgresql://reader:{PASSWORD}@db.internal:5432/another"}
+        config = {"dsn": changed}
 
         api.patch(f"{CONNECTORS}/{registered['id']}", json={"connection_config": config})
 

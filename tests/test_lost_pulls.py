@@ -154,6 +154,23 @@ def test_a_queued_pull_whose_run_is_being_started_waits_for_it(
     assert store.pulls.get(receipt.id).lease_until > datetime.now(UTC)
 
 
+def test_a_pull_whose_run_was_cancelled_is_cancelled(
+    store: Store,
+    connector: Connector,
+    instance: dg.DagsterInstance,
+    tick: Callable[[], list[dg.RunRequest]],
+    start_run: Callable[..., str],
+) -> None:
+    receipt, _ = store.pulls.queue(connector.id)
+    run = instance.get_run_by_id(start_run(DagsterRunStatus.STARTING, qanatix__pull_id=str(receipt.id)))
+    assert run is not None
+    instance.report_run_canceled(run)
+    _expire(store)
+
+    assert tick() == []
+    assert store.pulls.get(receipt.id).status is PullStatus.CANCELLED
+
+
 def test_a_run_that_another_code_server_was_starting_is_not_waited_for(
     store: Store,
     connector: Connector,

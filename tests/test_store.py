@@ -560,6 +560,15 @@ class TestIngestion:
 
         assert store.connectors.get(connector.id).watermark == later - timedelta(hours=1)
 
+    def test_a_full_refresh_takes_an_integer_as_it_is_now(self, store: Store, connector: Connector) -> None:
+        """A sequence that was begun anew gives numbers below the old greatest."""
+        ingest(store, connector, watermark=900)
+        receipt = store.pulls.begin(connector, "run", full_refresh=True)
+
+        Ingestion(store.engine, connector, receipt).commit(9, READ_AT, 0)
+
+        assert store.connectors.get(connector.id).watermark == 9
+
     def test_an_integer_never_goes_back(self, store: Store, connector: Connector) -> None:
         greatest = 2**64 - 1
 

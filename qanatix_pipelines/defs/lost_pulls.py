@@ -12,6 +12,7 @@ import dagster as dg
 from dagster import DagsterEvent, DagsterEventType, DagsterRun, DagsterRunStatus, RunRecord, RunsFilter
 
 from qanatix_pipelines.defs.resources import StoreResource
+from qanatix_pipelines.errors import PullCancelled
 from qanatix_pipelines.naming import CONNECTORS_KEY_PREFIX, PULL_TAG, TRIGGER_TAG, job_name, partitions_name
 from qanatix_pipelines.pulls import LEASE_SECONDS, Pull, PullStatus
 from qanatix_pipelines.sources import connector_types
@@ -48,7 +49,9 @@ def lost_pulls_sensor(jobs: Sequence[Any]) -> dg.SensorDefinition:
 def _begun_again(instance: dg.DagsterInstance, store: Store) -> Iterator[dg.RunRequest]:
     for pull in store.pulls.lapsed():
         record = _newest_run(instance, pull)
-        if pull.status is PullStatus.QUEUED and record is not None and _on_its_way(record):
+        if record is not None and record.dagster_run.status is DagsterRunStatus.CANCELED:
+            store.pulls.end(pull, PullCancelled())
+        elif pull.status is PullStatus.QUEUED and record is not None and _on_its_way(record):
             store.pulls.await_run(pull)
         elif store.pulls.retry(pull):
             _fail(instance, pull.run_id)

@@ -25,7 +25,7 @@ class SourceConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, strict=True)
 
     def place(self) -> tuple[object, ...]:
-        """Which database this is, however it is logged in to: `:last_pull` begins anew where that changes."""
+        """Which database this is, and to whom it shows itself: `:last_pull` begins anew where that changes."""
         return (self.model_dump(),)
 
 

@@ -89,7 +89,7 @@ class Config(SourceConfig):
 
     def place(self) -> tuple[object, ...]:
         uri = parse_mongo_uri(self.uri.get_secret_value())
-        return uri.host, uri.port, self.database, self.collection
+        return uri.host, uri.port, self.database, self.collection, uri.user
 
 
 class MongoDB(Source):

@@ -73,7 +73,7 @@ class Config(SourceConfig):
     tls: Literal["disabled", "required", "verify"] | None = None
 
     def place(self) -> tuple[object, ...]:
-        return self.host, self.port, self.database
+        return self.host, self.port, self.database, self.user
 
 
 class MySQL(Source):

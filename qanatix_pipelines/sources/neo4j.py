@@ -84,7 +84,7 @@ class Config(SourceConfig):
         return tls or "disabled"
 
     def place(self) -> tuple[object, ...]:
-        return self.uri.partition("://")[2], self.database
+        return self.uri.partition("://")[2], self.database, self.user
 
 
 class Neo4j(Source):

@@ -113,7 +113,7 @@ class Config(SourceConfig):
 
     def place(self) -> tuple[object, ...]:
         dsn = parse_dsn(self.dsn.get_secret_value())
-        return dsn.host, dsn.port, dsn.database
+        return dsn.host, dsn.port, dsn.database, dsn.user
 
 
 class PostgreSQL(Source):

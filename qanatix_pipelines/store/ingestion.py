@@ -161,7 +161,7 @@ class Ingestion:
             watermark=watermark,
         )
         if watermark is not None:
-            if isinstance(kept, int) and isinstance(watermark, int):
+            if isinstance(kept, int) and isinstance(watermark, int) and not self._receipt.full_refresh:
                 watermark = max(kept, watermark)  # the rows with the greatest numbers may be gone
             transaction.execute(tables.connector.update().where(here).values(watermark=watermark, watermark_at=read_at))
         transaction.execute(tables.staged.delete().where(tables.staged.c.pull_id == self._receipt.id))
