@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import httpx2
 from fastapi import APIRouter, FastAPI
@@ -21,6 +22,7 @@ from qanatix_pipelines.store.keys import KeyStore, check_pepper
 from qanatix_pipelines.store.opening import open_store
 
 BASE_PATH = "/api/v1"
+AWAY: dict[int | str, dict[str, Any]] = {503: problem("The store cannot be reached.")}
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -68,6 +70,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             415: problem("The body is not sent as JSON in UTF-8, or is compressed."),
             422: problem("Something in the request is wrong."),
             429: problem("Too many requests a minute; Retry-After says when to come again."),
+            **AWAY,
         },
     )
     api.include_router(connectors.router)
@@ -75,7 +78,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     api.include_router(keys.router)
     app.include_router(api)
 
-    @app.get("/healthz", tags=["health"], summary="Whether the API and its store answer")
+    @app.get("/healthz", tags=["health"], summary="Whether the API and its store answer", responses=AWAY)
     def healthz(given: Given) -> dict[str, str]:
         given.store.ping()
         return {"status": "ok"}
