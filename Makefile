@@ -11,11 +11,11 @@ demo: .venv/ready  ## Start everything, register a connector, pull it. ARGS: --o
 
 test: .venv/ready  ## The whole suite, against real servers.
 	tests/servers/install
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-deep: .venv/ready  ## The suite, with the long campaigns.
 	tests/servers/install
-	QANATIX_TEST_DEEP=1 $(BIN)/pytest $(ARGS)
+	QANATIX_TEST_DEEP=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: .venv/ready  ## Format, lint, types, import contracts, unit tests: seconds.
 	$(BIN)/ruff format --check .

@@ -280,8 +280,8 @@ def test_statements_that_would_write_are_refused_by_the_server_itself(
         "SELECT * FROM items FOR UPDATE",
         "DROP TABLE items",
         "TRUNCATE items",
-        "CREATE TABLE written (n int)",
-        "ALTER TABLE items ADD COLUMN written int",
+        "CREATE TABLE must_not_be (n int)",
+        "ALTER TABLE items ADD COLUMN must_not_be int",
         "SELECT * FROM items INTO OUTFILE '/tmp/qanatix-must-not-be'",
         "LOAD DATA LOCAL INFILE '/etc/hostname' INTO TABLE items",
     ]
@@ -292,7 +292,7 @@ def test_statements_that_would_write_are_refused_by_the_server_itself(
 
     assert [row["name"] for row in rows(items.config, items.everything)] == ["Item 1", "Item 2", "Item 3"]
     with pytest.raises(QueryRejected):
-        rows(items.config, "SELECT * FROM written")
+        rows(items.config, "SELECT * FROM must_not_be")
 
 
 def test_a_function_that_writes_is_refused(items: MySQLHarness) -> None:

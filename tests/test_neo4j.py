@@ -187,8 +187,8 @@ def test_a_writing_query_is_refused_at_registration() -> None:
         "MATCH (n:Item) SET n.id = 2 RETURN n",
         "MATCH (n:Item) DETACH DELETE n",
         "MERGE (n:Item {id: 3}) RETURN n",
-        "CREATE INDEX written FOR (n:Item) ON (n.id)",
-        "CALL db.createLabel('Written')",
+        "CREATE INDEX must_not_be FOR (n:Item) ON (n.id)",
+        "CALL db.createLabel('MustNotBe')",
     ],
 )
 def test_the_server_itself_refuses_what_writes(
@@ -201,7 +201,7 @@ def test_the_server_itself_refuses_what_writes(
         read(graph.config, writing)
 
     assert [list(row) for row in graph.run("MATCH (n:Item) RETURN n.name, n.id")] == [["Item 1", 1]]
-    assert graph.run("SHOW INDEXES YIELD name WHERE name = 'written'") == []
+    assert graph.run("SHOW INDEXES YIELD name WHERE name = 'must_not_be'") == []
 
 
 @pytest.mark.parametrize("query", HARMLESS)
