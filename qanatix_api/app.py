@@ -1,6 +1,7 @@
 """The API's application. Serve it with `uvicorn --factory qanatix_api.app:create_app`."""
 
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -22,6 +23,7 @@ from qanatix_pipelines.store.keys import KeyStore, check_pepper
 from qanatix_pipelines.store.opening import open_store
 
 BASE_PATH = "/api/v1"
+READERS = 8
 AWAY: dict[int | str, dict[str, Any]] = {503: problem("The store cannot be reached.")}
 
 
@@ -40,9 +42,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with httpx2.AsyncClient() as client:
-            app.state.services = Services(settings, store, key_store, Runs(str(settings.dagster_url), store, client))
-            yield
-            await uses.finish()
+            with ThreadPoolExecutor(READERS, "receipts") as readers:
+                runs = Runs(str(settings.dagster_url), store, client, readers)
+                app.state.services = Services(settings, store, key_store, runs)
+                yield
+                await uses.finish()
         store.engine.dispose()
 
     app = FastAPIOffline(

@@ -204,15 +204,16 @@ async def pull_connector(given: Given, caller: Puller, connector_id: UUID, asked
     run dies is begun again, up to three times. A pull that fails ingests nothing and does not move `:last_pull`.
     """
     full_refresh = asked is not None and asked.full_refresh
+    connector = await run_in_threadpool(given.store.connectors.get, connector_id)
     receipt, created = await run_in_threadpool(given.store.pulls.queue, connector_id, full_refresh=full_refresh)
     audit.record(caller, "connector.pulled", connector_id, receipt.id)
     if created:
         try:
-            await given.runs.launch(receipt)
+            await given.runs.launch(receipt, connector)
         except OrchestratorUnavailable:
             await run_in_threadpool(given.store.pulls.end, receipt, PullNotStarted())
             raise
-    receipt = await given.runs.wait(receipt.id, given.settings.pull_wait_seconds)
+    receipt = await given.runs.wait(receipt, given.settings.pull_wait_seconds)
     if receipt.error_code is not None:
         return pull_failure(receipt)
     answer = _pull_answer(receipt)

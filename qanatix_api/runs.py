@@ -2,16 +2,19 @@
 
 import asyncio
 import time
+from collections.abc import Callable
+from concurrent.futures import Executor
+from contextlib import suppress
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import httpx2
 
 from qanatix_api.logs import logger
 from qanatix_pipelines.connectors import Connector
-from qanatix_pipelines.errors import NotFound, OrchestratorUnavailable, PullCancelled
+from qanatix_pipelines.errors import NotFound, OrchestratorUnavailable, PullCancelled, StoreUnavailable
 from qanatix_pipelines.naming import (
     CODE_LOCATION,
     PARTITION_TAG,
@@ -65,6 +68,8 @@ _FIRST_POLL_SECONDS = 0.05
 _LONGEST_POLL_SECONDS = 0.5
 _RUN_POLL_SECONDS = 1.0
 
+_Found = TypeVar("_Found")
+
 
 class RunEnd(StrEnum):
     """The run statuses of Dagster's in which nothing more happens."""
@@ -75,19 +80,22 @@ class RunEnd(StrEnum):
 
 
 class Runs:
-    """Dagster's side of pulls. `dagster_url` is its webserver's address."""
+    """Dagster's side of pulls. `dagster_url` is its webserver's address.
 
-    def __init__(self, dagster_url: str, store: Store, client: httpx2.AsyncClient) -> None:
+    `readers` are threads that do nothing but read receipts: others may be held up by what they write.
+    """
+
+    def __init__(self, dagster_url: str, store: Store, client: httpx2.AsyncClient, readers: Executor) -> None:
         self._endpoint = f"{dagster_url.rstrip('/')}/graphql"
         self._connectors, self._pulls = store.connectors, store.pulls
         self._client = client
+        self._readers = readers
 
-    async def launch(self, receipt: Pull) -> None:
-        """Start the run of a queued pull. Raises NotFound, and OrchestratorUnavailable if it surely was not started.
+    async def launch(self, receipt: Pull, connector: Connector) -> None:
+        """Start the run of a connector's queued pull. Raises OrchestratorUnavailable if it surely was not started.
 
         The run is told a partition and a pull's id: no credentials, no query, no configuration.
         """
-        connector = await asyncio.to_thread(self._connectors.get, receipt.connector_id)
         execution = {
             "selector": {**SELECTOR, "pipelineName": job_name(connector.connector_type)},
             "executionMetadata": {
@@ -109,23 +117,28 @@ class Runs:
         launched = answer["launchRun"]
         if launched["__typename"] != "LaunchRunSuccess":
             raise OrchestratorUnavailable(f"it answered {launched['__typename']}; is the code location loaded?")
-        await asyncio.to_thread(self._pulls.name_run, receipt.id, launched["run"]["runId"])
+        try:
+            await asyncio.to_thread(self._pulls.name_run, receipt.id, launched["run"]["runId"])
+        except StoreUnavailable:  # it is on its way all the same, and names itself when it begins
+            log.warning("The run of pull %s could not be noted: the store does not answer.", receipt.id)
 
-    async def wait(self, pull_id: UUID, seconds: float) -> Pull:
-        """The pull's receipt once it has ended, or as it is after `seconds`.
+    async def wait(self, receipt: Pull, seconds: float) -> Pull:
+        """The receipt of a pull once it has ended, or as it was when last seen within `seconds`.
 
-        A pull whose run has ended without a word is begun again, so that nobody waits for a process that died.
+        A pull whose run has ended without a word is begun again, so that nobody waits for a process that died. A store
+        that is away meanwhile is waited for: the pull does so, too.
         """
         deadline = time.monotonic() + seconds
         pause = _FIRST_POLL_SECONDS
         run_asked_at = time.monotonic()
         while True:
-            receipt = await asyncio.to_thread(self._pulls.get, pull_id)
+            with suppress(StoreUnavailable):
+                receipt = await self._read(self._pulls.get, receipt.id)
+                if receipt.status.live and time.monotonic() - run_asked_at >= _RUN_POLL_SECONDS:
+                    run_asked_at = time.monotonic()
+                    await self._revive_if_dead(receipt)
             if not receipt.status.live or time.monotonic() >= deadline:
                 return receipt
-            if time.monotonic() - run_asked_at >= _RUN_POLL_SECONDS:
-                run_asked_at = time.monotonic()
-                await self._revive_if_dead(receipt)
             await asyncio.sleep(pause)
             pause = min(pause * 1.2, _LONGEST_POLL_SECONDS)
 
@@ -142,8 +155,10 @@ class Runs:
         await self._try(TERMINATE, seconds=TERMINATE_SECONDS, run=run_id)
 
     async def _revive_if_dead(self, receipt: Pull) -> None:
-        answer = {} if receipt.run_id is None else await self._try(STATUS, run=receipt.run_id)
-        status = answer.get("runOrError", {}).get("status")
+        answer = await self._try(STATUS, run=receipt.run_id or "")
+        if not answer:
+            return  # no run could be begun now, and that must not cost the pull one of its attempts
+        status = answer["runOrError"].get("status")
         if status == RunEnd.CANCELED:
             # If the receipt was ended meanwhile, by the run's last words, this changes nothing.
             await asyncio.to_thread(self._pulls.end, receipt, PullCancelled())
@@ -154,9 +169,12 @@ class Runs:
             self._pulls.retry, receipt
         ):
             try:
-                await self.launch(receipt)
+                await self.launch(receipt, await self._read(self._connectors.get, receipt.connector_id))
             except (OrchestratorUnavailable, NotFound) as error:  # the sensor of lost pulls tries again
                 log.warning("The pull %s could not be begun again: %s", receipt.id, error)
+
+    async def _read(self, get: Callable[[UUID], _Found], wanted: UUID) -> _Found:
+        return await asyncio.get_running_loop().run_in_executor(self._readers, get, wanted)
 
     async def _try(self, document: str, seconds: float = LAUNCH_SECONDS, **variables: Any) -> dict[str, Any]:
         try:

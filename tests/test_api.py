@@ -17,7 +17,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from qanatix_api.app import create_app
-from qanatix_pipelines.errors import PullError, QueryRejected, ResultUnusable, SourceUnreachable
+from qanatix_api.runs import STATUS
+from qanatix_pipelines.errors import PullError, QueryRejected, ResultUnusable, SourceUnreachable, StoreUnavailable
+from qanatix_pipelines.pulls import Pull
 from qanatix_pipelines.settings import Settings
 from qanatix_pipelines.store import tables
 from qanatix_pipelines.store.engine import connect
@@ -432,6 +434,56 @@ class TestPulling:
         response = api.post(f"{CONNECTORS}/{registered['id']}/pull")
 
         assert (response.status_code, response.json()["code"]) == (500, "pull_lost")
+
+    def test_a_dagster_that_is_away_meanwhile_costs_the_pull_none_of_its_attempts(
+        self,
+        api: TestClient,
+        registered: dict[str, Any],
+        dagster: FakeDagster,
+        store: Store,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        complete = dagster.on_launch
+        dagster.on_launch = lambda tags: "dead" if len(dagster.launches) == 1 else complete(tags)
+        dagster.statuses["dead"] = "FAILURE"
+        answer, asked = dagster.answer, []
+
+        def away_thrice(document: str, variables: dict[str, Any]) -> dict[str, Any] | None:
+            asked.extend([document] if document == STATUS else [])
+            return None if document == STATUS and len(asked) <= 3 else answer(document, variables)
+
+        monkeypatch.setattr(dagster, "answer", away_thrice)
+
+        response = api.post(f"{CONNECTORS}/{registered['id']}/pull")
+
+        assert (response.status_code, len(dagster.launches)) == (200, 2)
+        assert store.pulls.get(UUID(response.json()["pull_id"])).attempt == 2
+
+    @pytest.mark.parametrize(("missed", "expected"), [(5, (200, "completed")), (1000, (202, "queued"))])
+    def test_a_store_that_is_away_meanwhile_is_waited_for(
+        self,
+        api: TestClient,
+        registered: dict[str, Any],
+        monkeypatch: pytest.MonkeyPatch,
+        missed: int,
+        expected: tuple[int, str],
+    ) -> None:
+        services = api.app.state.services  # type: ignore[attr-defined]
+        object.__setattr__(services, "settings", services.settings.model_copy(update={"pull_wait_seconds": 2}))
+        pulls, misses = services.store.pulls, []
+        get = pulls.get
+
+        def away(pull_id: UUID) -> Pull:
+            misses.append(pull_id)
+            if 1 < len(misses) <= missed:  # the first asks for what was queued
+                raise StoreUnavailable
+            return get(pull_id)
+
+        monkeypatch.setattr(pulls, "get", away)
+
+        response = api.post(f"{CONNECTORS}/{registered['id']}/pull")
+
+        assert (response.status_code, response.json()["status"]) == expected
 
     def test_a_run_that_gives_no_sign_of_life_is_told_as_lost_though_dagster_shows_it_running(
         self, api: TestClient, registered: dict[str, Any], dagster: FakeDagster, store: Store

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -41,7 +42,7 @@ from qanatix_pipelines.errors import (
 from qanatix_pipelines.keys import new_key
 from qanatix_pipelines.pulls import PullStatus, Rejection
 from qanatix_pipelines.settings import Settings, new_fernet_key
-from qanatix_pipelines.store import migrations, tables
+from qanatix_pipelines.store import engine, migrations, tables
 from qanatix_pipelines.store.engine import connect
 from qanatix_pipelines.store.ingestion import Ingestion
 from qanatix_pipelines.store.keys import KeyStore, check_cipher, check_pepper
@@ -317,6 +318,29 @@ class TestAttempts:
         with pytest.raises(PullSuperseded):
             do[action]()
         assert _staged(store) == 1
+
+    def test_nobody_waits_for_a_process_that_was_stopped_while_it_staged(
+        self, store: Store, connector: Connector
+    ) -> None:
+        if store.engine.dialect.name == "sqlite":
+            pytest.skip("one process writes at a time")
+        receipt = store.pulls.begin(connector, "run")
+        stopped = StoppedBatch()
+
+        with ThreadPoolExecutor(1) as threads:
+            staging = threads.submit(Ingestion(store.engine, connector, receipt).stage, stopped, 2)
+            try:
+                assert stopped.reached.wait(30)
+                assert store.pulls.retry(receipt)
+                pull = Ingestion(store.engine, connector, store.pulls.claim(receipt.id, connector, "next"))
+                pull.stage(batch((1, "a")), 1)
+                completed = pull.commit(None, READ_AT, time.monotonic())
+            finally:
+                stopped.goes_on.set()
+
+        assert (completed.status, completed.records_ingested) == (PullStatus.COMPLETED, 1)
+        assert isinstance(staging.exception(), PullSuperseded)
+        assert _staged(store) == 0
 
     def test_the_last_words_of_a_dead_attempt_do_not_end_the_next(self, store: Store, connector: Connector) -> None:
         receipt = store.pulls.begin(connector, "run")
@@ -756,6 +780,38 @@ def test_a_store_is_opened_while_somebody_writes_to_it(tmp_path: Path) -> None:
         opened.engine.dispose()
 
 
+def test_a_writer_waits_for_another_no_longer_than_its_patience(store: Store, settings: Settings) -> None:
+    connector = store.connectors.add(NEW)
+    impatient = open_store(settings, patience_seconds=1)
+
+    with store.engine.begin() as transaction:
+        transaction.execute(tables.connector.update().values(name="Being written"))
+        with pytest.raises(StoreUnavailable):
+            impatient.connectors.remove(connector.id)
+    impatient.engine.dispose()
+
+    assert store.connectors.get(connector.id).name == "Being written"
+
+
+def test_a_process_that_is_stopped_in_a_transaction_lets_go_of_its_locks(
+    store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if store.engine.dialect.name == "sqlite":
+        pytest.skip("its locks are the process's own")
+    connector = store.connectors.add(NEW)
+    monkeypatch.setattr(engine, "_IDLE_MS", 200)
+    stopped = open_store(settings)
+
+    with pytest.raises(StoreUnavailable), stopped.engine.begin() as transaction:  # noqa: PT012  # what it holds ends
+        transaction.execute(tables.connector.update().values(name="Being written"))
+        store.connectors.remove(connector.id)
+        transaction.execute(sa.select(1))
+    stopped.engine.dispose()
+
+    with pytest.raises(NotFound):
+        store.connectors.get(connector.id)
+
+
 class TestMigrations:
     def test_the_migrated_tables_are_those_of_the_code(self, store: Store) -> None:
         with store.engine.connect() as connection:
@@ -849,6 +905,24 @@ def _opened(settings: Settings, use: Callable[[Store], Any]) -> Any:
         return use(opened)
     finally:
         opened.engine.dispose()
+
+
+class StoppedBatch:
+    """Two rows, between which the process is stopped."""
+
+    duplicates, rejections = 0, ()
+
+    def __init__(self) -> None:
+        self.frame = self
+        self.height = 2
+        self.reached, self.goes_on = threading.Event(), threading.Event()
+
+    def iter_rows(self) -> Iterator[tuple[Any, ...]]:
+        first, second = batch((1, "a"), (2, "b")).frame.iter_rows()
+        yield first
+        self.reached.set()
+        assert self.goes_on.wait(60)
+        yield second
 
 
 class _LosesAnAnswer:

@@ -17,13 +17,26 @@ from qanatix_pipelines.errors import SettingsError, StoreFull, StoreUnavailable
 from qanatix_pipelines.store.tables import SCHEMA
 
 VARIABLE = "QANATIX_STORE_URL"
-# How long a writer waits for another one of SQLite's. A large pull's merge holds the lock for its whole length: a
-# caller of the API is told to come again, another pull waits.
+# How long a writer waits for another one. A large pull's merge holds SQLite's only lock for its whole length: a caller
+# of the API is told to come again, another pull waits.
 PATIENCE_SECONDS = 30
 PULL_PATIENCE_SECONDS = 900
 # Under this no pull begins on SQLite: it would fill the disk for everybody. PostgreSQL's disk is not seen from here.
 ROOM_BYTES = 512 * 1024 * 1024
-_DISK_FULL = "53100"  # PostgreSQL documentation, appendix A
+# PostgreSQL documentation, appendix A:
+_DISK_FULL = "53100"
+_IDLE_TOO_LONG = "25P03"
+# A host that vanished, ours or the server's, is noticed within half a minute on both sides: nobody waits for it, and it
+# holds no lock (libpq's parameters; the server has settings of the same names).
+_PROBES = {"tcp_keepalives_idle": 15, "tcp_keepalives_interval": 5, "tcp_keepalives_count": 3}
+_UNANSWERED_MS = 30_000
+_CONNECTING: dict[str, Any] = {
+    "application_name": "qanatix store",
+    "connect_timeout": 10,
+    "tcp_user_timeout": _UNANSWERED_MS,
+} | {name.removeprefix("tcp_"): value for name, value in _PROBES.items()}
+# A process that was stopped between two statements, which follow one another at once, must let go of its locks.
+_IDLE_MS = 60_000
 
 
 def connect(address: str, patience_seconds: int = PATIENCE_SECONDS) -> sa.Engine:
@@ -38,9 +51,9 @@ def connect(address: str, patience_seconds: int = PATIENCE_SECONDS) -> sa.Engine
         sa.event.listen(engine, "begin", _begin_sqlite)
         sa.event.listen(engine, "handle_error", _tell_unavailable)
         return engine.execution_options(schema_translate_map={SCHEMA: None})
-    engine = sa.create_engine(
-        url, hide_parameters=True, pool_pre_ping=True, connect_args={"application_name": "qanatix store"}
-    )
+    given = {name: value for name, value in _CONNECTING.items() if name not in url.query}
+    engine = sa.create_engine(url, hide_parameters=True, pool_pre_ping=True, connect_args=given)
+    sa.event.listen(engine, "connect", partial(_prepare_postgresql, patience_seconds))
     sa.event.listen(engine, "handle_error", _tell_unavailable)
     return engine
 
@@ -95,7 +108,8 @@ def _tell_unavailable(context: sa.engine.ExceptionContext) -> None:
     """What a driver calls operational is not of our doing: no server, no lock, no room. All else is, and stays."""
     if context.is_pre_ping and context.is_disconnect:
         return  # the pool makes another connection
-    if isinstance(context.sqlalchemy_exception, sa.exc.OperationalError):
+    idle = getattr(context.original_exception, "sqlstate", None) == _IDLE_TOO_LONG
+    if idle or isinstance(context.sqlalchemy_exception, sa.exc.OperationalError):
         raise _unavailable(context.original_exception) from None
 
 
@@ -107,6 +121,17 @@ def _is_full(error: BaseException) -> bool:
     if isinstance(error, sqlite3.Error):
         return error.sqlite_errorcode == sqlite3.SQLITE_FULL
     return getattr(error, "sqlstate", None) == _DISK_FULL
+
+
+def _prepare_postgresql(patience_seconds: int, connection: Any, _record: Any) -> None:
+    settings = {
+        "lock_timeout": max(1, 1000 * patience_seconds),  # 0 would be no limit
+        "idle_in_transaction_session_timeout": _IDLE_MS,
+        "tcp_user_timeout": _UNANSWERED_MS,
+    } | _PROBES
+    for name, value in settings.items():
+        connection.execute("SELECT set_config(%s, %s, false)", (name, str(value)))
+    connection.commit()
 
 
 def _prepare_sqlite(patience_seconds: int, connection: Any, _record: Any) -> None:

@@ -28,7 +28,7 @@ from qanatix_pipelines.watermarks import Watermark
 
 log = logging.getLogger(__name__)
 
-_STAGED_COLUMNS = ("pull_id", "seq", "entity_id", "source_id", "digest", "name", "data")
+_STAGED_COLUMNS = ("pull_id", "attempt", "seq", "entity_id", "source_id", "digest", "name", "data")
 # How long a write waits for a store that is away: a restart takes less.
 AWAY_SECONDS = 60
 _LONGEST_PAUSE_SECONDS = 5.0
@@ -47,6 +47,8 @@ class Ingestion:
         self._engine = engine
         self._connector = connector
         self._receipt = receipt
+        staged = tables.staged.c
+        self._own = (staged.pull_id == receipt.id) & (staged.attempt == receipt.attempt)
         self._cancelled = False
         self._committing: Any = None  # the driver's connection, meanwhile
         self._clear()
@@ -61,7 +63,7 @@ class Ingestion:
         def forget(_again: bool) -> None:
             with self._engine.begin() as transaction:
                 pass_fence(transaction, self._receipt, lease_until=lease())
-                transaction.execute(tables.staged.delete().where(tables.staged.c.pull_id == self._receipt.id))
+                transaction.execute(tables.staged.delete().where(self._own))
 
         self._patiently(forget)
         self._clear()
@@ -71,21 +73,17 @@ class Ingestion:
 
         def keep(again: bool) -> None:
             with self._engine.begin() as transaction:
-                pass_fence(transaction, self._receipt, lease_until=lease())
                 if again:  # the first try may have been kept, its answer lost
-                    staged = tables.staged.c
-                    transaction.execute(
-                        tables.staged.delete().where(staged.pull_id == self._receipt.id, staged.seq >= self._staged)
-                    )
+                    transaction.execute(tables.staged.delete().where(self._own, tables.staged.c.seq >= self._staged))
                 _insert_staged(
                     transaction,
                     (
-                        (self._receipt.id, seq, UUID(bytes=entity_id), source_id, digest, name, data)
-                        for seq, (entity_id, source_id, digest, name, data) in enumerate(
-                            batch.frame.iter_rows(), start=self._staged
-                        )
+                        (self._receipt.id, self._receipt.attempt, seq, UUID(bytes=entity_id), *fields)
+                        for seq, (entity_id, *fields) in enumerate(batch.frame.iter_rows(), start=self._staged)
                     ),
                 )
+                # Last: PostgreSQL waits in a COPY for a process that was stopped, and nobody may have to wait for it.
+                pass_fence(transaction, self._receipt, lease_until=lease())
 
         self._patiently(keep)
         self._pulled += rows
@@ -164,7 +162,7 @@ class Ingestion:
             if isinstance(kept, int) and isinstance(watermark, int) and not self._receipt.full_refresh:
                 watermark = max(kept, watermark)  # the rows with the greatest numbers may be gone
             transaction.execute(tables.connector.update().where(here).values(watermark=watermark, watermark_at=read_at))
-        transaction.execute(tables.staged.delete().where(tables.staged.c.pull_id == self._receipt.id))
+        transaction.execute(tables.staged.delete().where(self._own))
 
     def _patiently(self, write: Callable[[bool], _Done]) -> _Done:
         """Do `write`, and again if the store was away meanwhile: then it is told so."""
@@ -199,14 +197,14 @@ class Ingestion:
         self._rejections: list[Rejection] = []
 
     def _count_staged(self, transaction: sa.Connection) -> int:
-        count = sa.select(sa.func.count()).where(tables.staged.c.pull_id == self._receipt.id)
+        count = sa.select(sa.func.count()).where(self._own)
         return int(transaction.execute(count).scalar_one())
 
     def _merge(self, transaction: sa.Connection) -> int:
         """The number of entities that are new or changed."""
         staged, entity = tables.staged.c, tables.entity.c
         age = sa.func.row_number().over(partition_by=staged.entity_id, order_by=staged.seq.desc())
-        numbered = sa.select(tables.staged, age.label("age")).where(staged.pull_id == self._receipt.id).subquery().c
+        numbered = sa.select(tables.staged, age.label("age")).where(self._own).subquery().c
         at = sa.literal(now(), tables.Instant)
         newest = sa.select(
             numbered.entity_id,

@@ -131,6 +131,7 @@ staged = sa.Table(
     "staged",
     metadata,
     sa.Column("pull_id", sa.Uuid, primary_key=True),
+    sa.Column("attempt", sa.Integer, primary_key=True),
     sa.Column("seq", sa.BigInteger, primary_key=True),
     sa.Column("entity_id", sa.Uuid, nullable=False),
     sa.Column("source_id", sa.Text),

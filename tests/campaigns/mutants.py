@@ -53,8 +53,8 @@ MUTANTS = (
     Mutant(
         "a batch is staged without the fence",
         INGESTION,
-        "                pass_fence(transaction, self._receipt, lease_until=lease())\n                if again:",
-        "                if again:",
+        "for it.\n                pass_fence(transaction, self._receipt, lease_until=lease())\n",
+        "for it.\n",
         _store("TestIngestion::test_a_superseded_pull_can_do_nothing_more", also="-stage"),
     ),
     Mutant(

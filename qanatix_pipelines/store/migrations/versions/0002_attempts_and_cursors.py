@@ -25,6 +25,7 @@ def upgrade() -> None:
     )
     for table in ("connector", "pull"):
         _as_text(schema, table)
+    _stage_by_attempt(schema)
 
 
 def _as_text(schema: str | None, table: str) -> None:
@@ -35,3 +36,20 @@ def _as_text(schema: str | None, table: str) -> None:
     op.execute(f"UPDATE {name} SET reached = {as_text}")
     op.drop_column(table, "watermark", schema=schema)
     op.alter_column(table, "reached", new_column_name="watermark", schema=schema)
+
+
+def _stage_by_attempt(schema: str | None) -> None:
+    """Made anew: a pull whose staged rows vanish reads its source again."""
+    op.drop_table("staged", schema=schema)
+    op.create_table(
+        "staged",
+        sa.Column("pull_id", sa.Uuid, primary_key=True),
+        sa.Column("attempt", sa.Integer, primary_key=True),
+        sa.Column("seq", sa.BigInteger, primary_key=True),
+        sa.Column("entity_id", sa.Uuid, nullable=False),
+        sa.Column("source_id", sa.Text),
+        sa.Column("digest", sa.LargeBinary, nullable=False),
+        sa.Column("name", sa.Text),
+        sa.Column("data", sa.Text, nullable=False),
+        schema=schema,
+    )
