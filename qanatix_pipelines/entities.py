@@ -15,14 +15,13 @@ The rules, for every source:
 
 import hashlib
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import polars as pl
 
 from qanatix_pipelines.batches import Batch, Column
 from qanatix_pipelines.connectors import ConnectorSettings
-from qanatix_pipelines.errors import ResultUnusable
+from qanatix_pipelines.errors import ColumnMissing, ResultUnusable
 from qanatix_pipelines.pulls import Rejection
 
 DEFAULT_NAME_COLUMN = "name"
@@ -72,7 +71,7 @@ class EntityMaker:
         by_name = {column.name: _Field(column, f"c{position}") for position, column in enumerate(columns)}
         if len(by_name) != len(columns):
             names = [column.name for column in columns]
-            twice = _listed(sorted({name for name in names if names.count(name) > 1}))
+            twice = ", ".join(sorted({repr(name) for name in names if names.count(name) > 1}))
             raise ResultUnusable(f"The query returns more than one column called {twice}: give each its own name.")
         named = self._connector
         # What the first batch of a collection has, later documents may lack.
@@ -169,10 +168,7 @@ class EntityMaker:
 
 def _chosen(columns: dict[str, _Field], option: str, named: str | None, default: str, *, strict: bool) -> _Field | None:
     if strict and named is not None and named not in columns:
-        raise ResultUnusable(
-            f"The query's result has no column {named!r}, which the connector's {option} names. "
-            f"Its columns are {_listed(columns)}."
-        )
+        raise ColumnMissing(named, option, columns)
     return columns.get(default if named is None else named)
 
 
@@ -233,7 +229,3 @@ def _version_8(head: bytes) -> bytes:
     marked[6] = 0x80 | marked[6] & 0x0F
     marked[8] = 0x80 | marked[8] & 0x3F
     return bytes(marked)
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(repr(name) for name in names)

@@ -16,6 +16,7 @@ QanatixError
     │   ├── TlsFailed
     │   ├── QueryRejected
     │   ├── ResultUnusable
+    │   │   └── ColumnMissing
     │   ├── SourceTimeout
     │   └── SourceFailed
     ├── CredentialsUnreadable   the caller registers the connector again, or the operator brings the key back
@@ -31,7 +32,11 @@ A `PullError` is written on the pull's receipt as its `code` and its sentence an
 what a driver or a server said: a password, an address or a row may stand in there.
 """
 
+from collections.abc import Iterable
 from typing import ClassVar
+
+# Documents may use names of fields as keys, any number of them.
+_NAMES, _NAME_LENGTH = 20, 64
 
 
 class QanatixError(Exception):
@@ -147,6 +152,18 @@ class ResultUnusable(SourceError):
     """The query runs, but its columns cannot become entities."""
 
     code = "result_unusable"
+
+
+class ColumnMissing(ResultUnusable):
+    """A column that the connector's `option` names is not among the result's."""
+
+    def __init__(self, named: str, option: str, columns: Iterable[str]) -> None:
+        names = [repr(name if len(name) <= _NAME_LENGTH else name[:_NAME_LENGTH] + "…") for name in columns]
+        listed = ", ".join(names[:_NAMES]) + (f" and {len(names) - _NAMES} more" if len(names) > _NAMES else "")
+        super().__init__(
+            f"The query's result has no column {named!r}, which the connector's {option} names. "
+            f"Its columns are {listed}."
+        )
 
 
 class SourceTimeout(SourceError):

@@ -18,6 +18,7 @@ from qanatix_pipelines.egress import DEVELOPMENT, Egress, GuardedLoop, refused
 from qanatix_pipelines.entities import EntityBatch, EntityMaker
 from qanatix_pipelines.errors import (
     AddressRefused,
+    ColumnMissing,
     PullBroken,
     PullCancelled,
     PullError,
@@ -131,7 +132,7 @@ async def pull(
                     raise
                 log.warning("%s Trying again.", error)
             await asyncio.to_thread(ingestion.restart)
-            await asyncio.sleep(random.uniform(0, pause))  # noqa: S311  # so that many do not come back at once
+            await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311  # so that many do not come back at once
     raise AssertionError("the last try returns or raises")
 
 
@@ -226,10 +227,7 @@ class _Cursor:
         if self._name is None:
             return
         if self._name not in batch.frame.columns:
-            raise ResultUnusable(
-                f"The query's result has no column {self._name!r}, which the connector's cursor_column names. "
-                f"Its columns are {', '.join(repr(column.name) for column in batch.columns)}."
-            )
+            raise ColumnMissing(self._name, "cursor_column", (column.name for column in batch.columns))
         values = batch.frame[self._name]
         try:
             if not (values.dtype.is_integer() or values.dtype == pl.String):
@@ -238,7 +236,7 @@ class _Cursor:
         except pl.exceptions.InvalidOperationError:
             raise ResultUnusable(
                 f"The column {self._name!r}, which the connector's cursor_column names, holds something else than "
-                "integers. For a time, leave cursor_column out."
+                "integers of at most 38 digits. For a time, leave cursor_column out."
             ) from None
         if found is not None:
             self.greatest = found if self.greatest is None else max(self.greatest, found)

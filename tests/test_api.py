@@ -146,6 +146,7 @@ class TestRegistering:
             (["body", "connection_config", "dsn"], {"connection_config": {}}),
             (["body", "connection_config", "dsn"], {"connection_config": {"dsn": f"mysql://a:{PASSWORD}@b/c"}}),
             (["body", "connection_config", "dsn"], {"connection_config": {"dsn": 5}}),
+            (["body", "connection_config", "dsn"], {"connection_config": {"dsn": "postgresql://a:***REDACTED***@b/c"}}),
             (
                 ["body", "connection_config", "passfile"],
                 {"connection_config": BODY["connection_config"] | {"passfile": PASSWORD}},

@@ -16,6 +16,7 @@ from qanatix_pipelines import pull as pulling
 from qanatix_pipelines.batches import Batch, Column, Reading
 from qanatix_pipelines.connectors import Connector, NewConnector
 from qanatix_pipelines.errors import (
+    ColumnMissing,
     LoginRefused,
     PullSuperseded,
     ResultUnusable,
@@ -387,5 +388,11 @@ class TestIntegerCursors:
     def test_a_column_that_is_not_there_is_named(
         self, new: Callable[..., Connector], pulled: Callable[..., PullOutcome]
     ) -> None:
-        with pytest.raises(ResultUnusable, match="no column 'seq'"):
+        with pytest.raises(ColumnMissing, match="no column 'seq'"):
             pulled(new(cursor_column="seq"), Scripted([[1]]))
+
+    def test_of_very_many_columns_some_are_named(self) -> None:
+        error = ColumnMissing("seq", "cursor_column", ["x" * 100, *(f"c{n}" for n in range(1000))])
+
+        assert f"Its columns are '{'x' * 64}…', 'c0', " in str(error)
+        assert str(error).endswith("'c18' and 981 more.")

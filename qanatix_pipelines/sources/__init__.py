@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from qanatix_pipelines.batches import Reading
+from qanatix_pipelines.credentials import REDACTED
 from qanatix_pipelines.errors import InvalidConnector, QueryRejected
 from qanatix_pipelines.watermarks import Window
 
@@ -85,6 +86,9 @@ def check_connector(
 def check_config(connector_type: str, connection_config: Mapping[str, Any]) -> bytes:
     """As `check_connector`, for the connection_config alone."""
     source = source_of(connector_type)
+    for option, value in connection_config.items():
+        if isinstance(value, str) and REDACTED in value:
+            raise InvalidConnector(("connection_config", option), f"holds {REDACTED}, which hides a secret and is none")
     try:
         config = source.config_type.model_validate(dict(connection_config))
     except ValidationError as error:
