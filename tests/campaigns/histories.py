@@ -3,51 +3,46 @@
 The sources and both clocks are the test's, so that an hour passes at once; all between them is the product's.
 """
 
-import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 from unittest import mock
 from uuid import UUID
 
 import pytest
-import sqlalchemy as sa
 from hypothesis import strategies as st
-from hypothesis.stateful import invariant, precondition, rule
-from pydantic import SecretStr
+from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from qanatix_pipelines import pull as pulling
 from qanatix_pipelines.connectors import Connector, NewConnector
-from qanatix_pipelines.errors import PullError, PullInProgress, PullSuperseded, SourceFailed
+from qanatix_pipelines.errors import PullInProgress, PullSuperseded, SourceFailed
 from qanatix_pipelines.pulls import Pull
 from qanatix_pipelines.settings import Settings, new_fernet_key
-from qanatix_pipelines.store import clock, tables
-from qanatix_pipelines.store.opening import Store, open_engine, open_store
+from qanatix_pipelines.store import clock
+from qanatix_pipelines.store.opening import Store
 from tests.campaigns import model
-from tests.campaigns.holdings import holdings, shown
-from tests.campaigns.orders import CREDENTIALS, SETTINGS, place, told
-from tests.campaigns.shelf import FAULTS, OUTER_SECONDS, Run, Script, instant
-from tests.campaigns.worlds import HOUR, World, one_of
+from tests.campaigns.holdings import empty, holdings, opened, shown
+from tests.campaigns.orders import CHANGES, CONNECTORS, Order, place, told
+from tests.campaigns.shelf import FAULTS, Run, Script, instant
+from tests.campaigns.worlds import HOUR, VALUES, World, one_of, together
 
 KEYS = (new_fernet_key(), new_fernet_key())
 SCRIPTS = st.builds(
     Script,
     at=st.integers(0, 3),
     halts=st.booleans(),
-    faults=st.one_of(st.just(()), st.lists(st.sampled_from(list(FAULTS)), max_size=3).map(tuple)),
+    faults=st.one_of(st.just(()), st.just(()), st.lists(st.sampled_from(list(FAULTS)), max_size=3).map(tuple)),
 )
 CONNECTOR = one_of(lambda history: list(history.model.connectors))
 
 
 class History(World):
     kept_by: Settings  # by each test
-    runs = checks = 0
+    runs = checks = pulls = begun_again = 0
 
     def __init__(self) -> None:
         super().__init__()
         type(self).runs += 1
-        _empty(self.kept_by)
+        empty(self.kept_by)
         self.keys = KEYS
         self.stores: dict[str, Store] = {}  # by their keys
         self.store = self._open(self.keys[0])
@@ -65,11 +60,21 @@ class History(World):
         for run, _ in self.attempts:
             if run.halted:
                 run.go_on()
+        type(self).pulls += len(self.model.pulls)
+        type(self).begun_again += sum(pull.attempt - 1 for pull in self.model.pulls.values())
         for patch in self.patches:
             patch.stop()
         for store in self.stores.values():
             store.engine.dispose()
         super().teardown()
+
+    @initialize(rows=st.lists(VALUES, min_size=2, max_size=6), new=st.tuples(CONNECTORS, CONNECTORS))
+    def begin(self, rows: list[tuple[int | None, str | None]], new: tuple[Order, Order]) -> None:
+        """With connectors, and something that they may pull."""
+        for database in self.databases:
+            self.insert(database, rows, late=0)
+        for one in new:
+            self.create(one)
 
     @rule(hours=st.integers(1, 3), alive=st.booleans())
     def time_passes(self, hours: int, alive: bool) -> None:
@@ -81,25 +86,22 @@ class History(World):
 
     # Connectors
 
-    @rule(given=st.fixed_dictionaries(SETTINGS), credentials=CREDENTIALS, batch_size=st.integers(1, 3))
-    def create(self, given: dict[str, Any], credentials: dict[str, str], batch_size: int) -> None:
-        new = {"connector_type": "shelf", "connection_config": credentials, "batch_size": batch_size}
-        connector = self.store.connectors.add(NewConnector.model_validate(new | told(given)), place(credentials))
-        self.model.connectors[connector.id] = model.Connector(**given, credentials=credentials)
+    @precondition(lambda self: len(self.model.connectors) < 3)
+    @rule(new=CONNECTORS)
+    def create(self, new: Order) -> None:
+        kept = self.store.connectors.add(NewConnector.model_validate(new.as_told()), place(new.credentials))
+        self.model.connectors[kept.id] = model.Connector(**new.settings, credentials=new.credentials)
 
     @precondition(lambda self: self.model.connectors)
-    @rule(connector=CONNECTOR, given=st.one_of([st.fixed_dictionaries({name: of}) for name, of in SETTINGS.items()]))
-    def edit(self, connector: UUID, given: dict[str, Any]) -> None:
-        self.store.connectors.change(connector, told(given))
-        self.model.change(connector, given, None)
+    @rule(connector=CONNECTOR, change=CHANGES)
+    def edit(self, connector: UUID, change: tuple[dict[str, Any], dict[str, str] | None]) -> None:
+        settings, credentials = change
+        self.store.connectors.change(
+            connector, told(settings), credentials, place(credentials) if credentials else None
+        )
+        self.model.change(connector, settings, credentials)
 
-    @precondition(lambda self: self.model.connectors)
-    @rule(connector=CONNECTOR, credentials=CREDENTIALS)
-    def log_in_otherwise(self, connector: UUID, credentials: dict[str, str]) -> None:
-        self.store.connectors.change(connector, {}, credentials, place(credentials))
-        self.model.change(connector, {}, credentials)
-
-    @precondition(lambda self: self.model.connectors)
+    @precondition(lambda self: len(self.model.connectors) > 2)
     @rule(connector=CONNECTOR)
     def delete(self, connector: UUID) -> None:
         self.store.connectors.remove(connector)
@@ -115,6 +117,12 @@ class History(World):
         self.keys = new, old
 
     # Pulls
+
+    @rule(full_refresh=st.booleans())
+    def pull_all(self, full_refresh: bool) -> None:
+        """And nothing happens meanwhile."""
+        for connector in self.model.connectors:
+            self.pull(connector, full_refresh, Script())
 
     @precondition(lambda self: self.model.connectors)
     @rule(connector=CONNECTOR, full_refresh=st.booleans(), script=SCRIPTS)
@@ -137,7 +145,7 @@ class History(World):
         """Over the API, by several at once."""
         self.model.lose(connector)
         live = self.model.live(connector)
-        answers = _together(callers, lambda: self.store.pulls.queue(connector, full_refresh=full_refresh))
+        answers = together(callers, lambda: self.store.pulls.queue(connector, full_refresh=full_refresh))
         if live is not None and full_refresh and not self.model.pulls[live].full_refresh:
             assert {type(answer) for answer in answers} == {PullInProgress}
             return
@@ -161,7 +169,7 @@ class History(World):
         owner = self.model.pulls[pull].connector
         if late and owner in self.model.connectors:
             kept, known = self.store.connectors.get(owner), self.model.connectors[owner]
-        answers = _together(rivals, lambda: self.store.pulls.claim(pull, kept, "run"))
+        answers = together(rivals, lambda: self.store.pulls.claim(pull, kept, "run"))
         winners = [answer for answer in answers if isinstance(answer, Pull)]
         current = owner in self.model.connectors and self.model.connectors[owner].generation == known.generation
         if self.model.pulls[pull].status != "queued" or not current:
@@ -177,37 +185,35 @@ class History(World):
         self._advance(*one)
 
     @precondition(lambda self: self._running_attempts())
-    @rule(one=one_of(lambda history: history._running_attempts()), script=SCRIPTS)
-    def kill(self, one: tuple[Run, model.Attempt], script: Script) -> None:
-        """Its process, so that its lease runs out and another run takes over. It may be alive after all."""
-        pull = one[1].pull
-        connector = self.model.pulls[pull].connector
+    @rule(one=one_of(lambda history: history._running_attempts()), script=SCRIPTS, dead=st.booleans())
+    def kill(self, one: tuple[Run, model.Attempt], script: Script, dead: bool) -> None:
+        """Its process, so that its lease runs out and another run takes over; or it is not dead, and goes on."""
+        old, attempt = one
+        owner = self.model.pulls[attempt.pull].connector
         self.model.now += HOUR
-        again = self.model.retry(pull)
-        assert self.store.pulls.retry(self.store.pulls.get(pull)) == again
+        again = self.model.retry(attempt.pull)
+        assert self.store.pulls.retry(self.store.pulls.get(attempt.pull)) == again
         if again:
-            kept = self.store.connectors.get(connector)
-            receipt = self.store.pulls.claim(pull, kept, "another run")
-            self._begin(receipt, kept, self.model.connectors[connector], script)
+            kept = self.store.connectors.get(owner)
+            receipt = self.store.pulls.claim(attempt.pull, kept, "another run")
+            self._begin(receipt, kept, self.model.connectors[owner], script)
+            self._advance(*self.attempts[-1])
+        if not dead and not old.over:
+            self._advance(old, attempt)
 
     @precondition(lambda self: self.attempts)
-    @rule(one=one_of(lambda history: history.attempts))
-    def give_last_words(self, one: tuple[Run, model.Attempt]) -> None:
-        run, attempt = one
-        self.store.pulls.end(run.receipt, SourceFailed("It failed."))
-        if self.model.runs(attempt):
-            self.model.pulls[attempt.pull].end("failed", "source_failed")
-
-    @precondition(lambda self: self.attempts)
-    @rule(one=one_of(lambda history: history.attempts))
-    def give_a_sign_of_life(self, one: tuple[Run, model.Attempt]) -> None:
+    @rule(one=one_of(lambda history: history.attempts), last=st.booleans())
+    def speak(self, one: tuple[Run, model.Attempt], last: bool) -> None:
+        """Last words, or a sign of life, of a run that may be long over."""
         run, attempt = one
         pull = self.model.pulls[attempt.pull]
-        if self.model.runs(attempt):
+        if last:
+            self.store.pulls.end(run.receipt, SourceFailed("It failed."))
+            if self.model.runs(attempt):
+                pull.end("failed", "source_failed")
+        elif self.model.runs(attempt) or (pull.status, pull.attempt) == ("completed", attempt.number):
             self.store.pulls.renew(run.receipt)
             pull.lease = self.model.now + model.LEASE
-        elif (pull.status, pull.attempt) == ("completed", attempt.number):
-            self.store.pulls.renew(run.receipt)
         else:
             with pytest.raises(PullSuperseded):
                 self.store.pulls.renew(run.receipt)
@@ -292,33 +298,5 @@ class History(World):
 
     def _open(self, keys: str) -> Store:
         if keys not in self.stores:
-            store = open_store(self.kept_by.model_copy(update={"encryption_key": SecretStr(keys)}))
-            if store.engine.dialect.name == "sqlite":  # no power is lost here, and disks take most of the time
-                sa.event.listen(store.engine, "checkout", lambda made, *_: made.execute("PRAGMA synchronous = OFF"))
-            self.stores[keys] = store
+            self.stores[keys] = opened(self.kept_by, keys)
         return self.stores[keys]
-
-
-def _empty(settings: Settings) -> None:
-    engine = open_engine(settings)
-    with engine.begin() as transaction:
-        for table in tables.metadata.sorted_tables:
-            transaction.execute(table.delete())
-    engine.dispose()
-
-
-def _together(number: int, call: Callable[[], Any]) -> list[Any]:
-    """What each of so many calls at once answers or raises."""
-    barrier = threading.Barrier(number)
-
-    def one(_number: int) -> Any:
-        barrier.wait(OUTER_SECONDS)
-        try:
-            return call()
-        except PullError as error:
-            return error
-
-    if number == 1:
-        return [one(0)]
-    with ThreadPoolExecutor(number) as threads:
-        return list(threads.map(one, range(number)))

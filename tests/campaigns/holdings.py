@@ -7,9 +7,12 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
+from pydantic import SecretStr
 
 from qanatix_pipelines.pulls import Pull
+from qanatix_pipelines.settings import Settings
 from qanatix_pipelines.store import tables
+from qanatix_pipelines.store.opening import Store, open_engine, open_store
 from tests.campaigns import model
 from tests.campaigns.shelf import BEGINNING
 
@@ -20,6 +23,22 @@ class Holdings:
     connectors: dict[UUID, tuple[Any, ...]]  # as `shown`
     entities: dict[Any, Any]
     staged: set[UUID]  # the pulls that have something staged
+
+
+def empty(settings: Settings) -> None:
+    engine = open_engine(settings)
+    with engine.begin() as transaction:
+        for table in tables.metadata.sorted_tables:
+            transaction.execute(table.delete())
+    engine.dispose()
+
+
+def opened(settings: Settings, keys: str) -> Store:
+    """The store, by a process that has these encryption keys."""
+    store = open_store(settings.model_copy(update={"encryption_key": SecretStr(keys)}))
+    if store.engine.dialect.name == "sqlite":  # no power is lost here, and disks would take most of the time
+        sa.event.listen(store.engine, "checkout", lambda made, *_: made.execute("PRAGMA synchronous = OFF"))
+    return store
 
 
 def holdings(engine: sa.Engine) -> Holdings:

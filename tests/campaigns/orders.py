@@ -1,5 +1,6 @@
 """What is said of a connector: in the model's words, and in the product's."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from hypothesis import strategies as st
@@ -18,6 +19,27 @@ SETTINGS: dict[str, st.SearchStrategy[Any]] = {
 CREDENTIALS = st.fixed_dictionaries(
     {"database": st.sampled_from(["north", "south"]), "password": st.sampled_from(["one", "two"])}
 )
+
+
+@dataclass(frozen=True)
+class Order:
+    """A connector that is asked for."""
+
+    settings: dict[str, Any]
+    credentials: dict[str, str]
+    batch_size: int
+
+    def as_told(self) -> dict[str, Any]:
+        fixed = {"connector_type": "shelf", "connection_config": self.credentials, "batch_size": self.batch_size}
+        return fixed | told(self.settings)
+
+
+# New settings and new credentials, one of each at most.
+CHANGES = st.one_of(
+    *(st.tuples(st.fixed_dictionaries({name: values}), st.none()) for name, values in SETTINGS.items()),
+    st.tuples(st.just({}), CREDENTIALS),
+)
+CONNECTORS = st.builds(Order, st.fixed_dictionaries(SETTINGS), CREDENTIALS, st.integers(1, 3))
 
 
 def told(given: dict[str, Any]) -> dict[str, Any]:

@@ -1,9 +1,12 @@
 """Any history against a model of what the store must hold: hypothesis looks for one that tells them apart."""
 
 from collections.abc import Callable
+from unittest import mock
 
 import hypothesis
+import hypothesis.stateful
 import pytest
+from hypothesis import strategies as st
 from hypothesis.stateful import run_state_machine_as_test
 
 from qanatix_pipelines.settings import Settings
@@ -32,8 +35,18 @@ def test_no_history_tells_the_store_from_the_model(
     )
     divergences = 1
     try:
-        run_state_machine_as_test(Kept, settings=searched)
+        # It would leave half of the rules out of each run, and pulls must be begun, killed and begun again in one.
+        with mock.patch.object(hypothesis.stateful, "FeatureStrategy", return_value=st.just(_All())):
+            run_state_machine_as_test(Kept, settings=searched)
         divergences = 0
     finally:
         steps = Kept.checks - Kept.runs
-        figures(f"model {store_kind}: {Kept.runs} runs, {steps} steps, {divergences} divergences")
+        figures(
+            f"model {store_kind}: {Kept.runs} runs, {steps} steps, {Kept.pulls} pulls, "
+            f"{Kept.begun_again} begun again, {divergences} divergences"
+        )
+
+
+class _All:
+    def is_enabled(self, _rule: str) -> bool:
+        return True

@@ -1,15 +1,18 @@
 """The world around the product: databases, whose rows come, change and go, and the clock by which they are stamped."""
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
+from qanatix_pipelines.errors import PullError
 from tests.campaigns import model
+from tests.campaigns.shelf import OUTER_SECONDS, instant
 from tests.campaigns.shelf import database as empty_database
-from tests.campaigns.shelf import instant
 
 HOUR = 3600
 VALUES = st.tuples(st.sampled_from([None, 1, 2, 3]), st.sampled_from([None, " ", "Bolt", "Nut", "Gear", "Cog"]))
@@ -47,18 +50,17 @@ class World(RuleBasedStateMachine):
             self._write(database, number, sku, name, self.model.clock - late * HOUR)
 
     @precondition(lambda self: self._rows())
-    @rule(row=one_of(lambda world: world._rows()), values=VALUES, stamped=st.booleans())
-    def update(self, row: tuple[str, model.Row], values: tuple[int | None, str | None], stamped: bool) -> None:
+    @rule(row=one_of(lambda world: world._rows()), values=st.none() | VALUES, stamped=st.booleans())
+    def update_or_delete(
+        self, row: tuple[str, model.Row], values: tuple[int | None, str | None] | None, stamped: bool
+    ) -> None:
         """Some applications do not touch the stamp."""
         database, old = row
-        self._write(database, old.id, *values, self.model.clock if stamped else old.stamp)
-
-    @precondition(lambda self: self._rows())
-    @rule(row=one_of(lambda world: world._rows()))
-    def delete_row(self, row: tuple[str, model.Row]) -> None:
-        database, old = row
-        del self.model.databases[database][old.id]
-        self.databases[database].execute("DELETE FROM items WHERE id = ?", [old.id])
+        if values is None:
+            del self.model.databases[database][old.id]
+            self.databases[database].execute("DELETE FROM items WHERE id = ?", [old.id])
+        else:
+            self._write(database, old.id, *values, self.model.clock if stamped else old.stamp)
 
     @rule(hours=st.integers(-3, 3))
     def set_the_sources_clock(self, hours: int) -> None:
@@ -73,3 +75,20 @@ class World(RuleBasedStateMachine):
 
     def _rows(self) -> list[tuple[str, model.Row]]:
         return [(database, row) for database, rows in self.model.databases.items() for row in rows.values()]
+
+
+def together(number: int, call: Callable[[], Any]) -> list[Any]:
+    """What each of so many calls at once answers or raises."""
+    barrier = threading.Barrier(number)
+
+    def one(_number: int) -> Any:
+        barrier.wait(OUTER_SECONDS)
+        try:
+            return call()
+        except PullError as error:
+            return error
+
+    if number == 1:
+        return [one(0)]
+    with ThreadPoolExecutor(number) as threads:
+        return list(threads.map(one, range(number)))
