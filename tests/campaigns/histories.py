@@ -47,6 +47,7 @@ class History(World):
         self.stores: dict[str, Store] = {}  # by their keys
         self.store = self._open(self.keys[0])
         self.model.one_writer = self.store.engine.dialect.name == "sqlite"
+        self.last_read: dict[UUID, tuple[Connector, model.Connector]] = {}
         self.asked: list[tuple[UUID, Connector, model.Connector]] = []
         self.attempts: list[tuple[Run, model.Attempt]] = []
         self.patches = [
@@ -122,22 +123,31 @@ class History(World):
     def pull_all(self, full_refresh: bool) -> None:
         """And nothing happens meanwhile."""
         for connector in self.model.connectors:
-            self.pull(connector, full_refresh, Script())
+            self.pull(connector, full_refresh, Script(), slow=False)
 
     @precondition(lambda self: self.model.connectors)
-    @rule(connector=CONNECTOR, full_refresh=st.booleans(), script=SCRIPTS)
-    def pull(self, connector: UUID, full_refresh: bool, script: Script) -> None:
-        """By a run that nobody asked the API for."""
+    @rule(connector=CONNECTOR, full_refresh=st.booleans(), script=SCRIPTS, slow=st.booleans())
+    def pull(self, connector: UUID, full_refresh: bool, script: Script, slow: bool) -> None:
+        """By a run that nobody asked the API for; a `slow` one read the connector when the last such pull began."""
         self.model.lose(connector)
-        kept = self.store.connectors.get(connector)
+        now = self.store.connectors.get(connector), replace(self.model.connectors[connector])
+        kept, known = self.last_read.get(connector, now) if slow else now
+        self.last_read[connector] = now
         if self.model.live(connector) is not None:
             with pytest.raises(PullInProgress):
                 self.store.pulls.begin(kept, "run", full_refresh=full_refresh)
-            return
-        receipt = self.store.pulls.begin(kept, "run", full_refresh=full_refresh)
-        self.model.queue(receipt.id, connector, full_refresh=full_refresh)
-        self._begin(receipt, kept, self.model.connectors[connector], script)
-        self._advance(*self.attempts[-1])
+        elif known.generation != now[1].generation:
+            with pytest.raises(PullSuperseded):
+                self.store.pulls.begin(kept, "run", full_refresh=full_refresh)
+            left = self.store.pulls.live(connector)
+            assert left is not None
+            self.model.queue(left.id, connector, full_refresh=full_refresh)
+            self._expect_run(left.id)
+        else:
+            receipt = self.store.pulls.begin(kept, "run", full_refresh=full_refresh)
+            self.model.queue(receipt.id, connector, full_refresh=full_refresh)
+            self._begin(receipt, kept, known, script)
+            self._advance(*self.attempts[-1])
 
     @precondition(lambda self: self.model.connectors)
     @rule(connector=CONNECTOR, full_refresh=st.booleans(), callers=st.integers(1, 3))
@@ -185,18 +195,25 @@ class History(World):
         self._advance(*one)
 
     @precondition(lambda self: self._running_attempts())
-    @rule(one=one_of(lambda history: history._running_attempts()), script=SCRIPTS, dead=st.booleans())
-    def kill(self, one: tuple[Run, model.Attempt], script: Script, dead: bool) -> None:
+    @rule(
+        one=one_of(lambda history: history._running_attempts()),
+        script=SCRIPTS,
+        deaths=st.integers(1, 3),
+        dead=st.booleans(),
+    )
+    def kill(self, one: tuple[Run, model.Attempt], script: Script, deaths: int, dead: bool) -> None:
         """Its process, so that its lease runs out and another run takes over; or it is not dead, and goes on."""
         old, attempt = one
         owner = self.model.pulls[attempt.pull].connector
-        self.model.now += HOUR
-        again = self.model.retry(attempt.pull)
-        assert self.store.pulls.retry(self.store.pulls.get(attempt.pull)) == again
-        if again:
-            kept = self.store.connectors.get(owner)
-            receipt = self.store.pulls.claim(attempt.pull, kept, "another run")
-            self._begin(receipt, kept, self.model.connectors[owner], script)
+        kept, known = self.store.connectors.get(owner), self.model.connectors[owner]
+        for _ in range(deaths):
+            self.model.now += HOUR
+            again = self.model.retry(attempt.pull)
+            assert self.store.pulls.retry(self.store.pulls.get(attempt.pull)) == again
+            if not again:
+                break
+            self._begin(self.store.pulls.claim(attempt.pull, kept, "another run"), kept, known, script)
+        else:
             self._advance(*self.attempts[-1])
         if not dead and not old.over:
             self._advance(old, attempt)

@@ -31,7 +31,7 @@ QUERIES: dict[str, tuple[str | None, Callable[[Row], bool]]] = {
     "SELECT * FROM items": (None, lambda _row: True),
     "SELECT * FROM items WHERE stamp > :last_pull": ("stamp", lambda _row: True),
     "SELECT * FROM items WHERE sku > 1 AND stamp > :last_pull": ("stamp", lambda row: (row.sku or 0) > 1),
-    "SELECT * FROM items WHERE id > :last_pull": ("id", lambda _row: True),
+    "SELECT * FROM items WHERE id > :last_pull ORDER BY id DESC": ("id", lambda _row: True),
 }
 
 
@@ -161,7 +161,8 @@ class Model:
     def read(self, attempt: Attempt) -> None:
         told, pull = attempt.connector, self.pulls[attempt.pull]
         cursor, wanted = QUERIES[told.query]
-        there = [row for _, row in sorted(self.databases[told.credentials["database"]].items()) if wanted(row)]
+        there = [row for row in self.databases[told.credentials["database"]].values() if wanted(row)]
+        there.sort(key=lambda row: row.id, reverse="DESC" in told.query)
         overlap = told.overlap if told.overlap is not None else 10_000 if cursor == "id" else 300
         start: float = float("-inf")
         if told.watermark is not None and not pull.full_refresh:
@@ -197,7 +198,7 @@ class Model:
         self.entities |= new
         if (watermark := attempt.watermark) is not None:
             pull.watermark = watermark
-            if QUERIES[told.query][0] == "id":
+            if QUERIES[told.query][0] == "id" and not pull.full_refresh:
                 watermark = max(watermark, kept.watermark or watermark)
             kept.watermark, kept.watermark_at, kept.seen = watermark, attempt.at, attempt.seen
         if self.one_writer:
