@@ -74,10 +74,10 @@ def test_memory_does_not_grow_with_the_rows(harness: Harness) -> None:
         finally:
             tracemalloc.stop()
 
-    harness.fill(6_000)
+    harness.fill(2_000)
     asyncio.run(peak())  # what is imported and cached once is not counted
     few = asyncio.run(peak())
-    harness.fill(36_000)
+    harness.fill(12_000)
     many = asyncio.run(peak())
 
     assert many < 2.5 * few

@@ -133,9 +133,10 @@ def _wheel(folder: Path) -> Path:
     if all(parent.stat().st_mode & stat.S_IXOTH for parent in installed.parents) or not account("postgres"):
         return installed / "bin"
     # The user that the server runs as cannot reach a virtual environment below a private folder.
-    copied = folder / "pginstall"
-    shutil.copytree(installed, copied, symlinks=True)
-    return copied / "bin"
+    libraries = f"{package.name}.libs"  # which its programs look for beside the package
+    shutil.copytree(installed, folder / package.name / installed.name, symlinks=True)
+    shutil.copytree(installed.parent.with_name(libraries), folder / libraries)
+    return folder / package.name / installed.name / "bin"
 
 
 def _version(dsn: str) -> str:
