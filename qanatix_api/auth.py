@@ -97,7 +97,7 @@ class Authentication:
         return self._store.find(text.strip()) if scheme.lower() == "bearer" else None
 
 
-def caller(request: Request) -> KeyRecord:
+async def caller(request: Request) -> KeyRecord:
     """The caller's key, that `Authentication` found."""
     key = getattr(request.state, _STATE, None)
     if not isinstance(key, KeyRecord):  # a route that stands elsewhere than below its prefix

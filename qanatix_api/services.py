@@ -31,7 +31,7 @@ def services(request: Request) -> Services:
     return given
 
 
-def callers_services(
+async def callers_services(
     shared: Annotated[Services, Depends(services)], key: Annotated[KeyRecord, Depends(caller)]
 ) -> Services:
     """Of the caller's tenant, whom no endpoint need remember."""
