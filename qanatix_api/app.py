@@ -17,7 +17,7 @@ from qanatix_api.failures import problem
 from qanatix_api.rates import Rates
 from qanatix_api.request_ids import RequestIds
 from qanatix_api.runs import Runs
-from qanatix_api.services import Given, Services
+from qanatix_api.services import Services, Shared
 from qanatix_pipelines.settings import Settings, read_settings
 from qanatix_pipelines.store.keys import KeyStore, check_pepper
 from qanatix_pipelines.store.opening import open_store
@@ -83,8 +83,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(api)
 
     @app.get("/healthz", tags=["health"], summary="Whether the API and its store answer", responses=AWAY)
-    def healthz(given: Given) -> dict[str, str]:
-        given.store.ping()
+    def healthz(shared: Shared) -> dict[str, str]:
+        shared.store.ping()
         return {"status": "ok"}
 
     @app.get("/", include_in_schema=False)

@@ -28,6 +28,7 @@ def record(caller: KeyRecord, action: Action, subject: UUID | str, pull_id: UUID
         "at": datetime.now(UTC).isoformat(),
         "action": action,
         "id": str(subject),
+        "tenant": caller.tenant,
         "key_id": caller.id,
         "request_id": current_request_id(),
     }

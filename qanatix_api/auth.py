@@ -3,7 +3,7 @@
 import asyncio
 from typing import Annotated, Any
 
-from fastapi import Request, Security, status
+from fastapi import Depends, Request, Security, status
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
@@ -97,15 +97,20 @@ class Authentication:
         return self._store.find(text.strip()) if scheme.lower() == "bearer" else None
 
 
-def allowed(
-    request: Request,
-    needed: SecurityScopes,
-    _documented: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
-) -> KeyRecord:
-    """The caller's key, that `Authentication` found, if it has the scopes that a route needs."""
+async def caller(request: Request) -> KeyRecord:
+    """The caller's key, that `Authentication` found."""
     key = getattr(request.state, _STATE, None)
     if not isinstance(key, KeyRecord):  # a route that stands elsewhere than below its prefix
         raise HTTPException(status.HTTP_401_UNAUTHORIZED, _NEEDED, {"WWW-Authenticate": "Bearer"})
+    return key
+
+
+def allowed(
+    key: Annotated[KeyRecord, Depends(caller)],
+    needed: SecurityScopes,
+    _documented: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
+) -> KeyRecord:
+    """The caller's key, if it has the scopes that a route needs."""
     check_scopes(key, frozenset(map(Scope, needed.scopes)))
     return key
 

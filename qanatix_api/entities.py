@@ -23,6 +23,7 @@ class EntityAnswer(BaseModel):
     """An entity: a row of a source. Read its numbers as decimals to keep every digit that the source gave."""
 
     id: UUID
+    tenant_id: str
     vertical: str
     entity_type: str
     collection: str = Field(description="The same as `vertical`.")
@@ -77,6 +78,7 @@ def _written(entity: Entity) -> str:
     """The entity as JSON. Its data goes out as it is stored: read and written again, numbers would lose digits."""
     shown = {
         "id": str(entity.id),
+        "tenant_id": entity.tenant,
         "vertical": entity.vertical,
         "entity_type": entity.entity_type,
         "collection": entity.vertical,

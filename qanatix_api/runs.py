@@ -5,9 +5,10 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import suppress
+from copy import copy
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 from uuid import UUID
 
 import httpx2
@@ -26,6 +27,7 @@ from qanatix_pipelines.naming import (
 )
 from qanatix_pipelines.pulls import Pull, PullStatus
 from qanatix_pipelines.store.opening import Store
+from qanatix_pipelines.tenants import Tenant
 
 log = logger(__name__)
 
@@ -80,7 +82,7 @@ class RunEnd(StrEnum):
 
 
 class Runs:
-    """Dagster's side of pulls. `dagster_url` is its webserver's address.
+    """Dagster's side of one tenant's pulls. `dagster_url` is its webserver's address.
 
     `readers` are threads that do nothing but read receipts: others may be held up by what they write.
     """
@@ -90,6 +92,12 @@ class Runs:
         self._connectors, self._pulls = store.connectors, store.pulls
         self._client = client
         self._readers = readers
+
+    def of(self, tenant: Tenant) -> Self:
+        """Another tenant's."""
+        other = copy(self)
+        other._connectors, other._pulls = self._connectors.of(tenant), self._pulls.of(tenant)  # noqa: SLF001
+        return other
 
     async def launch(self, receipt: Pull, connector: Connector) -> None:
         """Start the run of a connector's queued pull. Raises OrchestratorUnavailable if it surely was not started.

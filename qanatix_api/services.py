@@ -1,14 +1,17 @@
 """What an endpoint works with. All of it is made by `create_app` and handed over in the application's state."""
 
-from dataclasses import dataclass
-from typing import Annotated
+from dataclasses import dataclass, replace
+from typing import Annotated, Self
 
 from fastapi import Depends, Request
 
+from qanatix_api.auth import caller
 from qanatix_api.runs import Runs
+from qanatix_pipelines.keys import KeyRecord
 from qanatix_pipelines.settings import Settings
 from qanatix_pipelines.store.keys import KeyStore
 from qanatix_pipelines.store.opening import Store
+from qanatix_pipelines.tenants import Tenant
 
 
 @dataclass(frozen=True)
@@ -18,10 +21,23 @@ class Services:
     keys: KeyStore
     runs: Runs
 
+    def of(self, tenant: Tenant) -> Self:
+        """The same for another tenant."""
+        return replace(self, store=self.store.of(tenant), keys=self.keys.of(tenant), runs=self.runs.of(tenant))
+
 
 def services(request: Request) -> Services:
     given: Services = request.app.state.services
     return given
 
 
-Given = Annotated[Services, Depends(services)]
+async def callers_services(
+    shared: Annotated[Services, Depends(services)], key: Annotated[KeyRecord, Depends(caller)]
+) -> Services:
+    """Of the caller's tenant, whom no endpoint need remember."""
+    return shared.of(key.tenant)
+
+
+Given = Annotated[Services, Depends(callers_services)]
+# Nobody's in particular, for an endpoint that asks for no key.
+Shared = Annotated[Services, Depends(services)]

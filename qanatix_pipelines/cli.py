@@ -13,6 +13,7 @@ from qanatix_pipelines.store import migrations
 from qanatix_pipelines.store.engine import connect
 from qanatix_pipelines.store.keys import KeyStore, check_pepper
 from qanatix_pipelines.store.opening import open_engine, open_store
+from qanatix_pipelines.tenants import DEFAULT, Tenant, tenant
 
 
 class _Group(click.Group):
@@ -28,6 +29,18 @@ def _printable(_context: click.Context, _parameter: click.Parameter, value: str)
         return printable(value)
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
+
+
+def _tenant(_context: click.Context, _parameter: click.Parameter, value: str | None) -> Tenant | None:
+    try:
+        return None if value is None else tenant(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+_of_tenant = click.option(
+    "--tenant", "of", metavar="NAME", default=DEFAULT, show_default=True, callback=_tenant, help="Whose the key is."
+)
 
 
 @click.group(cls=_Group)
@@ -71,19 +84,23 @@ def keys() -> None:
     help="What it allows; may be given several times. Without it: all but admin.",
 )
 @click.option("--expires-in-days", type=click.IntRange(1, 3650), help="When it ends. Without it: never.")
-def create_key(name: str, scopes: tuple[str, ...], expires_in_days: int | None) -> None:
+@_of_tenant
+def create_key(name: str, scopes: tuple[str, ...], expires_in_days: int | None, of: Tenant) -> None:
     """Make an API key and print it. It is not shown again."""
     expires_in = None if expires_in_days is None else timedelta(days=expires_in_days)
-    _print_secret(_key_store().create(name, frozenset(map(Scope, scopes)) or USUAL_SCOPES, expires_in))
+    _print_secret(_key_store(of).create(name, frozenset(map(Scope, scopes)) or USUAL_SCOPES, expires_in))
 
 
 @keys.command("list")
-def list_keys() -> None:
-    """Show the keys: id, made when, last used when, until when, scopes and name."""
-    for key in _key_store().list():
-        until = f"revoked {_minute(key.revoked_at)}" if key.revoked_at else f"until {_minute(key.expires_at)}"
-        dates = f"{_minute(key.created_at)}  used {_minute(key.last_used_at)}  {until}"
-        click.echo(f"{key.id}  {dates}  {','.join(sorted(key.scopes))}  {key.name}")
+@click.option("--tenant", "of", metavar="NAME", callback=_tenant, help="Whose. Without it: every tenant's.")
+def list_keys(of: Tenant | None) -> None:
+    """Show the keys: id, tenant, made when, last used when, until when, scopes and name."""
+    store = _key_store(DEFAULT)
+    for one in store.tenants() if of is None else [of]:
+        for key in store.of(one).list():
+            until = f"revoked {_minute(key.revoked_at)}" if key.revoked_at else f"until {_minute(key.expires_at)}"
+            dates = f"{_minute(key.created_at)}  used {_minute(key.last_used_at)}  {until}"
+            click.echo(f"{key.id}  {key.tenant}  {dates}  {','.join(sorted(key.scopes))}  {key.name}")
 
 
 @keys.command("rotate")
@@ -95,20 +112,22 @@ def list_keys() -> None:
     show_default=True,
     help="How long the old secret is still good.",
 )
-def rotate_key(key_id: str, grace_seconds: int) -> None:
+@_of_tenant
+def rotate_key(key_id: str, grace_seconds: int, of: Tenant) -> None:
     """Give a key a new secret and print it. KEY_ID is what `qanatix keys list` shows."""
     try:
-        _print_secret(_key_store().rotate(key_id, timedelta(seconds=grace_seconds)))
+        _print_secret(_key_store(of).rotate(key_id, timedelta(seconds=grace_seconds)))
     except NotFound:
-        raise click.ClickException(f"No API key has the id {key_id}.") from None
+        raise click.ClickException(f"No API key of the tenant {of} has the id {key_id}.") from None
 
 
 @keys.command("revoke")
 @click.argument("key_id")
-def revoke_key(key_id: str) -> None:
+@_of_tenant
+def revoke_key(key_id: str, of: Tenant) -> None:
     """Refuse a key from now on. KEY_ID is what `qanatix keys list` shows."""
-    if not _key_store().revoke(key_id):
-        raise click.ClickException(f"No API key has the id {key_id}.")
+    if not _key_store(of).revoke(key_id):
+        raise click.ClickException(f"No API key of the tenant {of} has the id {key_id}.")
 
 
 def _print_secret(key: ApiKey) -> None:
@@ -121,9 +140,9 @@ def _minute(time: datetime | None) -> str:
     return "never" if time is None else f"{time:%Y-%m-%d %H:%M}"
 
 
-def _key_store() -> KeyStore:
+def _key_store(of: Tenant) -> KeyStore:
     settings = read_settings()
     pepper = settings.api_key_pepper()
     engine = open_engine(settings)
     check_pepper(engine, pepper)
-    return KeyStore(engine, pepper)
+    return KeyStore(engine, pepper, of)

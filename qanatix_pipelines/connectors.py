@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from qanatix_pipelines.naming import CONNECTORS_KEY_PREFIX
+from qanatix_pipelines.tenants import Tenant
 from qanatix_pipelines.watermarks import OVERLAP_COUNT, OVERLAP_SECONDS, Watermark
 
 NAME_LENGTH = 200
@@ -106,6 +107,7 @@ class Connector(ConnectorSettings):
     """
 
     id: UUID
+    tenant: Tenant
     partition_key: str
     generation: int
     watermark: Watermark | None

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from qanatix_pipelines.tenants import Tenant
+
 PREFIX = "sk_live_"
 _SHAPE = re.compile(rf"{PREFIX}([0-9a-f]{{8}})([0-9a-f]{{48}})([0-9a-f]{{8}})")
 
@@ -48,6 +50,7 @@ class KeyRecord:
     """A key as the store knows it. `last_used_at` is true to the minute."""
 
     id: str
+    tenant: Tenant
     name: str
     scopes: frozenset[Scope]
     created_at: datetime

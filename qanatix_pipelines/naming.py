@@ -4,6 +4,8 @@ import re
 import unicodedata
 from uuid import UUID
 
+from qanatix_pipelines.tenants import DEFAULT, Tenant
+
 # Asset keys of connectors and of entity sets share one space: `connectors/postgresql` and `manufacturing/product`.
 CONNECTORS_KEY_PREFIX = "connectors"
 
@@ -24,6 +26,11 @@ def partitions_name(connector_type: str) -> str:
 
 def job_name(connector_type: str) -> str:
     return f"pull_{connector_type}"
+
+
+def entity_set_key(tenant: Tenant, vertical: str, entity_type: str) -> list[str]:
+    """An entity set's asset key: of three parts where it is not the tenant `default`'s, so that none is another's."""
+    return [vertical, entity_type] if tenant == DEFAULT else [tenant, vertical, entity_type]
 
 
 def partition_key(name: str, connector_id: UUID) -> str:

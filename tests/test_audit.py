@@ -61,7 +61,8 @@ def test_a_line_says_who_did_what_to_what_by_which_request(
 
     (line,) = trail(caplog)
     at = datetime.fromisoformat(line.pop("at"))
-    assert line == {"action": "connector.created", "id": made["id"], "key_id": key.id, "request_id": "mine"}
+    who = {"tenant": "default", "key_id": key.id, "request_id": "mine"}
+    assert line == {"action": "connector.created", "id": made["id"], **who}
     assert abs(datetime.now(UTC) - at) < timedelta(minutes=5)
 
 

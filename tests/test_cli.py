@@ -39,7 +39,7 @@ def test_a_key_is_revoked_once(environment: dict[str, str]) -> None:
 
     assert qanatix(environment, "keys", "revoke", key_id).returncode == 0
     again = qanatix(environment, "keys", "revoke", key_id)
-    assert (again.returncode, again.stderr) == (1, f"Error: No API key has the id {key_id}.\n")
+    assert (again.returncode, again.stderr) == (1, f"Error: No API key of the tenant default has the id {key_id}.\n")
 
 
 def test_a_key_has_the_scopes_and_the_end_that_are_said(environment: dict[str, str]) -> None:
@@ -71,7 +71,31 @@ def test_a_key_that_is_revoked_is_listed_and_not_rotated(environment: dict[str, 
 
     assert "  revoked 20" in qanatix(environment, "keys", "list").stdout
     refused = qanatix(environment, "keys", "rotate", key_id)
-    assert (refused.returncode, refused.stderr) == (1, f"Error: No API key has the id {key_id}.\n")
+    assert (refused.returncode, refused.stderr) == (
+        1,
+        f"Error: No API key of the tenant default has the id {key_id}.\n",
+    )
+
+
+def test_a_key_is_its_tenants(environment: dict[str, str]) -> None:
+    mine = qanatix(environment, "keys", "create").stdout[8:16]
+    theirs = qanatix(environment, "keys", "create", "--tenant", "acme").stdout[8:16]
+
+    everybodys = qanatix(environment, "keys", "list").stdout.splitlines()
+    acmes = qanatix(environment, "keys", "list", "--tenant", "acme").stdout.splitlines()
+
+    assert [line.split("  ")[:2] for line in everybodys] == [[theirs, "acme"], [mine, "default"]]
+    assert acmes == everybodys[:1]
+    for change in ("rotate", "revoke"):
+        refused = qanatix(environment, "keys", change, theirs)
+        assert (refused.returncode, "of the tenant default has the id" in refused.stderr) == (1, True)
+        assert qanatix(environment, "keys", change, theirs, "--tenant", "acme").returncode == 0
+
+
+def test_a_tenant_of_an_impossible_name_is_refused(environment: dict[str, str]) -> None:
+    refused = qanatix(environment, "keys", "create", "--tenant", "Acme Inc.")
+
+    assert (refused.returncode, "Invalid value for '--tenant'" in refused.stderr) == (2, True)
 
 
 @pytest.mark.parametrize("name", ["", "a\nforged", "\udcff"])

@@ -1,17 +1,21 @@
 """Credentials at rest."""
 
+import json
 from uuid import uuid4
 
 import pytest
+from cryptography.fernet import Fernet
 from hypothesis import given
 from hypothesis import strategies as st
 
 from qanatix_pipelines.credentials import CredentialCipher
 from qanatix_pipelines.errors import CredentialsUnreadable
 from qanatix_pipelines.settings import new_fernet_key
+from qanatix_pipelines.tenants import DEFAULT, Tenant
 
 OLD, NEW = new_fernet_key(), new_fernet_key()
 CONNECTOR = uuid4()
+TENANT = Tenant("acme")
 CONFIG = {"dsn": "postgresql://me:hunter2@db/shop"}
 
 
@@ -19,34 +23,51 @@ CONFIG = {"dsn": "postgresql://me:hunter2@db/shop"}
 def test_what_was_encrypted_is_decrypted(config: dict[str, object]) -> None:
     cipher = CredentialCipher([NEW])
 
-    assert cipher.decrypt(CONNECTOR, cipher.encrypt(CONNECTOR, config)) == config
+    assert cipher.decrypt(TENANT, CONNECTOR, cipher.encrypt(TENANT, CONNECTOR, config)) == config
 
 
 def test_the_token_shows_nothing_of_the_config() -> None:
-    assert "hunter2" not in CredentialCipher([NEW]).encrypt(CONNECTOR, CONFIG)
+    assert "hunter2" not in CredentialCipher([NEW]).encrypt(TENANT, CONNECTOR, CONFIG)
 
 
 def test_every_key_decrypts() -> None:
-    token = CredentialCipher([OLD]).encrypt(CONNECTOR, CONFIG)
+    token = CredentialCipher([OLD]).encrypt(TENANT, CONNECTOR, CONFIG)
 
-    assert CredentialCipher([NEW, OLD]).decrypt(CONNECTOR, token) == CONFIG
+    assert CredentialCipher([NEW, OLD]).decrypt(TENANT, CONNECTOR, token) == CONFIG
 
 
 def test_the_first_key_encrypts() -> None:
-    token = CredentialCipher([NEW, OLD]).encrypt(CONNECTOR, CONFIG)
+    token = CredentialCipher([NEW, OLD]).encrypt(TENANT, CONNECTOR, CONFIG)
 
-    assert CredentialCipher([NEW]).decrypt(CONNECTOR, token) == CONFIG
+    assert CredentialCipher([NEW]).decrypt(TENANT, CONNECTOR, token) == CONFIG
 
 
 def test_without_its_key_a_token_is_unreadable() -> None:
-    token = CredentialCipher([OLD]).encrypt(CONNECTOR, CONFIG)
+    token = CredentialCipher([OLD]).encrypt(TENANT, CONNECTOR, CONFIG)
 
     with pytest.raises(CredentialsUnreadable, match="CONNECTOR_ENCRYPTION_KEY"):
-        CredentialCipher([NEW]).decrypt(CONNECTOR, token)
+        CredentialCipher([NEW]).decrypt(TENANT, CONNECTOR, token)
 
 
 def test_a_token_moved_to_another_connector_is_unreadable() -> None:
     cipher = CredentialCipher([NEW])
 
     with pytest.raises(CredentialsUnreadable):
-        cipher.decrypt(uuid4(), cipher.encrypt(CONNECTOR, CONFIG))
+        cipher.decrypt(TENANT, uuid4(), cipher.encrypt(TENANT, CONNECTOR, CONFIG))
+
+
+def test_a_token_whose_row_was_given_to_another_tenant_is_unreadable() -> None:
+    cipher = CredentialCipher([NEW])
+
+    with pytest.raises(CredentialsUnreadable):
+        cipher.decrypt(DEFAULT, CONNECTOR, cipher.encrypt(TENANT, CONNECTOR, CONFIG))
+
+
+def test_a_token_from_before_there_were_tenants_is_of_the_default_one() -> None:
+    cipher = CredentialCipher([NEW])
+    sealed = json.dumps({"v": 1, "connector_id": str(CONNECTOR), "config": CONFIG})
+    token = Fernet(NEW).encrypt(sealed.encode()).decode()
+
+    assert cipher.decrypt(DEFAULT, CONNECTOR, token) == CONFIG
+    with pytest.raises(CredentialsUnreadable):
+        cipher.decrypt(TENANT, CONNECTOR, token)

@@ -12,11 +12,12 @@ import dagster as dg
 import pytest
 import yaml
 
-from qanatix_pipelines.connectors import Connector
+from qanatix_pipelines.connectors import Connector, NewConnector
 from qanatix_pipelines.defs import resources
 from qanatix_pipelines.naming import CODE_LOCATION
 from qanatix_pipelines.settings import Settings
 from qanatix_pipelines.store.opening import Store
+from qanatix_pipelines.tenants import Tenant
 from tests.conftest import ENCRYPTION_KEY, PEPPER
 from tests.harness import Harness
 from tests.harness.postgresql import PostgreSQLHarness
@@ -164,6 +165,30 @@ def test_the_check_of_the_counts_passes(
     assert (evaluation.check_name, evaluation.passed) == ("counts_add_up", True)
 
 
+def test_another_tenants_entity_set_is_an_asset_of_its_own(
+    definitions: dg.Definitions,
+    instance: dg.DagsterInstance,
+    harness: Harness,
+    register: Callable[..., Connector],
+    store: Store,
+) -> None:
+    harness.fill(3)
+    ours = register(harness, harness.everything)
+    acme = store.of(Tenant("acme"))
+    shown = {"id", "tenant", "partition_key", "generation", "watermark", "watermark_at", "created_at"}
+    fields = ours.model_dump(exclude=shown)
+    theirs = acme.connectors.add(NewConnector(**fields, connection_config=harness.config))
+    materialize(definitions, instance, ours.partition_key)
+    harness.fill(2)
+
+    result = materialize(definitions, instance, theirs.partition_key)
+
+    entity_set, _ = result.asset_materializations_for_node("connectors__postgresql")
+    assert entity_set.asset_key == dg.AssetKey(["acme", "testing", "item"])
+    assert entity_set.metadata["dagster/row_count"].value == acme.entities.count("testing", "item") == 2
+    assert store.entities.count("testing", "item") == 3
+
+
 def test_a_failed_pull_says_why_and_is_not_retried(
     definitions: dg.Definitions,
     instance: dg.DagsterInstance,
@@ -251,8 +276,13 @@ def test_the_sensor_brings_partitions_in_step_with_the_store(
     instance: dg.DagsterInstance,
     harness: Harness,
     register: Callable[..., Connector],
+    store: Store,
 ) -> None:
     connector = register(harness, harness.everything)
+    new = NewConnector(
+        name="Theirs", connector_type="mysql", vertical="a", entity_type="b", query="SELECT 1", connection_config={}
+    )
+    theirs = store.of(Tenant("acme")).connectors.add(new)
     instance.add_dynamic_partitions("connectors_postgresql", ["deleted-12345678"])
     sensor = definitions.resolve_sensor_def("connector_partitions")
     context = dg.build_sensor_context(
@@ -264,6 +294,7 @@ def test_the_sensor_brings_partitions_in_step_with_the_store(
     asked = {(type(request).__name__, tuple(request.partition_keys)) for request in result.dynamic_partitions_requests}
     assert asked == {
         ("AddDynamicPartitionsRequest", (connector.partition_key,)),
+        ("AddDynamicPartitionsRequest", (theirs.partition_key,)),
         ("DeleteDynamicPartitionsRequest", ("deleted-12345678",)),
     }
 

@@ -17,6 +17,7 @@ from qanatix_pipelines.settings import Settings
 from qanatix_pipelines.store import tables
 from qanatix_pipelines.store.ingestion import Ingestion
 from qanatix_pipelines.store.opening import Store, open_store
+from qanatix_pipelines.tenants import Tenant
 from tests.conftest import ENCRYPTION_KEY, PEPPER
 
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
@@ -98,6 +99,29 @@ def test_a_pull_that_gives_signs_of_life_is_left_alone(
 
     assert tick() == []
     assert store.pulls.get(receipt.id).status is PullStatus.RUNNING
+
+
+def test_another_tenants_pulls_are_looked_after_too(
+    store: Store,
+    connector: Connector,
+    instance: dg.DagsterInstance,
+    tick: Callable[[], list[dg.RunRequest]],
+    start_run: Callable[..., str],
+) -> None:
+    acme = store.of(Tenant("acme"))
+    same = connector.model_dump(include=NewConnector.model_fields.keys())
+    lost, done = (acme.connectors.add(NewConnector(**same, connection_config={})) for _ in range(2))
+    run_id = start_run()
+    completed = Ingestion(store.engine, done, acme.pulls.begin(done, run_id)).commit(None, datetime.now(UTC), 0)
+    _end_long_ago(store)
+    begun = acme.pulls.begin(lost, start_run())
+    _expire(store)
+
+    (request,) = tick()
+
+    assert (request.partition_key, acme.pulls.get(begun.id).attempt) == (lost.partition_key, 2)
+    assert _status(instance, run_id) is DagsterRunStatus.SUCCESS
+    assert _told(instance) == str(completed.id)
 
 
 def test_a_lost_pull_is_begun_again_by_a_run_of_its_own(
@@ -203,10 +227,7 @@ def test_a_run_that_died_after_its_pull_completed_is_a_success_and_told(
     tick()
 
     assert _status(instance, run_id) is DagsterRunStatus.SUCCESS
-    event = instance.get_latest_materialization_event(dg.AssetKey(["connectors", "postgresql"]))
-    assert event is not None
-    assert event.asset_materialization is not None
-    assert event.asset_materialization.metadata["pull_id"].value == str(receipt.id)
+    assert _told(instance) == str(receipt.id)
 
 
 def test_a_run_that_died_after_its_pull_failed_is_failed(
@@ -230,6 +251,14 @@ def _status(instance: dg.DagsterInstance, run_id: str) -> DagsterRunStatus:
     run = instance.get_run_by_id(run_id)
     assert run is not None
     return run.status
+
+
+def _told(instance: dg.DagsterInstance) -> object:
+    """The pull that was told last to be materialized."""
+    event = instance.get_latest_materialization_event(dg.AssetKey(["connectors", "postgresql"]))
+    assert event is not None
+    assert event.asset_materialization is not None
+    return event.asset_materialization.metadata["pull_id"].value
 
 
 def _expire(store: Store) -> None:

@@ -10,7 +10,7 @@ import dagster as dg
 
 from qanatix_pipelines.connectors import Connector
 from qanatix_pipelines.errors import NotFound, PullError, StoreUnavailable
-from qanatix_pipelines.naming import CONNECTORS_KEY_PREFIX, FULL_REFRESH_TAG, PULL_TAG, partitions_name
+from qanatix_pipelines.naming import CONNECTORS_KEY_PREFIX, FULL_REFRESH_TAG, PULL_TAG, entity_set_key, partitions_name
 from qanatix_pipelines.pull import PullOutcome, run_pull
 from qanatix_pipelines.pulls import Pull
 from qanatix_pipelines.sources import source_of
@@ -50,9 +50,10 @@ def pull_asset(connector_type: str) -> dg.AssetsDefinition:
     )
     # Dagster reads the bare name only.
     def connectors(context: dg.AssetExecutionContext) -> dg.MaterializeResult:  # type: ignore[type-arg]
-        store: Store = context.resources.store.open()
+        opened: Store = context.resources.store.open()
         source = getattr(context.resources, connector_type)
         try:
+            store = opened.of(opened.tenants.of_partition(context.partition_key))
             connector = store.connectors.by_partition(context.partition_key)
             receipt = _receipt(store, connector, context.run)
             outcome = run_pull(
@@ -138,7 +139,7 @@ def _result(outcome: PullOutcome) -> dg.MaterializeResult[None]:
 def _entity_set_materialization(store: Store, connector: Connector, outcome: PullOutcome) -> dg.AssetMaterialization:
     """The entity set's own history: it is filled by connectors of any type, and other assets may depend on it."""
     return dg.AssetMaterialization(
-        asset_key=[connector.vertical, connector.entity_type],
+        asset_key=entity_set_key(connector.tenant, connector.vertical, connector.entity_type),
         description=f"Entities from the connector {connector.name}.",
         partition=connector.partition_key,
         metadata={

@@ -39,7 +39,9 @@ def lost_pulls_sensor(jobs: Sequence[Any]) -> dg.SensorDefinition:
     def lost_pulls(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.SensorResult:
         """Begins pulls again whose process or host died, and settles runs that their own processes cannot."""
         opened = store.open()
-        requests = list(_begun_again(context.instance, opened))
+        requests = [
+            request for tenant in opened.tenants.all() for request in _begun_again(context.instance, opened.of(tenant))
+        ]
         _settle(context.instance, opened)
         return dg.SensorResult(run_requests=requests)
 
@@ -87,7 +89,7 @@ def _on_its_way(record: RunRecord) -> bool:
             return False
 
 
-def _settle(instance: dg.DagsterInstance, store: Store) -> None:
+def _settle(instance: dg.DagsterInstance, opened: Store) -> None:
     """End the runs that Dagster shows as started, but whose pull is over, is another run's now, or was never begun."""
     now = datetime.now(UTC)
     ours = {job_name(connector_type) for connector_type in connector_types()}
@@ -95,14 +97,15 @@ def _settle(instance: dg.DagsterInstance, store: Store) -> None:
         run = record.dagster_run
         if run.job_name not in ours:
             continue
-        pull = store.pulls.of_run(run.run_id)
-        if pull is None:
+        tenant = opened.tenants.of_run(run.run_id)
+        pull = None if tenant is None else opened.of(tenant).pulls.of_run(run.run_id)
+        if tenant is None or pull is None:
             patience = GRACE if PULL_TAG in run.tags else GRACE + timedelta(seconds=PULL_PATIENCE_SECONDS)
             if record.start_time is not None and record.start_time < (now - patience).timestamp():
                 instance.report_run_failed(run, "The run gave no sign of life, and its pull is not its own.")
         elif pull.finished_at is not None and pull.finished_at < now - GRACE:
             if pull.status is PullStatus.COMPLETED:
-                _tell_completed(instance, store, run, pull)
+                _tell_completed(instance, opened.of(tenant), run, pull)
             else:
                 instance.report_run_failed(run, pull.error_detail)
 

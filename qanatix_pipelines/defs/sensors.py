@@ -11,8 +11,10 @@ from qanatix_pipelines.sources import connector_types
 def connector_partitions(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.SensorResult:
     """Adds and removes partitions where the API could not: Dagster was down, or the store was changed by hand."""
     registered: dict[str, set[str]] = {connector_type: set() for connector_type in connector_types()}
-    for connector in store.open().connectors.list():
-        registered[connector.connector_type].add(connector.partition_key)
+    opened = store.open()
+    for tenant in opened.tenants.all():
+        for connector in opened.of(tenant).connectors.list():
+            registered[connector.connector_type].add(connector.partition_key)
     requests: list[dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest] = []
     for connector_type in connector_types():
         partitions = partitions_of(connector_type)

@@ -17,6 +17,8 @@ from qanatix_pipelines.store import tables
 from qanatix_pipelines.store.clock import now
 from qanatix_pipelines.store.engine import truncate_log
 from qanatix_pipelines.store.pulls import end_live
+from qanatix_pipelines.store.tenants import OfTenant
+from qanatix_pipelines.tenants import Tenant
 
 _FIELDS = [tables.connector.c[field] for field in Connector.model_fields]
 # What decides which rows there are and what entities they become.
@@ -29,8 +31,11 @@ class LastPull:
     at: datetime
 
 
-class ConnectorStore:
-    def __init__(self, engine: sa.Engine, cipher: CredentialCipher) -> None:
+class ConnectorStore(OfTenant):
+    """One tenant's connectors: those of others are not there."""
+
+    def __init__(self, engine: sa.Engine, cipher: CredentialCipher, tenant: Tenant) -> None:
+        super().__init__(tenant)
         self._engine = engine
         self._reader = engine.execution_options(reads=True)
         self._cipher = cipher
@@ -42,13 +47,14 @@ class ConnectorStore:
         connector = Connector(
             **settings,
             id=connector_id,
+            tenant=self.tenant,
             partition_key=partition_key(new.name, connector_id),
             generation=1,
             watermark=None,
             watermark_at=None,
             created_at=now(),
         )
-        credentials = self._cipher.encrypt(connector_id, new.connection_config)
+        credentials = self._cipher.encrypt(self.tenant, connector_id, new.connection_config)
         with self._engine.begin() as transaction:
             transaction.execute(
                 tables.connector.insert().values(**connector.model_dump(), credentials=credentials, place=place)
@@ -71,7 +77,7 @@ class ConnectorStore:
         """
         table = tables.connector
         with self._engine.begin() as transaction:
-            found = transaction.execute(sa.select(table).where(table.c.id == connector_id).with_for_update())
+            found = transaction.execute(sa.select(table).where(self._is(connector_id)).with_for_update())
             row = found.mappings().one_or_none()
             if row is None:
                 raise NotFound("connector")
@@ -87,8 +93,9 @@ class ConnectorStore:
             if void:
                 values |= {"generation": kept.generation + 1}
             if connection_config is not None:
-                values |= {"credentials": self._cipher.encrypt(connector_id, connection_config), "place": place}
-            transaction.execute(table.update().where(table.c.id == connector_id).values(**values))
+                credentials = self._cipher.encrypt(self.tenant, connector_id, connection_config)
+                values |= {"credentials": credentials, "place": place}
+            transaction.execute(table.update().where(self._is(connector_id)).values(**values))
             if void:
                 end_live(transaction, tables.pull.c.connector_id == connector_id, PullSuperseded())
         if connection_config is not None:
@@ -97,15 +104,16 @@ class ConnectorStore:
 
     def get(self, connector_id: UUID) -> Connector:
         """Raises NotFound."""
-        return self._one(tables.connector.c.id == connector_id)
+        return self._one(self._is(connector_id))
 
     def by_partition(self, key: str) -> Connector:
         """Raises NotFound."""
-        return self._one(tables.connector.c.partition_key == key)
+        return self._one((tables.connector.c.partition_key == key) & (tables.connector.c.tenant == self.tenant))
 
     def list(self) -> list[Connector]:
         """All of them, oldest first."""
-        query = sa.select(*_FIELDS).order_by(tables.connector.c.created_at, tables.connector.c.id)
+        table = tables.connector.c
+        query = sa.select(*_FIELDS).where(table.tenant == self.tenant).order_by(table.created_at, table.id)
         with self._reader.connect() as connection:
             return [Connector.model_validate(dict(row)) for row in connection.execute(query).mappings()]
 
@@ -119,7 +127,7 @@ class ConnectorStore:
                 sa.func.row_number()
                 .over(partition_by=tables.pull.c.connector_id, order_by=tables.pull.c.created_at.desc())
                 .label("age"),
-            )
+            ).where(tables.pull.c.tenant == self.tenant)
         ).subquery()
         with self._reader.connect() as connection:
             rows = connection.execute(sa.select(newest).where(newest.c.age == 1))
@@ -132,23 +140,23 @@ class ConnectorStore:
         CredentialsUnreadable.
         """
         table = tables.connector.c
-        query = sa.select(table.credentials).where(table.id == connector.id, table.generation == connector.generation)
+        query = sa.select(table.credentials).where(self._is(connector.id), table.generation == connector.generation)
         with self._reader.connect() as connection:
             token = connection.execute(query).scalar_one_or_none()
         if token is None:
             raise PullSuperseded
-        return self._cipher.decrypt(connector.id, token)
+        return self._cipher.decrypt(self.tenant, connector.id, token)
 
     def rotate(self) -> int:
-        """Encrypt all credentials again, under the first key. How many; raises CredentialsUnreadable, changing none.
+        """Encrypt every tenant's credentials again, under the first key. How many.
 
-        A connector that is removed meanwhile stays removed.
+        Raises CredentialsUnreadable, changing none. A connector that is removed meanwhile stays removed.
         """
         table = tables.connector.c
         with self._engine.begin() as transaction:
-            kept = transaction.execute(sa.select(table.id, table.credentials).with_for_update()).all()
-            for connector_id, token in kept:
-                fresh = self._cipher.encrypt(connector_id, self._cipher.decrypt(connector_id, token))
+            kept = transaction.execute(sa.select(table.tenant, table.id, table.credentials).with_for_update()).all()
+            for tenant, connector_id, token in kept:
+                fresh = self._cipher.encrypt(tenant, connector_id, self._cipher.decrypt(tenant, connector_id, token))
                 transaction.execute(tables.connector.update().where(table.id == connector_id).values(credentials=fresh))
         truncate_log(self._engine)
         return len(kept)
@@ -160,12 +168,15 @@ class ConnectorStore:
         """
         connector = self.get(connector_id)
         with self._engine.begin() as transaction:
-            gone = transaction.execute(tables.connector.delete().where(tables.connector.c.id == connector_id))
+            gone = transaction.execute(tables.connector.delete().where(self._is(connector_id)))
             if gone.rowcount == 0:
                 raise NotFound("connector")
             end_live(transaction, tables.pull.c.connector_id == connector_id, PullSuperseded())
         truncate_log(self._engine)
         return connector
+
+    def _is(self, connector_id: UUID) -> sa.ColumnElement[bool]:
+        return (tables.connector.c.id == connector_id) & (tables.connector.c.tenant == self.tenant)
 
     def _one(self, condition: sa.ColumnElement[bool]) -> Connector:
         with self._reader.connect() as connection:

@@ -12,6 +12,8 @@ import sqlalchemy as sa
 
 from qanatix_pipelines.errors import NotFound
 from qanatix_pipelines.store import tables
+from qanatix_pipelines.store.tenants import OfTenant
+from qanatix_pipelines.tenants import Tenant
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,7 @@ class Entity:
     """An entity as it is kept. `data` is JSON text, with every digit that its source gave."""
 
     id: UUID
+    tenant: Tenant
     vertical: str
     entity_type: str
     source_id: str | None
@@ -36,14 +39,19 @@ _FIELDS = [tables.entity.c[field] for field in Entity.__dataclass_fields__]
 _POSITION = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{6})?) ([0-9a-f]{32})")
 
 
-class EntityStore:
-    def __init__(self, engine: sa.Engine) -> None:
+class EntityStore(OfTenant):
+    """One tenant's entities: those of others are not there."""
+
+    def __init__(self, engine: sa.Engine, tenant: Tenant) -> None:
+        super().__init__(tenant)
         self._reader = engine.execution_options(reads=True)
 
     def get(self, entity_id: UUID) -> Entity:
         """Raises NotFound."""
+        table = tables.entity.c
+        query = sa.select(*_FIELDS).where(table.tenant == self.tenant, table.id == entity_id)
         with self._reader.connect() as connection:
-            row = connection.execute(sa.select(*_FIELDS).where(tables.entity.c.id == entity_id)).one_or_none()
+            row = connection.execute(query).one_or_none()
         if row is None:
             raise NotFound("entity")
         return Entity(**row._mapping)  # noqa: SLF001
@@ -57,7 +65,8 @@ class EntityStore:
         Raises ValueError if the cursor is not one of ours.
         """
         table = tables.entity.c
-        query = sa.select(*_FIELDS).order_by(table.created_at.desc(), table.id.desc()).limit(limit + 1)
+        ours = sa.select(*_FIELDS).where(table.tenant == self.tenant)
+        query = ours.order_by(table.created_at.desc(), table.id.desc()).limit(limit + 1)
         if vertical is not None:
             query = query.where(table.vertical == vertical)
         if entity_type is not None:
@@ -74,7 +83,9 @@ class EntityStore:
 
     def count(self, vertical: str, entity_type: str) -> int:
         table = tables.entity.c
-        query = sa.select(sa.func.count()).where(table.vertical == vertical, table.entity_type == entity_type)
+        query = sa.select(sa.func.count()).where(
+            table.tenant == self.tenant, table.vertical == vertical, table.entity_type == entity_type
+        )
         with self._reader.connect() as connection:
             return int(connection.execute(query).scalar_one())
 

@@ -49,13 +49,14 @@ class Ingestion:
         self._receipt = receipt
         staged = tables.staged.c
         self._own = (staged.pull_id == receipt.id) & (staged.attempt == receipt.attempt)
+        self._receipts = PullStore(engine, connector.tenant)
         self._cancelled = False
         self._committing: Any = None  # the driver's connection, meanwhile
         self._clear()
 
     def renew(self) -> None:
         """Tell that the pull is alive, also while its source takes its time."""
-        self._patiently(lambda _again: PullStore(self._engine).renew(self._receipt))
+        self._patiently(lambda _again: self._receipts.renew(self._receipt))
 
     def restart(self) -> None:
         """Forget what was staged: the source is read again from the beginning."""
@@ -110,10 +111,10 @@ class Ingestion:
                     self._finish(transaction, watermark, read_at, started)
                     self._check_cancelled()  # between two statements there was nothing to stop
             except PullSuperseded:  # or the first try was committed, its answer lost, perhaps while this one waited
-                if (completed := PullStore(self._engine).completed(self._receipt)) is not None:
+                if (completed := self._receipts.completed(self._receipt)) is not None:
                     return completed
                 raise
-            return PullStore(self._engine).get(self._receipt.id)
+            return self._receipts.get(self._receipt.id)
 
         try:
             return self._patiently(finish)
@@ -207,6 +208,7 @@ class Ingestion:
         numbered = sa.select(tables.staged, age.label("age")).where(self._own).subquery().c
         at = sa.literal(now(), tables.Instant)
         newest = sa.select(
+            sa.literal(self._connector.tenant),
             numbered.entity_id,
             sa.literal(self._connector.vertical),
             sa.literal(self._connector.entity_type),
@@ -223,7 +225,7 @@ class Ingestion:
         insert = dialect.insert(tables.entity).from_select([column.name for column in tables.entity.c], newest)
         given = insert.excluded
         merge = insert.on_conflict_do_update(
-            index_elements=[entity.id],
+            index_elements=[entity.tenant, entity.id],
             set_={
                 column: given[column]
                 for column in ("source_id", "digest", "name", "data", "connector_id", "pull_id", "updated_at")

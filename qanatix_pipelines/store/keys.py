@@ -14,16 +14,27 @@ from qanatix_pipelines.keys import USUAL_SCOPES, ApiKey, KeyRecord, Scope, new_k
 from qanatix_pipelines.settings import ENCRYPTION_KEY, PEPPER
 from qanatix_pipelines.store import tables
 from qanatix_pipelines.store.clock import now
+from qanatix_pipelines.store.tenants import OfTenant
+from qanatix_pipelines.tenants import DEFAULT, Tenant
 
 _PROVEN_TEXT = "qanatix"
 _LAST_USE_GRAIN = timedelta(minutes=1)
 
 
-class KeyStore:
-    def __init__(self, engine: sa.Engine, pepper: bytes) -> None:
+class KeyStore(OfTenant):
+    """One tenant's keys: those of others are not there. But a key that is shown is found, whosever it is."""
+
+    def __init__(self, engine: sa.Engine, pepper: bytes, tenant: Tenant = DEFAULT) -> None:
+        super().__init__(tenant)
         self._engine = engine
         self._reader = engine.execution_options(reads=True)
         self._pepper = pepper
+
+    def tenants(self) -> list[Tenant]:
+        """All that have a key, by name."""
+        query = sa.select(tables.api_key.c.tenant).distinct().order_by(tables.api_key.c.tenant)
+        with self._reader.connect() as connection:
+            return [Tenant(name) for name in connection.execute(query).scalars()]
 
     def create(
         self, name: str, scopes: Collection[Scope] = USUAL_SCOPES, expires_in: timedelta | None = None
@@ -32,6 +43,7 @@ class KeyStore:
         key, at = new_key(), now()
         values = {
             "id": key.id,
+            "tenant": self.tenant,
             "name": name,
             "digest": key.digest(self._pepper),
             "scopes": " ".join(sorted(scopes)),
@@ -43,7 +55,7 @@ class KeyStore:
         return key
 
     def find(self, text: str) -> KeyRecord | None:
-        """The record of the valid key that `text` spells, None if there is none."""
+        """The record of the valid key that `text` spells, of whichever tenant, None if there is none."""
         key = parse_key(text)
         if key is None:
             return None
@@ -62,14 +74,15 @@ class KeyStore:
     def get(self, key_id: str) -> KeyRecord:
         """Raises NotFound."""
         with self._reader.connect() as connection:
-            row = connection.execute(sa.select(tables.api_key).where(tables.api_key.c.id == key_id)).one_or_none()
+            row = connection.execute(sa.select(tables.api_key).where(self._is(key_id))).one_or_none()
         if row is None:
             raise NotFound("key")
         return _record(row)
 
     def list(self) -> list[KeyRecord]:
         """All keys, those that are valid no more too; the oldest first."""
-        query = sa.select(tables.api_key).order_by(tables.api_key.c.created_at)
+        table = tables.api_key
+        query = sa.select(table).where(table.c.tenant == self.tenant).order_by(table.c.created_at)
         with self._reader.connect() as connection:
             return [_record(row) for row in connection.execute(query)]
 
@@ -81,7 +94,7 @@ class KeyStore:
         table = tables.api_key
         key, at = new_key(key_id), now()
         ours = sa.and_(
-            table.c.id == key_id,
+            self._is(key_id),
             table.c.revoked_at.is_(None),
             sa.or_(table.c.expires_at.is_(None), table.c.expires_at > at),
         )
@@ -98,7 +111,7 @@ class KeyStore:
     def revoke(self, key_id: str) -> bool:
         """Refuse a key from now on; its record stays. Whether there was such a key, not revoked yet."""
         table = tables.api_key
-        ours = sa.and_(table.c.id == key_id, table.c.revoked_at.is_(None))
+        ours = sa.and_(self._is(key_id), table.c.revoked_at.is_(None))
         with self._engine.begin() as transaction:
             return transaction.execute(table.update().where(ours).values(revoked_at=now())).rowcount == 1
 
@@ -109,6 +122,9 @@ class KeyStore:
         with self._engine.begin() as transaction:
             transaction.execute(table.update().where(table.c.id == key_id, due).values(last_used_at=at))
 
+    def _is(self, key_id: str) -> sa.ColumnElement[bool]:
+        return (tables.api_key.c.id == key_id) & (tables.api_key.c.tenant == self.tenant)
+
 
 def is_use_due(record: KeyRecord) -> bool:
     """Whether `note_use` would keep anything."""
@@ -118,6 +134,7 @@ def is_use_due(record: KeyRecord) -> bool:
 def _record(row: sa.Row[Any]) -> KeyRecord:
     return KeyRecord(
         id=row.id,
+        tenant=row.tenant,
         name=row.name,
         scopes=frozenset(map(Scope, row.scopes.split())),
         created_at=row.created_at,

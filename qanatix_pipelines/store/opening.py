@@ -1,6 +1,7 @@
 """The store, opened by an entrance: its address and keys from the settings, its tables checked."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import sqlalchemy as sa
 
@@ -13,14 +14,28 @@ from qanatix_pipelines.store.engine import PATIENCE_SECONDS, connect
 from qanatix_pipelines.store.entities import EntityStore
 from qanatix_pipelines.store.keys import check_cipher
 from qanatix_pipelines.store.pulls import PullStore
+from qanatix_pipelines.store.tenants import Tenants
+from qanatix_pipelines.tenants import DEFAULT, Tenant
 
 
 @dataclass(frozen=True)
 class Store:
+    """What is one tenant's. Another's is not there: who works for several asks for each, `of` it, by `tenants`."""
+
     engine: sa.Engine
+    tenants: Tenants
     connectors: ConnectorStore
     pulls: PullStore
     entities: EntityStore
+
+    def of(self, tenant: Tenant) -> Self:
+        """Another tenant's, in the same database."""
+        return replace(
+            self,
+            connectors=self.connectors.of(tenant),
+            pulls=self.pulls.of(tenant),
+            entities=self.entities.of(tenant),
+        )
 
     def ping(self) -> None:
         """Ask the database for the least that it can answer."""
@@ -48,7 +63,7 @@ def open_engine(settings: Settings, patience_seconds: int = PATIENCE_SECONDS) ->
 
 
 def open_store(settings: Settings, patience_seconds: int = PATIENCE_SECONDS) -> Store:
-    """As `open_engine`; raises SettingsError for a wrong encryption key, too."""
+    """The tenant `default`'s. As `open_engine`; raises SettingsError for a wrong encryption key, too."""
     cipher = CredentialCipher(settings.encryption_keys())
     engine = open_engine(settings, patience_seconds)
     try:
@@ -56,4 +71,10 @@ def open_store(settings: Settings, patience_seconds: int = PATIENCE_SECONDS) -> 
     except BaseException:
         engine.dispose()
         raise
-    return Store(engine, ConnectorStore(engine, cipher), PullStore(engine), EntityStore(engine))
+    return Store(
+        engine,
+        Tenants(engine),
+        ConnectorStore(engine, cipher, DEFAULT),
+        PullStore(engine, DEFAULT),
+        EntityStore(engine, DEFAULT),
+    )

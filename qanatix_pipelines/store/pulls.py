@@ -26,12 +26,17 @@ from qanatix_pipelines.pulls import ATTEMPTS, LEASE_SECONDS, LIVE, QUEUED_SECOND
 from qanatix_pipelines.store import tables
 from qanatix_pipelines.store.clock import now
 from qanatix_pipelines.store.engine import check_room
+from qanatix_pipelines.store.tenants import OfTenant
+from qanatix_pipelines.tenants import Tenant
 
 _FIELDS = [tables.pull.c[field] for field in Pull.model_fields]
 
 
-class PullStore:
-    def __init__(self, engine: sa.Engine) -> None:
+class PullStore(OfTenant):
+    """One tenant's receipts: those of others are not there. What is done to a receipt is done to the one in hand."""
+
+    def __init__(self, engine: sa.Engine, tenant: Tenant) -> None:
+        super().__init__(tenant)
         self._engine = engine
         self._reader = engine.execution_options(reads=True)
 
@@ -59,7 +64,7 @@ class PullStore:
         """
         queued = (tables.pull.c.id == pull_id) & (tables.pull.c.connector_id == connector.id)
         with self._engine.begin() as transaction:
-            kept = sa.select(tables.connector.c.generation).where(tables.connector.c.id == connector.id)
+            kept = sa.select(tables.connector.c.generation).where(self._is_connector(connector.id))
             generation = transaction.execute(kept.with_for_update()).scalar_one_or_none()
             claimed = transaction.execute(
                 tables.pull.update()
@@ -161,13 +166,17 @@ class PullStore:
         return next(iter(self._all(query)), None)
 
     def _all(self, query: sa.Select[Any]) -> list[Pull]:
+        ours = query.where(tables.pull.c.tenant == self.tenant)
         with self._reader.connect() as connection:
-            return [Pull.model_validate(dict(row)) for row in connection.execute(query).mappings()]
+            return [Pull.model_validate(dict(row)) for row in connection.execute(ours).mappings()]
+
+    def _is_connector(self, connector_id: UUID) -> sa.ColumnElement[bool]:
+        return (tables.connector.c.id == connector_id) & (tables.connector.c.tenant == self.tenant)
 
     def _insert(self, connector_id: UUID, full_refresh: bool) -> Pull:
         pull_id = uuid4()
         with self._engine.begin() as transaction:
-            known = sa.select(tables.connector.c.id).where(tables.connector.c.id == connector_id)
+            known = sa.select(tables.connector.c.id).where(self._is_connector(connector_id))
             # Whoever removes the connector waits for this, or this for them.
             if transaction.execute(known.with_for_update(read=True)).first() is None:
                 raise NotFound("connector")
@@ -176,6 +185,7 @@ class PullStore:
             transaction.execute(
                 tables.pull.insert().values(
                     id=pull_id,
+                    tenant=self.tenant,
                     connector_id=connector_id,
                     status=PullStatus.QUEUED,
                     full_refresh=full_refresh,

@@ -73,6 +73,7 @@ connector = sa.Table(
     "connector",
     metadata,
     sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("tenant", sa.Text, nullable=False),
     sa.Column("name", sa.Text, nullable=False),
     sa.Column("connector_type", sa.Text, nullable=False),
     sa.Column("vertical", sa.Text, nullable=False),
@@ -86,17 +87,20 @@ connector = sa.Table(
     sa.Column("credentials", sa.Text, nullable=False),
     # Which database the credentials are for, as a digest: NULL where it is not known.
     sa.Column("place", sa.LargeBinary),
+    # Unique for all tenants: they share Dagster's partitions.
     sa.Column("partition_key", sa.Text, nullable=False, unique=True),
     sa.Column("generation", sa.Integer, nullable=False, server_default="1"),
     sa.Column("watermark", WatermarkText),
     sa.Column("watermark_at", Instant),
     sa.Column("created_at", Instant, nullable=False),
+    sa.Index("connector_by_tenant", "tenant", "created_at", "id"),
 )
 
 pull = sa.Table(
     "pull",
     metadata,
     sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("tenant", sa.Text, nullable=False),
     # No foreign key: a receipt outlives its connector.
     sa.Column("connector_id", sa.Uuid, nullable=False),
     sa.Column("run_id", sa.Text),
@@ -115,7 +119,7 @@ pull = sa.Table(
     sa.Column("error_detail", sa.Text),
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("finished_at", Instant),
-    sa.Index("pull_by_connector", "connector_id", "created_at"),
+    sa.Index("pull_by_connector", "tenant", "connector_id", "created_at"),
     sa.Index("pull_by_run", "run_id"),
 )
 # Two live pulls of one connector are not improbable but impossible.
@@ -143,6 +147,8 @@ staged = sa.Table(
 entity = sa.Table(
     "entity",
     metadata,
+    # Two tenants' entities of one set and key have the same id.
+    sa.Column("tenant", sa.Text, primary_key=True),
     sa.Column("id", sa.Uuid, primary_key=True),
     sa.Column("vertical", sa.Text, nullable=False),
     sa.Column("entity_type", sa.Text, nullable=False),
@@ -154,13 +160,15 @@ entity = sa.Table(
     sa.Column("pull_id", sa.Uuid, nullable=False),
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("updated_at", Instant, nullable=False),
-    sa.Index("entity_by_set", "vertical", "entity_type", "created_at", "id"),
+    sa.Index("entity_by_set", "tenant", "vertical", "entity_type", "created_at", "id"),
 )
 
 api_key = sa.Table(
     "api_key",
     metadata,
+    # Unique for all tenants: by it, a key's tenant is found.
     sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("tenant", sa.Text, nullable=False),
     sa.Column("name", sa.Text, nullable=False),
     sa.Column("digest", sa.LargeBinary, nullable=False),
     # Of the secret before the last rotation, and until when it is good.

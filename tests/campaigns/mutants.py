@@ -8,6 +8,8 @@ INGESTION = "qanatix_pipelines/store/ingestion.py"
 ENGINE = "qanatix_pipelines/store/engine.py"
 PULL = "qanatix_pipelines/pull.py"
 WATERMARKS = "qanatix_pipelines/watermarks.py"
+ENTITIES = "qanatix_pipelines/store/entities.py"
+KEYS = "qanatix_pipelines/store/keys.py"
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,11 @@ class Mutant:
 def _store(test: str, kind: str = "sqlite", also: str = "") -> tuple[str, ...]:
     """A test of test_store.py, on a store of that kind, with what is `also` in its parameters."""
     return (f"tests/test_store.py::{test}[{kind}{also}]",)
+
+
+def _tenants(test: str) -> tuple[str, ...]:
+    """A test of test_tenants.py on SQLite, or on no store."""
+    return (f"tests/test_tenants.py::{test}",)
 
 
 def _pull(test: str) -> tuple[str, ...]:
@@ -133,8 +140,8 @@ MUTANTS = (
     Mutant(
         "changed credentials reach a pull of the old query",
         CONNECTORS,
-        "where(table.id == connector.id, table.generation == connector.generation)",
-        "where(table.id == connector.id)",
+        "where(self._is(connector.id), table.generation == connector.generation)",
+        "where(self._is(connector.id))",
         _store("TestChanges::test_changed_credentials_do_not_reach_a_pull_of_the_old_query"),
     ),
     Mutant(
@@ -215,7 +222,7 @@ MUTANTS = (
     Mutant(
         "a commit whose answer was lost is taken for failed",
         INGESTION,
-        "if (completed := PullStore(self._engine).completed(self._receipt)) is not None:",
+        "if (completed := self._receipts.completed(self._receipt)) is not None:",
         "if (completed := None) is not None:",
         _store("TestIngestion::test_a_commit_whose_answer_was_lost_has_completed"),
     ),
@@ -341,17 +348,102 @@ MUTANTS = (
         "        if",
         _pull("test_a_pull_that_is_cancelled_while_it_commits_ingests_nothing"),
     ),
+    # Tenants
+    Mutant(
+        "a connector is found whosever it is",
+        CONNECTORS,
+        "(tables.connector.c.id == connector_id) & (tables.connector.c.tenant == self.tenant)",
+        "tables.connector.c.id == connector_id",
+        _tenants("TestConnectors::test_anothers_is_not_found[sqlite]"),
+    ),
+    Mutant(
+        "everybody's connectors are listed",
+        CONNECTORS,
+        ".where(table.tenant == self.tenant).order_by(",
+        ".order_by(",
+        _tenants("TestConnectors::test_anothers_is_not_listed[sqlite]"),
+    ),
+    Mutant(
+        "everybody's last pulls are told",
+        CONNECTORS,
+        ".where(tables.pull.c.tenant == self.tenant)",
+        "",
+        _tenants("TestConnectors::test_anothers_pulls_are_not_told[sqlite]"),
+    ),
+    Mutant(
+        "a pull is queued for anybody's connector",
+        PULLS,
+        "(tables.connector.c.id == connector_id) & (tables.connector.c.tenant == self.tenant)",
+        "tables.connector.c.id == connector_id",
+        _tenants("TestConnectors::test_anothers_is_not_found[sqlite]"),
+    ),
+    Mutant(
+        "a receipt is found whosever it is",
+        PULLS,
+        "query.where(tables.pull.c.tenant == self.tenant)",
+        "query",
+        _tenants("TestPulls::test_anothers_are_not_found[sqlite]"),
+    ),
+    Mutant(
+        "an entity is found whosever it is",
+        ENTITIES,
+        "where(table.tenant == self.tenant, table.id == entity_id)",
+        "where(table.id == entity_id)",
+        _tenants("TestEntities::test_anothers_are_not_there[sqlite]"),
+    ),
+    Mutant(
+        "everybody's entities are listed",
+        ENTITIES,
+        "ours = sa.select(*_FIELDS).where(table.tenant == self.tenant)",
+        "ours = sa.select(*_FIELDS)",
+        _tenants("TestEntities::test_anothers_are_not_there[sqlite]"),
+    ),
+    Mutant(
+        "everybody's entities are counted",
+        ENTITIES,
+        "            table.tenant == self.tenant, table.vertical == vertical",
+        "            table.vertical == vertical",
+        _tenants("TestEntities::test_anothers_are_not_there[sqlite]"),
+    ),
+    Mutant(
+        "a key is found, rotated and revoked whosever it is",
+        KEYS,
+        "(tables.api_key.c.id == key_id) & (tables.api_key.c.tenant == self.tenant)",
+        "tables.api_key.c.id == key_id",
+        _tenants("TestKeys::test_anothers_is_not_found[sqlite]"),
+    ),
+    Mutant(
+        "everybody's keys are listed",
+        KEYS,
+        ".where(table.c.tenant == self.tenant)",
+        "",
+        _tenants("TestKeys::test_anothers_are_not_listed[sqlite]"),
+    ),
+    Mutant(
+        "the API works for the tenant default, whoever calls",
+        "qanatix_api/services.py",
+        "return shared.of(key.tenant)",
+        "return shared",
+        _tenants("TestApi::test_a_key_makes_what_is_its_tenants"),
+    ),
+    Mutant(
+        "credentials decrypt in any tenant's row",
+        "qanatix_pipelines/credentials.py",
+        '(sealed.get("tenant", DEFAULT), sealed["connector_id"]) != (tenant, str(connector_id))',
+        'sealed["connector_id"] != str(connector_id)',
+        _tenants("TestConnectors::test_a_row_that_was_given_to_another_tenant_does_not_decrypt[sqlite]"),
+    ),
     # Secrets
     Mutant(
         "credentials decrypt in any connector's row",
         "qanatix_pipelines/credentials.py",
-        'if sealed["connector_id"] != str(connector_id):',
-        "if False:",
+        '(sealed.get("tenant", DEFAULT), sealed["connector_id"]) != (tenant, str(connector_id))',
+        'sealed.get("tenant", DEFAULT) != tenant',
         _store("TestConnectors::test_a_ciphertext_swapped_with_another_connectors_is_unreadable"),
     ),
     Mutant(
         "a store is opened with any key",
-        "qanatix_pipelines/store/keys.py",
+        KEYS,
         "    if confirmed is None:\n",
         "    if False:\n",
         _store("TestChecks::test_a_store_refuses_an_encryption_key_that_is_not_its_own"),
