@@ -456,3 +456,27 @@ MUTANTS = (
         _pull("TestFaults::test_a_fault_of_ours_is_told_by_its_kind_alone"),
     ),
 )
+
+# The lines that the guarantees rest on. Each run of the suite goes through these, the long form through all.
+CORE = frozenset(
+    {
+        "an attempt's writes do not ask which attempt runs",
+        "a batch is staged without the fence",
+        "the index of live pulls is not unique",
+        "a pull is claimed twice",
+        "an attempt that gave a sign meanwhile is given up",
+        "a run begins with a connector that was changed since it was read",
+        "a change lets a running pull go on",
+        "a deletion lets a running pull go on",
+        "the watermark commits before the rows",
+        "an integer goes back",
+        "rows that vanished from the staging are not missed",
+        "nothing is read again",
+        "a clock that was set back is not followed",
+        "PostgreSQL's clock is read after the snapshot",
+        "every fault is tried again",
+        "a pull gives no sign of life",
+        "a connector is found whosever it is",
+        "credentials decrypt in any connector's row",
+    }
+)
