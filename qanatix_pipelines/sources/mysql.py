@@ -34,6 +34,7 @@ from qanatix_pipelines.errors import (
 )
 from qanatix_pipelines.faults.mysql import explained
 from qanatix_pipelines.faults.network import network_fault
+from qanatix_pipelines.gates.mysql import Rows
 from qanatix_pipelines.queries.mysql import bound, parse_mysql
 from qanatix_pipelines.sources import Source, SourceConfig
 from qanatix_pipelines.values.mysql import DECODERS, JSON_COLUMNS, ResultColumn, frame, result_column
@@ -110,7 +111,7 @@ class MySQL(Source):
                 columns=tuple(column.column for column in columns),
                 # Where nothing is known of how far the snapshot reaches, the watermark stays where it is.
                 watermark=reached - timedelta(microseconds=1) if reached and statement.placeholders else None,
-                batches=_batches(connection, cursor, columns, batch_size),
+                batches=_batches(connection, columns, batch_size),
             )
         finally:
             await _disconnect(connection, self._config)
@@ -133,7 +134,7 @@ class _Refused:
 _UNSUPPORTED = ("client_ed25519", "dialog", "mysql_old_password", "parsec")
 
 
-class _Connection(asyncmy.connection.Connection):  # type: ignore[misc]
+class _Connection(Rows, asyncmy.connection.Connection):  # type: ignore[misc]
     identity: tuple[int, int] | None = None  # its number at the server, and its port here
 
     async def _get_server_information(self) -> None:
@@ -206,18 +207,16 @@ async def _rows(connection: _Connection, query: str) -> tuple[tuple[Any, ...], .
     return rows
 
 
-async def _batches(
-    connection: _Connection, cursor: SSCursor, columns: tuple[ResultColumn, ...], batch_size: int
-) -> AsyncIterator[Batch]:
+async def _batches(connection: _Connection, columns: tuple[ResultColumn, ...], batch_size: int) -> AsyncIterator[Batch]:
     while True:
         with _reported(), _receiving(connection):
-            rows = await cursor.fetchmany(batch_size)
-            data = frame(rows, columns) if rows else None
-        if data is None:
-            return
-        yield Batch(data, tuple(column.column for column in columns))
-        if len(rows) < batch_size:
-            return
+            rows, giants = await connection.fetch(batch_size)
+            if not rows:
+                return
+            batch = Batch(frame(rows, columns), tuple(column.column for column in columns), giants)
+        del rows
+        yield batch
+        del batch  # before the next one is read
 
 
 @contextmanager
