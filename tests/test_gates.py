@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qanatix_pipelines.gates import postgresql
+from qanatix_pipelines.gates.mysql import Rows
 from qanatix_pipelines.gates.postgresql import FIRST_ROWS, Gate
 
 READY, COMPLETE, SUSPENDED = b"Z\x00\x00\x00\x05T", b"C\x00\x00\x00\x0dSELECT 1\x00", b"s\x00\x00\x00\x04"
@@ -204,3 +205,8 @@ def test_postgresql_is_asked_for_whole_batches_of_narrow_rows() -> None:
     asyncio.run(fetched(portal, 100))
 
     assert portal.asked == [FIRST_ROWS, 100 - FIRST_ROWS, 100, 100]
+
+
+def test_a_driver_of_mysqls_that_reads_its_packets_in_another_way_is_refused_at_once() -> None:
+    with pytest.raises(AttributeError, match="read_packet"):
+        type("Connection", (Rows,), {})
