@@ -6,6 +6,11 @@ from datetime import datetime
 
 import polars as pl
 
+# Memory is bounded by these and not by rows: a batch holds a few rows where they are large, and a row that is larger
+# than the most an entity may have is set aside.
+MAX_BATCH_BYTES = 32 * 1024 * 1024
+MAX_ROW_BYTES = 16 * 1024 * 1024
+
 
 @dataclass(frozen=True)
 class Column:
@@ -25,10 +30,15 @@ class Column:
 
 @dataclass(frozen=True)
 class Batch:
-    """At least one row and at most `batch_size`; `frame` has `columns`, in that order."""
+    """At least one row and at most `batch_size`; `frame` has `columns`, in that order.
+
+    It is closed early by the row with which it has MAX_BATCH_BYTES, as the source sends them. `giants` are the places
+    in the frame of rows over MAX_ROW_BYTES, of which the source left values out.
+    """
 
     frame: pl.DataFrame
     columns: tuple[Column, ...]
+    giants: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)

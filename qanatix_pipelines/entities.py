@@ -6,6 +6,7 @@ The rules, for every source:
   one, a column called `name` is taken if there is one, and may be null.
 - `id_column` (unless one is named, `id`, or `_id` in MongoDB) is the row's key in its source, and stays in the data.
   Rows of one entity set with the same key are the same entity. A row without a key is known by its content alone.
+- A row whose name and data are larger than MAX_ROW_BYTES is rejected: it would cost too much memory on its way.
 - The data's keys are sorted, so that the order of columns in a query changes no digest. Numbers keep all their digits.
   NaN and the infinities, which JSON has no number for (RFC 8259, section 6), become the strings that PostgreSQL's own
   to_json writes: "NaN", "Infinity", "-Infinity".
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from qanatix_pipelines.batches import Batch, Column
+from qanatix_pipelines.batches import MAX_ROW_BYTES, Batch, Column
 from qanatix_pipelines.connectors import ConnectorSettings
 from qanatix_pipelines.errors import ColumnMissing, ResultUnusable
 from qanatix_pipelines.pulls import Rejection
@@ -29,6 +30,8 @@ DEFAULT_NAME_COLUMN = "name"
 # Polars' spelling of the numbers that JSON lacks, and ours.
 _NOT_JSON = {"NaN": '"NaN"', "inf": '"Infinity"', "-inf": '"-Infinity"'}
 
+
+_PART_BYTES = 4 * 1024 * 1024
 
 _JSON_NUMBER = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$"
 
@@ -88,14 +91,12 @@ class EntityMaker:
         first = self._rows_seen + 1
         self._rows_seen += batch.frame.height
         # Under names of ours: Polars would take a column called `*` or `^a.*$` for a pattern.
-        rows = batch.frame.rename({field.column.name: field.name for field in self._fields})
-        texts = rows.select(
-            row=pl.int_range(first, first + pl.len()),
-            source_id=_text(self._id),
-            name=_text(self._name),
-            data=self._json_object(),
-            unreadable=self._unreadable(rows),
+        rows = batch.frame.rename({field.column.name: field.name for field in self._fields}).with_columns(
+            row=pl.int_range(first, first + pl.len()), giant=pl.int_range(pl.len()).is_in(list(batch.giants))
         )
+        # In parts, for what stands between the rows and their texts is several times their size.
+        parts = rows.iter_slices(max(1, rows.height * _PART_BYTES // max(1, round(rows.estimated_size()))))
+        texts = pl.concat([self._texts(part) for part in parts])
         reason = self._reason()
         rejected = texts.select("row", reason=reason).drop_nulls("reason")
         kept = texts.filter(reason.is_null())
@@ -113,6 +114,16 @@ class EntityMaker:
             frame=unique,
             rejections=[Rejection(row=row, reason=why) for row, why in rejected.iter_rows()],
             duplicates=entities.height - unique.height,
+        )
+
+    def _texts(self, rows: pl.DataFrame) -> pl.DataFrame:
+        return rows.select(
+            "row",
+            "giant",
+            source_id=_text(self._id),
+            name=_text(self._name),
+            data=self._json_object(),
+            unreadable=self._unreadable(rows),
         )
 
     def _unreadable(self, rows: pl.DataFrame) -> pl.Series:
@@ -136,8 +147,11 @@ class EntityMaker:
         name = pl.col("name")
         required = pl.lit(self._connector.name_column is not None)
         blank = required & (name.is_null() | (name.str.strip_chars() == ""))
+        size = pl.col("data").str.len_bytes() + name.str.len_bytes().fill_null(0)
         return (
-            pl.when(blank)
+            pl.when(pl.col("giant") | (size > MAX_ROW_BYTES))
+            .then(pl.lit(f"the row is larger than {MAX_ROW_BYTES // 2**20} MiB"))
+            .when(blank)
             .then(pl.lit("name_column is null or blank"))
             # PostgreSQL's text cannot hold it, and both stores must take the same rows.
             .when(pl.col("unreadable").is_not_null())
@@ -148,17 +162,21 @@ class EntityMaker:
         )
 
     def _json_object(self) -> pl.Expr:
-        parts = []
-        for field in self._fields:
-            if field is self._name:
-                continue
-            part = pl.concat_str(pl.lit(f",{json.dumps(field.column.name, ensure_ascii=False)}:"), _json(field))
+        """Every step on the way copies all values, so where no field can be missing it is one step."""
+        fields = [field for field in self._fields if field is not self._name]
+        sparse = any(field.column.optional for field in fields)
+        parts: list[pl.Expr] = []
+        for field in fields:
+            comma = "," if parts or sparse else ""
+            key, value = pl.lit(f"{comma}{json.dumps(field.column.name, ensure_ascii=False)}:"), _json(field)
             if field.column.optional:
-                part = pl.when(pl.col(field.name).is_null()).then(pl.lit("")).otherwise(part)
-            parts.append(part)
-        if not parts:
-            return pl.lit("{}")
-        return pl.concat_str(pl.lit("{"), pl.concat_str(parts).str.strip_prefix(","), pl.lit("}"))
+                there = pl.col(field.name).is_not_null()
+                parts.append(pl.when(there).then(pl.concat_str(key, value)).otherwise(pl.lit("")))
+            else:
+                parts += [key, value]
+        if sparse:
+            parts = [pl.concat_str(parts).str.strip_prefix(",")]
+        return pl.concat_str(pl.lit("{"), *parts, pl.lit("}"))
 
     def _entity_id(self, source_id: str | None, digest: bytes) -> bytes:
         identity = f"content {digest.hex()}" if source_id is None else f"key {source_id}"
@@ -196,7 +214,7 @@ def _json(field: _Field) -> pl.Expr:
         encoded = value
     elif field.column.dtype == pl.String:
         # Polars quotes and escapes strings only as a struct's field: {"":"..."} less its wrapping.
-        encoded = pl.struct(value.alias("")).struct.json_encode().str.strip_prefix('{"":').str.strip_suffix("}")
+        encoded = pl.struct(value.alias("")).struct.json_encode().str.slice(len('{"":')).str.head(-len("}"))
     else:
         encoded = value.cast(pl.String)
         if field.column.dtype.is_float():
@@ -206,14 +224,14 @@ def _json(field: _Field) -> pl.Expr:
 
 def _is_json(text: str) -> bool:
     try:
-        json.loads(text, parse_int=_nothing, parse_float=_nothing, parse_constant=_refuse)
+        json.loads(text, parse_int=_nothing, parse_float=_nothing, parse_constant=_refuse, object_pairs_hook=_nothing)
     except (ValueError, RecursionError):
         return False
     return True
 
 
-def _nothing(_digits: str) -> None:
-    """A number need not be read to be known for one: Python would refuse to read the longest."""
+def _nothing(_read: object) -> None:
+    """Nothing is kept of what is only tried. A number need not be read at all: Python refuses to read the longest."""
 
 
 def _refuse(constant: str) -> None:
@@ -221,7 +239,9 @@ def _refuse(constant: str) -> None:
 
 
 def _digest(name: str | None, data: str) -> bytes:
-    return hashlib.sha256(f"{json.dumps(name, ensure_ascii=False)}\n{data}".encode()).digest()
+    digest = hashlib.sha256(f"{json.dumps(name, ensure_ascii=False)}\n".encode())
+    digest.update(data.encode())  # which may be large: it is copied no more than that
+    return digest.digest()
 
 
 def _version_8(head: bytes) -> bytes:

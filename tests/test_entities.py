@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qanatix_pipelines.batches import Batch, Column
+from qanatix_pipelines.batches import MAX_ROW_BYTES, Batch, Column
 from qanatix_pipelines.connectors import ConnectorSettings
 from qanatix_pipelines.entities import EntityBatch, EntityMaker
 from qanatix_pipelines.errors import ResultUnusable
@@ -188,6 +188,36 @@ def test_a_number_of_any_length_is_read() -> None:
     assert data(make((PRICE,), ("1" * 10_000,), ('{"a":' + "1" * 10_000 + "}",))) != []
 
 
+TOO_LARGE = "the row is larger than 16 MiB"
+
+
+def test_a_row_whose_text_is_larger_than_16_mib_is_rejected() -> None:
+    text = Column("c", "text", pl.String)
+    room = MAX_ROW_BYTES - len('{"c":"","id":1}')
+
+    entities = make((ID, text), (1, "x" * room), (2, "x" * (room + 1)), (3, "x"))
+
+    assert [(rejection.row, rejection.reason) for rejection in entities.rejections] == [(2, TOO_LARGE)]
+    assert entities.frame["source_id"].to_list() == ["1", "3"]
+
+
+def test_a_rows_size_is_that_of_its_bytes_and_holds_its_name() -> None:
+    entities = make((ID, NAME), (1, "é" * (MAX_ROW_BYTES // 2)), (2, "e" * (MAX_ROW_BYTES // 2)))
+
+    assert [(rejection.row, rejection.reason) for rejection in entities.rejections] == [(1, TOO_LARGE)]
+
+
+def test_a_row_that_its_source_found_too_large_is_rejected_for_that_whatever_it_lacks() -> None:
+    whole = batch((ID, NAME), (1, "a"), (None, None), (3, None))
+
+    entities = EntityMaker(connector(name_column="name")).make(Batch(whole.frame, whole.columns, frozenset({1})))
+
+    assert [(rejection.row, rejection.reason) for rejection in entities.rejections] == [
+        (2, TOO_LARGE),
+        (3, "name_column is null or blank"),
+    ]
+
+
 class TestDocuments:
     """Where each document has fields of its own."""
 
@@ -199,6 +229,11 @@ class TestDocuments:
         made = make((self.A, self.B), ("1", None), (None, '"x"'), ("null", "[2]"), (None, None))
 
         assert data(made) == ['{"a":1}', '{"b":"x"}', '{"a":null,"b":[2]}', "{}"]
+
+    def test_documents_may_have_no_field_at_all(self) -> None:
+        nothing = Batch(pl.DataFrame(height=2), ())
+
+        assert data(EntityMaker(connector()).make(nothing)) == ["{}"]
 
     def test_a_name_of_any_type_is_text(self) -> None:
         names = make((self.TITLE,), ('"a \\"b\\""',), ("1.50",), ('{"x":1}',), name_column="title").frame["name"]

@@ -83,6 +83,41 @@ def test_memory_does_not_grow_with_the_rows(harness: Harness) -> None:
     assert many < 2.5 * few
 
 
+MIB = 2**20
+
+
+def test_a_row_of_15_mib_is_ingested(harness: Harness, register: Register, pulled: Pulled) -> None:
+    harness.fill(3)
+
+    receipt = pulled(register(harness, harness.with_body(15 * MIB, item=2), name_column="name")).receipt
+
+    assert (receipt.records_pulled, receipt.records_ingested, receipt.records_rejected) == (3, 3, 0)
+
+
+@pytest.mark.parametrize("size", [17 * MIB, 40 * MIB])
+def test_a_row_of_17_mib_is_set_aside_with_its_place_and_the_pull_goes_on(
+    harness: Harness, register: Register, pulled: Pulled, size: int
+) -> None:
+    if size > harness.greatest_body:
+        pytest.skip("no such row can be")
+    harness.fill(3)
+
+    receipt = pulled(register(harness, harness.with_body(size, item=2), name_column="name")).receipt
+
+    assert (receipt.records_pulled, receipt.records_ingested, receipt.records_rejected) == (3, 2, 1)
+    assert [(rejection.row, rejection.reason) for rejection in receipt.rejections] == [
+        (2, "the row is larger than 16 MiB")
+    ]
+
+
+def test_a_batch_has_32_mib_at_most_however_many_rows_it_may_have(harness: Harness) -> None:
+    harness.fill(9)
+
+    heights = [batch.frame.height for batch in read(harness, harness.with_body(5 * MIB), batch_size=9)]
+
+    assert heights in ([6, 3], [5, 4])  # MySQL's driver may read two rows at once
+
+
 def test_the_connection_is_closed_after_success(harness: Harness) -> None:
     harness.fill(30)
 

@@ -27,6 +27,7 @@ from qanatix_pipelines.pull import PullOutcome
 from qanatix_pipelines.sources import mongodb as source_module
 from qanatix_pipelines.sources import open_source
 from qanatix_pipelines.store.opening import Store
+from qanatix_pipelines.values import documents
 from qanatix_pipelines.watermarks import Window
 from tests.harness.mongodb import DATABASE, MongoDBHarness
 from tests.servers import Server, free_port
@@ -246,7 +247,7 @@ def test_the_watermark_lies_before_the_clock_of_the_source(mongodb_harness: Mong
 def test_a_batch_ends_early_when_its_documents_have_too_many_fields(
     mongodb_harness: MongoDBHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(source_module, "MAX_COLUMNS", 10)
+    monkeypatch.setattr(documents, "MAX_COLUMNS", 10)
     insert(
         mongodb_harness,
         *({"_id": n} | {f"{n}-{k}": k for k in range(4)} for n in range(5)),
@@ -261,12 +262,12 @@ def test_a_batch_ends_early_when_its_documents_have_too_many_fields(
 def test_a_batch_ends_early_when_its_documents_are_large(
     mongodb_harness: MongoDBHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(source_module, "MAX_BATCH_BYTES", 5000)
+    monkeypatch.setattr(documents, "MAX_BATCH_BYTES", 5000)
     insert(mongodb_harness, *({"_id": n, "text": "x" * 2000} for n in range(7)))
 
     batches = asyncio.run(_read(mongodb_harness.config, "{}", None, 100))
 
-    assert [batch.frame.height for batch in batches] == [3, 3, 1]
+    assert [batch.frame.height for batch in batches] == [2, 2, 2, 1]
 
 
 @pytest.mark.parametrize(
@@ -363,13 +364,13 @@ def test_a_server_that_dies_amid_the_reading_is_unreachable(
     try:
         harness = MongoDBHarness(gateway)
         insert(harness, *({"_id": n} for n in range(1000)))
-        whole = source_module._batch
+        whole = documents.Gathering.rest
 
-        def dying(*given: Any) -> Batch:
+        def dying(gathering: documents.Gathering) -> Batch | None:
             gateway.stop()
-            return whole(*given)
+            return whole(gathering)
 
-        monkeypatch.setattr(source_module, "_batch", dying)
+        monkeypatch.setattr(documents.Gathering, "rest", dying)
 
         with pytest.raises(SourceUnreachable):
             pulled(register(harness, "{}", batch_size=10))

@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qanatix_pipelines.batches import MAX_BATCH_BYTES, Batch
 from qanatix_pipelines.connectors import Connector
 from qanatix_pipelines.errors import (
     InvalidConnector,
@@ -40,6 +41,7 @@ from tests.servers.debian import DownloadFailed
 from tests.servers.hostile_mysql import CLEAR_PASSWORD, OK, hostile_server, local_infile
 from tests.servers.mysql import execute, parts, start_mariadb, start_mysql97
 
+MIB = 2**20
 CONFIG = {"host": "db.internal", "user": "reader", "password": "secret", "database": "shop"}
 
 
@@ -363,6 +365,62 @@ def test_a_slow_reader_does_not_gather_the_whole_result(items: MySQLHarness) -> 
     assert peak < 20_000_000
 
 
+def _batches(config: dict[str, Any], query: str, batch_size: int = 50_000) -> list[Batch]:
+    async def read() -> list[Batch]:
+        async with open_source("mysql", config).read(query, window=Window(), batch_size=batch_size) as reading:
+            return [batch async for batch in reading.batches]
+
+    return asyncio.run(read())
+
+
+# The greatest value that a single packet has room for, beside a number of one digit.
+GREATEST = 2**24 - 2 - 6
+
+
+def test_what_one_packet_has_no_room_for_is_left_out_wherever_it_stands(items: MySQLHarness) -> None:
+    lengths = {1: 17 * MIB, 2: 40 * MIB, 5: GREATEST + 1, 6: GREATEST, 9: 17 * MIB}
+    cases = " ".join(f"WHEN {n} THEN {length}" for n, length in lengths.items())
+    items.fill(9)
+
+    batches = _batches(
+        items.config, f"SELECT id, repeat('x', CASE id {cases} ELSE id END) AS body FROM items ORDER BY id"
+    )
+
+    giants = [place + 1 for place in _places(batches)]
+    bodies = [body and len(body) for batch in batches for body in batch.frame["body"]]
+    assert giants == [1, 2, 5, 9]
+    assert bodies == [None, None, 3, 4, None, GREATEST, 7, 8, None]
+
+
+def test_packets_are_counted_on_beyond_a_giant(items: MySQLHarness) -> None:
+    """They are numbered by a byte, and a giant of 40 MiB takes three."""
+    items.fill(600)
+
+    batches = _batches(items.config, items.with_body(40 * MIB, item=300))
+
+    assert _places(batches) == [299]
+    assert [n for batch in batches for n in batch.frame["id"]] == [*range(1, 300), None, *range(301, 601)]
+
+
+def test_rows_that_become_wide_come_all_and_in_their_order(items: MySQLHarness) -> None:
+    items.fill(300)
+
+    batches = _batches(items.config, items.with_bodies("CASE WHEN id BETWEEN 200 AND 260 THEN 1000000 ELSE 1 END"))
+
+    assert [n for batch in batches for n in batch.frame["id"]] == list(range(1, 301))
+    assert max(batch.frame.estimated_size() for batch in batches) < MAX_BATCH_BYTES
+    assert len(batches) == 2
+
+
+def _places(batches: list[Batch]) -> list[int]:
+    """The places of giants in the whole result."""
+    first, places = 0, []
+    for batch in batches:
+        places += [first + place for place in sorted(batch.giants)]
+        first += batch.frame.height
+    return places
+
+
 # The watermark
 
 
@@ -647,6 +705,17 @@ def test_a_server_that_asks_for_a_file_of_ours_gets_none(tmp_path: Path) -> None
 
     assert b"SELECT 1; SELECT 1" in received
     assert b"content-of-our-file" not in received
+
+
+def test_an_answer_without_end_is_not_listened_to() -> None:
+    """A packet of the greatest size goes on in the next one: only rows may."""
+
+    async def pull() -> None:
+        async with hostile_server([OK, bytes(2**24 - 1)]) as (port, _):
+            await _rows(CONFIG | {"host": "127.0.0.1", "port": port}, "SELECT 1")
+
+    with pytest.raises(SourceFailed, match="larger than any that was asked for"):
+        asyncio.run(pull())
 
 
 def test_a_server_of_another_kind_is_not_quoted() -> None:

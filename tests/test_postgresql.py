@@ -3,17 +3,21 @@
 import asyncio
 import os
 import ssl
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import asyncpg
+import polars as pl
 import psycopg
 import pytest
 
+from qanatix_pipelines.batches import MAX_BATCH_BYTES
 from qanatix_pipelines.errors import LoginRefused, QueryRejected, SourceTimeout, SourceUnreachable, TlsFailed
 from qanatix_pipelines.sources import open_source
+from qanatix_pipelines.sources import postgresql as source_module
 from qanatix_pipelines.watermarks import Window
 from tests.servers import Server, postgresql
 
@@ -210,6 +214,110 @@ class TestReadingOnly:
         assert read(database, query) == [(1,)]
 
 
+def wide(dsn: str, widths: str, rows: int, *, batch_size: int = 5000) -> list[pl.DataFrame]:
+    """The frames of rows n whose value v is as long as `widths` says."""
+
+    async def frames() -> list[pl.DataFrame]:
+        query = f"SELECT n, repeat('x', {widths}) AS v, {widths} AS width FROM generate_series(1, {rows}) n"
+        async with open_source("postgresql", {"dsn": dsn}).read(
+            query, window=Window(), batch_size=batch_size
+        ) as reading:
+            return [batch.frame async for batch in reading.batches]
+
+    return asyncio.run(frames())
+
+
+class TestWideRows:
+    @pytest.mark.parametrize(
+        "widths",
+        [
+            "1000000",
+            "CASE WHEN n > 200 THEN 1000000 ELSE 1 END",
+            "CASE WHEN n BETWEEN 200 AND 260 THEN 1000000 ELSE 1 END",
+            "CASE n % 40 WHEN 0 THEN 16000000 ELSE 100 END",
+        ],
+        ids=["from the first", "later", "for a while", "now and then"],
+    )
+    def test_all_come_in_their_order(self, database: str, widths: str) -> None:
+        frames = wide(database, widths, 300)
+
+        assert [n for frame in frames for n in frame["n"]] == list(range(1, 301))
+        assert all(frame["v"].str.len_bytes().equals(frame["width"].cast(pl.UInt32)) for frame in frames)
+        assert max(frame.estimated_size() for frame in frames) < MAX_BATCH_BYTES
+
+    def test_a_batch_is_as_many_as_there_is_room_for(self, database: str) -> None:
+        heights = [frame.height for frame in wide(database, "1000000", 100)]
+
+        assert heights == [33, 33, 33, 1]
+
+    def test_narrow_rows_after_wide_ones_fill_their_batches(self, database: str) -> None:
+        heights = [frame.height for frame in wide(database, "CASE WHEN n > 40 THEN 1 ELSE 1000000 END", 2540)]
+
+        assert heights == [33, 2507]
+
+    def test_an_error_behind_them_is_told_as_it_is(self, database: str) -> None:
+        with pytest.raises(QueryRejected, match="division by zero, SQLSTATE 22012"):
+            wide(database, "1000000 * (1 / (120 - n) + 1)", 300)
+
+    def test_nothing_is_waited_for_when_they_are_left_behind(self, database: str) -> None:
+        async def take_one_batch() -> None:
+            query = "SELECT repeat('x', 1000000) AS v FROM generate_series(1, 300)"
+            async with open_source("postgresql", {"dsn": database}).read(
+                query, window=Window(), batch_size=5000
+            ) as reading:
+                assert (await anext(aiter(reading.batches))).frame.height == 33
+
+        async def in_time() -> None:
+            async with asyncio.timeout(source_module.CLOSE_SECONDS):
+                await take_one_batch()
+
+        asyncio.run(in_time())
+
+    def test_what_the_server_computes_behind_them_ends_when_they_are_left_behind(self, database: str) -> None:
+        """It does not notice that its client is gone, for it sends nothing."""
+        rows = (
+            "SELECT n, repeat('x', 1000000) AS v FROM generate_series(1, 40) n UNION ALL SELECT 41, pg_sleep(60)::text"
+        )
+
+        async def take_one_batch() -> None:
+            async with open_source("postgresql", {"dsn": database}).read(
+                f"{rows} /* left behind */", window=Window(), batch_size=5000
+            ) as reading:
+                await anext(aiter(reading.batches))
+
+        asyncio.run(take_one_batch())
+
+        left = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%left behind%' AND pid <> pg_backend_pid()"
+        with psycopg.connect(database, autocommit=True) as connection:
+            deadline = time.monotonic() + 30
+            while connection.execute(left).fetchone() != (0,) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            assert connection.execute(left).fetchone() == (0,)
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            "repeat('x', 17 * 1024 * 1024)",
+            "repeat('x', 17 * 1024 * 1024)::varchar",
+            "decode(repeat('00', 13 * 1024 * 1024), 'hex')",
+            "to_jsonb(repeat('x', 17 * 1024 * 1024))",
+            "ARRAY[repeat('x', 9 * 1024 * 1024), repeat('y', 9 * 1024 * 1024)]",
+            "ROW(1, repeat('x', 17 * 1024 * 1024))",
+        ],
+    )
+    def test_a_giant_of_any_type_is_left_out(self, database: str, value: str) -> None:
+        async def giants() -> list[frozenset[int]]:
+            query = f"SELECT n, CASE n WHEN 2 THEN {value} END AS v FROM generate_series(1, 3) n"
+            async with open_source("postgresql", {"dsn": database}).read(
+                query, window=Window(), batch_size=10
+            ) as reading:
+                batches = [batch async for batch in reading.batches]
+            assert [batch.frame.rows() for batch in batches] == [[(1, None), (None, None), (3, None)]]
+            return [batch.giants for batch in batches]
+
+        assert asyncio.run(giants()) == [frozenset({1})]
+
+
 class TestErrors:
     @pytest.mark.parametrize(
         ("expected", "query"),
@@ -282,6 +390,11 @@ class TestTls:
 
     def test_required_tls_is_used(self, encrypted: Server) -> None:
         assert read(encrypted.address + "?sslmode=require", self.QUERY) == [(True,)]
+
+    def test_wide_rows_come_over_it_all_and_in_their_order(self, encrypted: Server) -> None:
+        frames = wide(encrypted.address + "?sslmode=require", "CASE WHEN n > 200 THEN 1000000 ELSE 1 END", 300)
+
+        assert [n for frame in frames for n in frame["n"]] == list(range(1, 301))
 
     def test_disabled_tls_is_not(self, encrypted: Server) -> None:
         assert read(encrypted.address + "?sslmode=disable", self.QUERY) == [(False,)]

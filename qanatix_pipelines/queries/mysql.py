@@ -1,4 +1,4 @@
-"""MySQL's SQL: what a query must not ask, though a read-only transaction would let it through, and what we ask."""
+"""MySQL's SQL: what a query must not ask, though a read-only transaction would let it through."""
 
 import re
 from datetime import UTC, datetime
@@ -19,22 +19,6 @@ _FIRST_PULL = datetime(1000, 1, 1)  # noqa: DTZ001  # UTC, as the session is
 # Of BIGINT. MySQL compares it right with unsigned columns and with decimals.
 _LEAST_INTEGER = -(2**63)
 _QUERIES = (TokenType.SELECT, TokenType.WITH, TokenType.VALUES, TokenType.TABLE)
-
-# trx_started is in the session's zone or the server's: where those are the same, its instant is sure.
-SERVERS_ZONE = "SET SESSION time_zone = 'SYSTEM'"
-# It is local time, which says the same twice when summer time ends: then the earlier is meant, to be sure.
-_STARTED = "UNIX_TIMESTAMP(trx_started) - 3600 * (FROM_UNIXTIME(UNIX_TIMESTAMP(trx_started) - 3600) = trx_started)"
-# Whether a transaction of ours is in the list, whether one of no session's, and when the oldest of others' began.
-TRANSACTIONS = (
-    "SELECT COUNT(IF(trx_mysql_thread_id = CONNECTION_ID(), 1, NULL)), COUNT(IF(trx_mysql_thread_id = 0, 1, NULL)), "
-    f"CAST(MIN(IF(trx_mysql_thread_id = CONNECTION_ID(), NULL, {_STARTED})) AS SIGNED) "
-    "FROM information_schema.innodb_trx"
-)
-# A statement stamps what it writes with its own beginning, and may wait long before InnoDB hears of it.
-STATEMENTS = (
-    "SELECT UNIX_TIMESTAMP() - CAST(MAX(time) AS SIGNED) FROM information_schema.processlist "
-    "WHERE command IN ('Query', 'Execute') AND user <> 'system user' AND id <> CONNECTION_ID()"
-)
 
 
 def parse_mysql(query: str) -> SqlQuery:

@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-import polars as pl
 from pydantic import SecretStr, field_validator
 
 from qanatix_pipelines.addresses.mongodb import MongoUri, parse_mongo_uri
-from qanatix_pipelines.batches import Batch, Column, Reading
+from qanatix_pipelines.batches import Batch, Reading
 from qanatix_pipelines.errors import (
     SourceError,
     SourceFailed,
@@ -29,6 +28,7 @@ from qanatix_pipelines.faults.mongodb import explained
 from qanatix_pipelines.faults.network import connection_lost, network_fault, no_answer
 from qanatix_pipelines.queries.mongodb import MongoQuery, parse_mongo_query
 from qanatix_pipelines.sources import Source, SourceConfig
+from qanatix_pipelines.values.documents import Gathering
 from qanatix_pipelines.values.mongodb import CODEC, bson_text
 from qanatix_pipelines.watermarks import Window
 
@@ -44,11 +44,6 @@ CONNECT_SECONDS = 10
 CLOSE_SECONDS = 3
 ANSWER_SECONDS = 600  # for one batch: a filter without an index may search long for its first document
 QUERY_SECONDS = 3600  # of the server's work on one query
-
-# A batch ends early when its documents have more fields than these altogether, or more bytes of JSON: a collection may
-# use names of fields as keys, and a document may have 16 MiB.
-MAX_COLUMNS = 500
-MAX_BATCH_BYTES = 32 * 1024 * 1024
 
 _SNAPSHOTS_SINCE = 13  # the wire version of MongoDB 5.0
 _NO_SNAPSHOT = {20, 72, 115, 123, 246, 263, 303}
@@ -256,30 +251,18 @@ async def _disconnect(client: "AsyncMongoClient[Document]", opened: list[_Answer
 
 
 async def _batches(answer: _Answer, batch_size: int) -> AsyncIterator[Batch]:
-    rows: list[dict[str, str]] = []
-    fields: dict[str, None] = {}
-    size = 0
+    gathering = Gathering(batch_size, "bson")
     document = answer.first
     while document is not None:
         with _reported():  # it may be nested deeper than we can follow
-            row = {field: bson_text(value) for field, value in document.items()}
-        full = len(rows) == batch_size or size > MAX_BATCH_BYTES or len(fields.keys() | row.keys()) > MAX_COLUMNS
-        if rows and full:
-            yield _batch(rows, fields)
-            rows, fields, size = [], {}, 0
-        rows.append(row)
-        fields |= dict.fromkeys(row)
-        size += sum(map(len, row.values()))
+            full = gathering.add({field: bson_text(value) for field, value in document.items()})
+        if full is not None:
+            yield full
+        del full  # before the next one is read
         with _reported():
             document = await anext(answer.cursor, None)
-    if rows:
-        yield _batch(rows, fields)
-
-
-def _batch(rows: list[dict[str, str]], fields: Mapping[str, None]) -> Batch:
-    columns = tuple(Column(field, "bson", pl.String, json=True, optional=True) for field in fields)
-    texts = {field: [row.get(field) for row in rows] for field in fields}
-    return Batch(pl.DataFrame(texts, schema=dict.fromkeys(fields, pl.String)), columns)
+    if (last := gathering.rest()) is not None:
+        yield last
 
 
 @contextmanager

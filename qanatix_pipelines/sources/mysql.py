@@ -8,11 +8,11 @@ are read-only. What a read-only transaction still lets through, INTO and LOAD_FI
 
 import asyncio
 import logging
-import random
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import asyncmy.connection
@@ -24,6 +24,7 @@ from pydantic import Field
 from qanatix_pipelines.addresses.mysql import Host, Secret, Text
 from qanatix_pipelines.addresses.parts import is_this_machine
 from qanatix_pipelines.batches import Batch, Reading
+from qanatix_pipelines.clocks.mysql import SNAPSHOT, reach
 from qanatix_pipelines.errors import (
     LoginRefused,
     QueryRejected,
@@ -33,7 +34,8 @@ from qanatix_pipelines.errors import (
 )
 from qanatix_pipelines.faults.mysql import explained
 from qanatix_pipelines.faults.network import network_fault
-from qanatix_pipelines.queries.mysql import SERVERS_ZONE, STATEMENTS, TRANSACTIONS, bound, parse_mysql
+from qanatix_pipelines.gates.mysql import Rows
+from qanatix_pipelines.queries.mysql import bound, parse_mysql
 from qanatix_pipelines.sources import Source, SourceConfig
 from qanatix_pipelines.values.mysql import DECODERS, JSON_COLUMNS, ResultColumn, frame, result_column
 from qanatix_pipelines.watermarks import Window
@@ -49,14 +51,8 @@ _SESSION = (
     "SET SESSION time_zone = '+00:00', SESSION net_write_timeout = 3600",
     "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY",
 )
-_SNAPSHOT = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY"
 
-# The server renews its list of transactions only when nobody has read it for 0.1 s; pulls beside this one read it, too.
-_LIST_SECONDS = (0, *(0.12 * 1.4**n for n in range(9)))
-
-# Numbers of errors: the driver's own, with a cause, and the server's.
-_HOST_ERROR = 2003
-_NO_PRIVILEGE = 1227
+_HOST_ERROR = 2003  # a number of the driver's own: such an error has a cause
 
 # It logs a server's warnings in the server's words.
 logging.getLogger("asyncmy").setLevel(logging.CRITICAL + 1)
@@ -96,13 +92,15 @@ class MySQL(Source):
         try:
             with _reported():
                 await _check_single_statements(connection)
-                # In this order: the snapshot must see every row that was committed before `reach`.
-                clock, reach = await _reach(connection)
+                ((number,),) = await _rows(connection, "SELECT CONNECTION_ID()")
+                connection.identity = number, connection._transport.get_extra_info("sockname")[1]  # noqa: SLF001
+                # In this order: the snapshot must see every row that was committed before what is reached.
+                clock, reached = await reach(partial(_rows, connection), errors.OperationalError)
                 argument = bound(window.start(clock), integer=window.integer)
                 for setting in _SESSION:
                     await connection.query(setting)
                 json_columns = await _json_columns(connection)
-                await connection.query(_SNAPSHOT)
+                await connection.query(SNAPSHOT)
                 cursor = connection.cursor(SSCursor)
                 with _receiving(connection):
                     await cursor.execute(statement.formatted(), [argument] * statement.placeholders or None)
@@ -112,8 +110,8 @@ class MySQL(Source):
             yield Reading(
                 columns=tuple(column.column for column in columns),
                 # Where nothing is known of how far the snapshot reaches, the watermark stays where it is.
-                watermark=reach - timedelta(microseconds=1) if reach and statement.placeholders else None,
-                batches=_batches(connection, cursor, columns, batch_size),
+                watermark=reached - timedelta(microseconds=1) if reached and statement.placeholders else None,
+                batches=_batches(connection, columns, batch_size),
             )
         finally:
             await _disconnect(connection, self._config)
@@ -136,7 +134,7 @@ class _Refused:
 _UNSUPPORTED = ("client_ed25519", "dialog", "mysql_old_password", "parsec")
 
 
-class _Connection(asyncmy.connection.Connection):  # type: ignore[misc]
+class _Connection(Rows, asyncmy.connection.Connection):  # type: ignore[misc]
     identity: tuple[int, int] | None = None  # its number at the server, and its port here
 
     async def _get_server_information(self) -> None:
@@ -196,48 +194,6 @@ async def _check_single_statements(connection: _Connection) -> None:
     raise SourceFailed("The source runs more than one statement at a time, though told not to: nothing was read.")
 
 
-async def _reach(connection: _Connection) -> tuple[datetime, datetime | None]:
-    """The source's clock, and how far back its oldest transaction and statement hold it, if we may see them (PROCESS).
-
-    A row stamped in one that has not ended may yet appear below the clock. Both tell whole seconds, and a transaction
-    may have begun a little later than its first statement: so a second is taken off. None if it is not known which
-    transactions there are.
-    """
-    await connection.query(SERVERS_ZONE)
-    ((text, number),) = await _rows(connection, "SELECT UTC_TIMESTAMP(6), CONNECTION_ID()")
-    connection.identity = number, connection._transport.get_extra_info("sockname")[1]  # noqa: SLF001
-    clock = datetime.fromisoformat(text.decode()).replace(tzinfo=UTC)
-    # In this order: a statement that is over by now has left its transaction to the list, or has committed it.
-    ((statement,),) = await _rows(connection, STATEMENTS)
-    try:
-        known, transaction = await _oldest_transaction(connection)
-    except errors.OperationalError as error:
-        if error.args[0] != _NO_PRIVILEGE:
-            raise
-        return clock, clock
-    if not known:
-        return clock, None
-    began = [datetime.fromtimestamp(time, UTC) for time in (statement, transaction) if time is not None]
-    return clock, min([clock, *(time - timedelta(seconds=1) for time in began)])
-
-
-async def _oldest_transaction(connection: _Connection) -> tuple[bool, int | None]:
-    """Whether that is known, and when the oldest of others' began, in seconds since 1970.
-
-    A list that is newer than this question has a transaction of our own. Of one that no session has, a prepared one,
-    a server that was started again does not know when it began. Where the list is refused, our transaction is left
-    open: the next one that is started ends it.
-    """
-    await connection.query(_SNAPSHOT)
-    for seconds in _LIST_SECONDS:
-        await asyncio.sleep(seconds * random.uniform(1, 1.5))  # noqa: S311  # lest pulls wait in step
-        ((listed, prepared, oldest),) = await _rows(connection, TRANSACTIONS)
-        if listed:
-            break
-    await connection.query("COMMIT")
-    return bool(listed and not prepared), oldest
-
-
 async def _json_columns(connection: _Connection) -> frozenset[tuple[str, str]]:
     if "MariaDB" not in connection.server_version:
         return frozenset()
@@ -251,18 +207,16 @@ async def _rows(connection: _Connection, query: str) -> tuple[tuple[Any, ...], .
     return rows
 
 
-async def _batches(
-    connection: _Connection, cursor: SSCursor, columns: tuple[ResultColumn, ...], batch_size: int
-) -> AsyncIterator[Batch]:
+async def _batches(connection: _Connection, columns: tuple[ResultColumn, ...], batch_size: int) -> AsyncIterator[Batch]:
     while True:
         with _reported(), _receiving(connection):
-            rows = await cursor.fetchmany(batch_size)
-            data = frame(rows, columns) if rows else None
-        if data is None:
-            return
-        yield Batch(data, tuple(column.column for column in columns))
-        if len(rows) < batch_size:
-            return
+            rows, giants = await connection.fetch(batch_size)
+            if not rows:
+                return
+            batch = Batch(frame(rows, columns), tuple(column.column for column in columns), giants)
+        del rows
+        yield batch
+        del batch  # before the next one is read
 
 
 @contextmanager

@@ -10,7 +10,7 @@ The driver is imported where it is used: that takes longer than all the rest of 
 import logging
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Literal, LiteralString, NoReturn, cast
@@ -32,6 +32,7 @@ from qanatix_pipelines.errors import (
 from qanatix_pipelines.faults.neo4j import explained
 from qanatix_pipelines.queries.cypher import NAME, parse_cypher
 from qanatix_pipelines.sources import Source, SourceConfig
+from qanatix_pipelines.values.documents import Gathering
 from qanatix_pipelines.values.json_text import json_text
 from qanatix_pipelines.values.neo4j import clock_text
 from qanatix_pipelines.watermarks import Watermark, Window
@@ -114,9 +115,10 @@ class Neo4j(Source):
             keys = result.keys()
             if not keys:
                 raise QueryRejected("The query returns no columns: it must end with a RETURN.")
+            columns = tuple(Column(key, "any", pl.String, json=True) for key in keys)
             yield Reading(
                 # The only column may turn out to hold nodes.
-                columns=_columns(keys) if len(keys) > 1 else None,
+                columns=columns if len(columns) > 1 else None,
                 watermark=None if reach is None else reach - timedelta(microseconds=1),
                 batches=_batches(result, batch_size),
             )
@@ -186,31 +188,30 @@ async def _reach(session: "neo4j.AsyncSession") -> tuple[datetime, datetime]:
     return now, now if oldest is None else min(now, oldest)
 
 
-def _columns(names: Sequence[str], *, optional: bool = False) -> tuple[Column, ...]:
-    return tuple(Column(name, "any", pl.String, json=True, optional=optional) for name in names)
-
-
 async def _batches(result: "neo4j.AsyncResult", batch_size: int) -> AsyncIterator[Batch]:
     keys = result.keys()
+    records = aiter(result)  # the driver reads a record when it is asked for, however many it told the server to send
+    graph = result._hydration_scope.get_graph()  # noqa: SLF001
+    gathering = Gathering(batch_size, "any", keys if len(keys) > 1 else ())
+
+    async def filled() -> Batch | None:
+        async for record in records:
+            values = record.values()
+            row = dict(zip(keys, map(_json, values), strict=True)) if len(keys) > 1 else _fields(keys[0], values[0])
+            # The driver would keep every node of a result until its end.
+            graph._nodes.clear()  # noqa: SLF001
+            graph._relationships.clear()  # noqa: SLF001
+            if (full := gathering.add(row)) is not None:
+                return full
+        return gathering.rest()
+
     while True:
         with _reported():
-            records = [record.values() for record in await result.fetch(batch_size)]
-        if not records:
+            batch = await filled()
+        if batch is None:
             return
-        if len(keys) > 1:
-            columns = _columns(keys)
-            rows: list[list[str | None]] = [[_json(value) for value in record] for record in records]
-        else:
-            fields = [_fields(keys[0], record[0]) for record in records]
-            columns = _columns(sorted(set().union(*fields)), optional=True)
-            rows = [[row.get(column.name) for column in columns] for row in fields]
-        # The driver would keep every node of a result until its end.
-        graph = result._hydration_scope.get_graph()  # noqa: SLF001
-        graph._nodes.clear()  # noqa: SLF001
-        graph._relationships.clear()  # noqa: SLF001
-        yield Batch(pl.DataFrame(rows, schema={column.name: pl.String for column in columns}, orient="row"), columns)
-        if len(records) < batch_size:
-            return
+        yield batch
+        del batch  # before the next one is read
 
 
 def _fields(key: str, value: Any) -> Mapping[str, str]:

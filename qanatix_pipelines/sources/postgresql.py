@@ -1,8 +1,8 @@
 """PostgreSQL, by asyncpg: one read-only snapshot, one statement, streamed through a cursor.
 
 The server itself does what its protocol can enforce. The user's query is prepared alone, which refuses a second
-statement, and runs as a subquery of ours, which refuses anything but a query; both inside a read-only transaction. The
-subquery casts what Polars cannot hold exactly to text, by the rules of `_READ_AS`.
+statement, and runs as a subquery of ours, which refuses anything but a query; both inside a read-only transaction. What
+selects from it casts what Polars cannot hold exactly to text.
 """
 
 import asyncio
@@ -29,39 +29,15 @@ from qanatix_pipelines.errors import (
 )
 from qanatix_pipelines.faults.network import network_fault, no_answer
 from qanatix_pipelines.faults.postgresql import explained
+from qanatix_pipelines.gates.postgresql import Gate
 from qanatix_pipelines.placeholders import SqlQuery, parse_sql
 from qanatix_pipelines.sources import Source, SourceConfig
+from qanatix_pipelines.values.postgresql import selected
 from qanatix_pipelines.watermarks import Watermark, Window
 
 CONNECT_SECONDS = 10
 CLOSE_SECONDS = 3
 ANSWER_SECONDS = 600  # for one batch: a query may work long before its first row
-
-# How a type of PostgreSQL's is selected, and what it then is: (SQL around the column, Polars' type, JSON text?).
-_INTEGER = ("{0}", pl.Int64, False)
-_TEXT = ("{0}", pl.String, False)
-_AS_TEXT = ("{0}::text", pl.String, False)
-_AS_JSON = ("to_json({0})::text", pl.String, True)
-# to_json gives ISO 8601 with 'T', and leaves 'infinity' as it is. The session's zone is UTC.
-_INSTANT = ("replace(trim(both '\"' from to_json({0})::text), '+00:00', 'Z')", pl.String, False)
-_READ_AS: dict[str, tuple[str, type[pl.DataType], bool]] = {
-    "int2": _INTEGER,
-    "int4": _INTEGER,
-    "int8": _INTEGER,
-    "oid": _INTEGER,
-    "bool": ("{0}", pl.Boolean, False),
-    "float8": ("{0}", pl.Float64, False),
-    "float4": _AS_JSON,  # widened to 64 bits, 0.1 would become 0.10000000149011612
-    "numeric": _AS_JSON,
-    "text": _TEXT,
-    "varchar": _TEXT,
-    "bpchar": _TEXT,  # a cast to text would drop its padding
-    "timestamp": _INSTANT,
-    "timestamptz": _INSTANT,
-    "json": ("{0}::text", pl.String, True),
-    "jsonb": ("{0}::text", pl.String, True),
-    "bytea": ("translate(encode({0}, 'base64'), E'\\n', '')", pl.String, False),
-}
 
 # Output must not depend on the server's or the role's settings.
 _SESSION = """
@@ -133,6 +109,7 @@ class PostgreSQL(Source):
         statement = parse_sql(query, dialect="postgres")
         with _reported(connecting=True):
             connection = await _connect(self._dsn)
+        gate = Gate(connection._transport)  # noqa: SLF001  # the driver shows it to nobody
         try:
             with _reported():
                 # In this order: the snapshot must see every row that was committed before the clock was read.
@@ -144,7 +121,7 @@ class PostgreSQL(Source):
             with _reported(statement=statement):
                 prepared = await connection.prepare(statement.numbered())
             with _reported():
-                columns, wrapped = _selected(statement, prepared.get_attributes())
+                columns, wrapped = selected(statement.numbered(), prepared.get_attributes())
                 kinds = prepared.get_parameters()
                 if len(kinds) != statement.placeholders:
                     raise QueryRejected("The query has a parameter of its own, such as $1: only :last_pull is bound.")
@@ -156,10 +133,10 @@ class PostgreSQL(Source):
             yield Reading(
                 columns=columns,
                 watermark=reached if statement.placeholders else None,
-                batches=_batches(cursor, columns, batch_size),
+                batches=_batches(gate, cursor, columns, batch_size),
             )
         finally:
-            await _disconnect(connection)
+            await _disconnect(connection, gate)
 
 
 source = PostgreSQL
@@ -191,32 +168,23 @@ def _tls(dsn: Dsn) -> ssl.SSLContext | bool:
     return context
 
 
-async def _disconnect(connection: asyncpg.Connection) -> None:
+async def _disconnect(connection: asyncpg.Connection, gate: Gate) -> None:
+    told = asyncio.get_running_loop().create_future()
+    if gate.behind:
+        # While it computes, the server does not notice that we are gone; and it must be told before we are.
+        connection._cancel_current_command(told)  # noqa: SLF001
     # To end a query that was given up, the driver sends a cancel request over a connection of its own, in a task.
     cancellations = list(connection._cancellations)  # noqa: SLF001
     try:
-        await connection.close(timeout=CLOSE_SECONDS)
+        async with asyncio.timeout(CLOSE_SECONDS):
+            if gate.behind:
+                await told
+                connection.terminate()
+            else:
+                await connection.close()
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
         connection.terminate()  # the far side is gone or does not answer: close our end of it
     await asyncio.gather(*cancellations, return_exceptions=True)
-
-
-def _selected(statement: SqlQuery, attributes: Sequence[asyncpg.Attribute]) -> tuple[tuple[Column, ...], str]:
-    """The result's columns, and the statement that selects them out of the user's."""
-    if not attributes:
-        raise QueryRejected("The query returns no columns: it must be a SELECT, WITH, VALUES or TABLE.")
-    columns, expressions = [], []
-    for position, attribute in enumerate(attributes):
-        kind = attribute.type
-        structured = kind.kind in ("array", "composite") or kind.name == "record"
-        # By name, but only PostgreSQL's own types: a user may call an enum `json`.
-        known = _READ_AS.get(kind.name) if kind.schema == "pg_catalog" else None
-        expression, dtype, is_json = known or (_AS_JSON if structured else _AS_TEXT)
-        columns.append(Column(attribute.name, kind.name, dtype, json=is_json))
-        expressions.append(expression.format(f"q.c{position}"))
-    # Columns go by their place, whatever they are called. The line break ends a comment at the query's end.
-    names = ", ".join(f"c{position}" for position in range(len(columns)))
-    return tuple(columns), f"SELECT {', '.join(expressions)} FROM (\n{statement.numbered()}\n) AS q ({names})"
 
 
 def _time(kind: str, start: Watermark | None, local_start: datetime | None) -> Watermark | date:
@@ -248,17 +216,22 @@ def _integer(kind: str, start: Watermark | None, _local_start: datetime | None) 
     return min(max(wanted, least), greatest)
 
 
-async def _batches(cursor: Any, columns: tuple[Column, ...], batch_size: int) -> AsyncIterator[Batch]:
-    # Two columns may have one name yet; who makes entities of them refuses that before the first batch.
-    schema = {column.name: column.dtype for column in columns}
+async def _batches(gate: Gate, cursor: Any, columns: tuple[Column, ...], batch_size: int) -> AsyncIterator[Batch]:
     while True:
         with _reported():
-            rows = await cursor.fetch(batch_size)
+            rows, giants = await gate.fetch(cursor, batch_size)
         if not rows:
             return
-        yield Batch(pl.DataFrame([tuple(row) for row in rows], schema=schema, orient="row"), columns)
-        if len(rows) < batch_size:
-            return
+        batch = Batch(_frame(rows, columns), columns, giants)
+        del rows
+        yield batch
+        del batch  # before the next one is read
+
+
+def _frame(rows: Sequence[asyncpg.Record], columns: Sequence[Column]) -> pl.DataFrame:
+    # By column: Polars would hold a copy of all rows, many times their size, to turn them.
+    values = zip(*rows, strict=True)
+    return pl.DataFrame([pl.Series(column.name, next(values), dtype=column.dtype) for column in columns])
 
 
 @contextmanager

@@ -25,6 +25,7 @@ class Harness(ABC):
     rejected: ClassVar[str]  # well-formed enough to be registered, refused by the server
     missing: ClassVar[str | None]  # of a table that is not there; None where that is no error
     repeated: ClassVar[str | None]  # two columns of one name; None where the language forbids it
+    greatest_body: ClassVar[int] = 64 * 2**20  # bytes that one value may have
     writing: ClassVar[str | None]  # inserts a row; None where a query cannot say it
 
     def __init__(self, server: Server) -> None:
@@ -52,6 +53,10 @@ class Harness(ABC):
     @abstractmethod
     def forget_name(self, item: int) -> None:
         """Set the name of one item to null."""
+
+    @abstractmethod
+    def with_body(self, size: int, item: int | None = None) -> str:
+        """Give one item, or else all, a `body` of so many bytes as JSON text, the others a short one: everything."""
 
     @abstractmethod
     def connections(self) -> int:
@@ -86,3 +91,10 @@ class SqlHarness(Harness):
     rejected = "SELECT no_such_column FROM items"
     missing = "SELECT * FROM no_such_table"
     repeated = "SELECT id, name, name FROM items"
+
+    def with_body(self, size: int, item: int | None = None) -> str:
+        return self.with_bodies(f"CASE WHEN id = coalesce({item or 'NULL'}, id) THEN {size} ELSE 1 END")
+
+    def with_bodies(self, size: str) -> str:
+        """Likewise, all of a size that SQL says."""
+        return f"SELECT id, name, repeat('x', {size}) AS body FROM items ORDER BY id"

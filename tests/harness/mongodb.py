@@ -27,6 +27,7 @@ class MongoDBHarness(Harness):
     missing = None  # an empty collection
     repeated = None
     writing = None
+    greatest_body = 20 * 2**20  # a document has 16 MiB at most
 
     @property
     def config(self) -> dict[str, Any]:
@@ -57,6 +58,13 @@ class MongoDBHarness(Harness):
     def forget_name(self, item: int) -> None:
         with self.database() as database:
             database.items.update_one({"_id": item}, {"$set": {"name": None}})
+
+    def with_body(self, size: int, item: int | None = None) -> str:
+        body, short = {"body": bytes(size // 4 * 3)}, {"body": b"x"}  # in JSON, base64
+        with self.database() as database:
+            database.items.update_many({}, {"$set": body if item is None else short})
+            database.items.update_one({"_id": item}, {"$set": body})
+        return self.everything
 
     def connections(self) -> int:
         return len(self._operations())

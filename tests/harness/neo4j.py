@@ -52,6 +52,13 @@ class Neo4jHarness(Harness):
     def forget_name(self, item: int) -> None:
         self.run("MATCH (n:Item {id: $item}) REMOVE n.name", item=item)
 
+    def with_body(self, size: int, item: int | None = None) -> str:
+        """It stands in the graph once: a transaction of the server's may not hold many."""
+        self.run("MERGE (b:Body) SET b.long = $long", long="x" * size)
+        long = "COLLECT { MATCH (b:Body) RETURN b.long }[0]"
+        body = long if item is None else f"CASE n.id WHEN {item} THEN {long} ELSE 'x' END"
+        return f"MATCH (n:Item) WITH n ORDER BY n.id RETURN n.id AS id, n.name AS name, {body} AS body"
+
     def connections(self) -> int:
         (row,) = self.run("CALL dbms.listConnections() YIELD userAgent WHERE userAgent = 'qanatix' RETURN count(*)")
         return int(row[0])

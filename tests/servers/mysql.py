@@ -34,6 +34,7 @@ _OPTIONS = (
     "--innodb-buffer-pool-size=64M",
     "--innodb-flush-log-at-trx-commit=0",
     "--sync-binlog=0",
+    "--max-allowed-packet=128M",  # of which no value may have more
 )
 
 

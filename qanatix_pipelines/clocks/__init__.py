@@ -1,0 +1,1 @@
+"""How far a snapshot reaches, by the source's own clock."""

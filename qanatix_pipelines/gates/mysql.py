@@ -1,0 +1,109 @@
+"""MySQL's rows are let in by bytes: a batch holds no more of them than its bytes allow, and a giant is never held.
+
+What is sent is a stream of packets of at most 16 MiB, less a byte; a larger row takes several (MySQL internals manual,
+"MySQL Packets"). The driver would join those. Here they are thrown away as they come, and a row of nulls is put in
+their place.
+"""
+
+from typing import Any, NamedTuple
+
+from qanatix_pipelines.batches import MAX_BATCH_BYTES
+from qanatix_pipelines.errors import SourceFailed
+
+_HEADER_BYTES = 4  # a packet's length in three of them, and its number
+_FULL_PACKET = 2**24 - 1  # goes on in the next one
+_PIECE_BYTES = 2**16
+_NULL = b"\xfb"
+
+
+class _Received(NamedTuple):
+    """Rows that were received together, and their bytes; or a giant, whose values were thrown away."""
+
+    rows: list[tuple[Any, ...]]
+    size: int
+    giant: bool
+
+
+class Rows:
+    """Mixed into the driver's connection: reads its unbuffered result.
+
+    The driver offers no place to stand at, so this stands on its inside, which a newer one may have changed. Where a
+    method is missing that is overridden or called, no class can be made; where an attribute is, no row is read.
+    """
+
+    _proto: Any
+    _result: Any
+    _fill_buffer: Any
+    _read_bytes: Any
+    _next_seq_id: int
+    # Of the last packet that was read by itself, and not with what had been received already:
+    _packet_bytes = 0
+    _giant = False
+    _left: _Received | None = None  # what the last batch had no room for
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        for method in ("read_packet", "_fill_buffer", "_read_bytes"):
+            getattr(super(), method)
+
+    async def fetch(self, rows: int) -> tuple[list[tuple[Any, ...]], frozenset[int]]:
+        """The next rows, so many or what MAX_BATCH_BYTES have room for, and the places of giants. None at the end."""
+        fetched: list[tuple[Any, ...]] = []
+        giants: set[int] = set()
+        size = 0
+        while len(fetched) < rows:
+            received, self._left = self._left or await self._receive(rows - len(fetched)), None
+            if not received.rows:
+                break
+            if fetched and size + received.size > MAX_BATCH_BYTES:
+                self._left = received
+                break
+            if received.giant:
+                giants.add(len(fetched))
+            fetched += received.rows
+            size += received.size
+        return fetched, frozenset(giants)
+
+    async def _receive(self, rows: int) -> _Received:
+        """Some rows, so many at most. None at the end."""
+        waiting, self._packet_bytes, self._giant = self._waiting(), 0, False
+        row = await self._result._read_rowdata_packet_unbuffered()  # noqa: SLF001
+        if row is None:
+            return _Received([], 0, giant=False)
+        # What had been received with it was read with it.
+        more = self._result._take_pending_rows(rows - 1)  # noqa: SLF001
+        return _Received([row, *more], self._packet_bytes or waiting - self._waiting(), self._giant)
+
+    def _waiting(self) -> int:
+        """Bytes that were received and not read yet."""
+        waiting: int = self._proto.length - self._proto.pos
+        return waiting
+
+    async def read_packet(self, *kind: Any) -> Any:
+        if self._waiting() < _HEADER_BYTES:
+            await self._fill_buffer(_HEADER_BYTES)
+        at = self._proto.pos
+        self._packet_bytes = int.from_bytes(self._proto.buffer[at : at + 3], "little")
+        if self._packet_bytes == _FULL_PACKET:
+            if self._result is None or not self._result.unbuffered_active:
+                raise SourceFailed("The source's answer could not be read: it is larger than any that was asked for.")
+            await self._throw_away()
+        return await super().read_packet(*kind)  # type: ignore[misc]
+
+    async def _throw_away(self) -> None:
+        length = _FULL_PACKET
+        while length == _FULL_PACKET:
+            header = await self._read_bytes(_HEADER_BYTES)
+            if header[3] != self._next_seq_id:
+                raise SourceFailed("The source's answer could not be read: a packet is missing.")
+            number, self._next_seq_id = self._next_seq_id, (self._next_seq_id + 1) & 0xFF
+            left = length = int.from_bytes(header[:3], "little")
+            while left:
+                left -= len(await self._read_bytes(min(left, _PIECE_BYTES)))
+        nulls = _NULL * self._result.field_count
+        self._giant, self._packet_bytes = True, len(nulls)
+        packet = len(nulls).to_bytes(3, "little") + bytes([number]) + nulls
+        proto = self._proto
+        proto.buffer = bytearray(packet + proto.buffer[proto.pos : proto.length])
+        proto.pos, proto.length = 0, len(proto.buffer)
+        self._next_seq_id = number

@@ -1,0 +1,190 @@
+"""PostgreSQL's rows are let in by bytes: one fetch holds a batch of them at most, and a giant is never held.
+
+The protocol lets a client ask for a number of rows, not of bytes, and the driver keeps all that it asked for. So a gate
+stands between the driver and its transport. Once a fetch has enough, the driver is told that the portal is suspended,
+as if the server had said it (PostgreSQL manual, "Message Formats"), and nothing more is received, which makes the
+server wait. The next fetch begins with what was held back. A giant is thrown away as it comes, and the driver is given
+a row of nulls in its place.
+"""
+
+import asyncio
+from struct import Struct
+from typing import Any
+
+from qanatix_pipelines.batches import MAX_BATCH_BYTES, MAX_ROW_BYTES
+
+_HEADER = Struct("!BI").unpack_from  # a message's kind, and its length without the kind
+_HEADER_BYTES = 5
+_NULLS = Struct("!BIH")  # a row's header, and how many values it has; then follows the length of each
+_NULL = b"\xff\xff\xff\xff"
+_ROW, _ERROR, _READY = b"DEZ"
+# What ends a fetch: the portal is suspended, and the server ready for the next command, in a transaction;
+_SUSPENDED = b"s\x00\x00\x00\x04Z\x00\x00\x00\x05T"
+_FAILED = b"Z\x00\x00\x00\x05E"  # or it is ready after an error.
+
+# What is asked for when nothing is known yet of how wide the rows are.
+FIRST_ROWS = 50
+
+
+class Gate(asyncio.Protocol):
+    """Stands before `transport`'s protocol, the driver's, from the first fetch on.
+
+    Whatever it needs of the driver's inside raises AttributeError where it is missing.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._driver: Any = transport.get_protocol()
+        self._limit = 0  # rows of the present fetch,
+        self._rows = 0  # those that were let in,
+        self._bytes = 0  # and theirs
+        self._giants: set[int] = set()
+        self._wanted = FIRST_ROWS
+        self._begun = 0  # bytes that are still to come of a message whose head was seen,
+        self._dropping = False  # and whether they are a giant's
+        self._held = b""
+        self._shut = False
+        self._owed = 0  # ends of fetches that the driver was told of, and that the server has yet to send
+        self._over = False  # the driver is given nothing more
+
+    @property
+    def behind(self) -> bool:
+        """Whether the server may be at work still on what it was asked for, so that it would not hear a farewell."""
+        return self._owed > 0 or self._over
+
+    async def fetch(self, cursor: Any, rows: int) -> tuple[list[Any], frozenset[int]]:
+        """The next rows of the driver's `cursor`, and the places of giants.
+
+        So many, or what MAX_BATCH_BYTES have room for; none at the end.
+        """
+        if self._limit == 0:
+            self._transport.set_protocol(self)
+        self._limit, self._rows, self._bytes, self._giants = rows, 0, 0, set()
+        fetched = await self._fetch(cursor)
+        while self._rows < rows and not self._shut and not cursor._exhausted:  # noqa: SLF001  # no other way to know
+            fetched += await self._fetch(cursor)
+        if self._rows:
+            # So few that the server is soon done with them, lest a limit to its time ends it while it waits for us.
+            self._wanted = max(1, 2 * MAX_BATCH_BYTES * self._rows // max(1, self._bytes))
+        return fetched, frozenset(self._giants)
+
+    async def _fetch(self, cursor: Any) -> list[Any]:
+        # Where rows are still owed, these are given; the driver must ask for something, though.
+        wanted = 1 if self.behind else min(self._limit - self._rows, self._wanted)
+        # Once the driver has sent its request: it must not be given what it does not wait for.
+        opening = asyncio.get_running_loop().call_soon(self._open) if self._shut else None
+        try:
+            fetched: list[Any] = await cursor.fetch(wanted)
+        except (asyncio.CancelledError, TimeoutError):
+            self._over = True
+            raise
+        finally:
+            if opening is not None:
+                opening.cancel()
+        if self.behind:
+            cursor._exhausted = False  # noqa: SLF001  # it believes so when it gets fewer rows than it asked for
+        return fetched
+
+    def _open(self) -> None:
+        self._shut = False
+        self._transport.resume_reading()
+        self.data_received(b"")
+
+    def data_received(self, data: bytes) -> None:
+        data, self._held = self._held + data, b""
+        start, at, end = 0, self._begun, len(data)  # of what is let in next, and of the message to look at
+        if self._dropping:
+            start = at
+        if not self._owed and self._bytes + end <= MAX_BATCH_BYTES:
+            at = self._skim(data, at)
+        while not (self._shut or self._over) and at + _HEADER_BYTES <= end:
+            kind, length = _HEADER(data, at)
+            if at + self._needed(kind, length) > end:
+                break
+            if kind == _ROW:
+                start = self._row(data, start, at, length)
+            elif self._owed and kind in (_ERROR, _READY):
+                self._driver.data_received(data[start:at])
+                start = at + 1 + length
+                self._ended(kind, data[at:start])
+            at += 1 + length
+        if self._shut:
+            at = start
+        self._begun, self._dropping = max(0, at - end), start > end
+        reached = min(at, end)
+        if not self._over:
+            self._held = data[reached:]
+            if reached > start:
+                self._driver.data_received(data[start:reached])
+
+    def _needed(self, kind: int, length: int) -> int:
+        """How much of a message must be there to decide what becomes of it."""
+        if kind == _ROW and length > MAX_ROW_BYTES:
+            return _NULLS.size
+        return 1 + length if self._owed and kind in (_ERROR, _READY) else _HEADER_BYTES
+
+    def _skim(self, data: bytes, at: int) -> int:
+        """Pass whole messages from `at` on as fast as can be, up to a giant. Where the next one begins."""
+        rows = size = 0
+        end = len(data)
+        last = end - _HEADER_BYTES
+        while at <= last:
+            kind, length = _HEADER(data, at)
+            following = at + 1 + length
+            if following > end:
+                break
+            if kind == _ROW:
+                if length > MAX_ROW_BYTES:
+                    break
+                rows += 1
+                size += length
+            at = following
+        self._rows += rows
+        self._bytes += size
+        return at
+
+    def _row(self, data: bytes, start: int, at: int, length: int) -> int:
+        """Let in, or not, the row at `at`, of which a header is there at least. Where the next begins to be let in."""
+        giant = length > MAX_ROW_BYTES
+        size = 0 if giant else length
+        if self._rows == self._limit or (self._rows and self._bytes + size > MAX_BATCH_BYTES):
+            self._owed += 1
+            self._shut = True
+            self._transport.pause_reading()
+            self._driver.data_received(data[start:at] + _SUSPENDED)
+            return at
+        if giant:
+            self._giants.add(self._rows)
+            self._driver.data_received(data[start:at] + _nulls(data, at))
+            start = at + 1 + length
+        self._rows += 1
+        self._bytes += size
+        return start
+
+    def _ended(self, kind: int, message: bytes) -> None:
+        """The server says that a fetch has ended of which the driver was told so before."""
+        self._owed -= 1
+        if kind == _ERROR:
+            # What was asked for meanwhile fails, too, and nobody waits to hear that.
+            self._driver.data_received(message + _FAILED)
+            self._over = True
+
+    def eof_received(self) -> bool | None:
+        answer: bool | None = self._driver.eof_received()
+        return answer
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._driver.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        self._driver.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._driver.resume_writing()
+
+
+def _nulls(data: bytes, at: int) -> bytes:
+    """A row of as many values as the one that begins there, all of them null."""
+    kind, _, values = _NULLS.unpack_from(data, at)
+    nulls: bytes = _NULL * values
+    return _NULLS.pack(kind, _NULLS.size - 1 + len(nulls), values) + nulls
