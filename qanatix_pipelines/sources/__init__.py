@@ -37,6 +37,8 @@ class Source(ABC):
     # What people call the type, and what Dagster does: a kind has an icon there.
     title: ClassVar[str]
     kind: ClassVar[str]
+    # Whether the account may have rights that a query could use beyond reading.
+    strong_accounts = False
 
     @abstractmethod
     def __init__(self, config: Any) -> None: ...
@@ -54,7 +56,7 @@ class Source(ABC):
         """Connect, run `query` read-only in one snapshot, and disconnect when the context ends, however it ends.
 
         `window` says what `:last_pull` is bound to, by the source's clock; where that is None, to the least value of
-        its type. Raises SourceError, here and while batches are read; no driver's exception passes.
+        its type. Raises SourceError, AccountTooStrong before the query runs, here and while batches are read; no driver's exception passes.
         """
 
 
@@ -115,7 +117,11 @@ def check_query(connector_type: str, query: str, cursor_column: str | None = Non
         )
 
 
-def open_source(connector_type: str, connection_config: Mapping[str, Any]) -> Source:
-    """A source from a config that `check_connector` passed."""
-    source = source_of(connector_type)
-    return source(source.config_type.model_validate(dict(connection_config)))
+def open_source(
+    connector_type: str, connection_config: Mapping[str, Any], *, strong_accounts: bool = False
+) -> Source:
+    """A source from a config that `check_connector` passed. Unless they are allowed, it refuses `strong_accounts`."""
+    kind = source_of(connector_type)
+    source = kind(kind.config_type.model_validate(dict(connection_config)))
+    source.strong_accounts = strong_accounts
+    return source

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 from pydantic import SecretStr, field_validator
 
+from qanatix_pipelines.accounts import mongodb as account
 from qanatix_pipelines.addresses.mongodb import MongoUri, parse_mongo_uri
 from qanatix_pipelines.batches import Batch, Column, Reading
 from qanatix_pipelines.errors import (
@@ -116,6 +117,8 @@ class MongoDB(Source):
                     await _knock(self._uri)
                     # In this order: the documents must be read when the clock has been.
                     hello = await client.admin.command("hello")
+                    if not self.strong_accounts:
+                        await _check_account(client)
                 clock, reach = _reach(hello)
                 bound = asked.bound(window.start(clock), integer=window.integer)
                 collection = client[self._database].get_collection(self._collection, codec_options=CODEC)
@@ -188,6 +191,16 @@ def _client(uri: MongoUri) -> "AsyncMongoClient[Document]":
 
     vars(client)["_close_cursor_now"] = remember
     return client
+
+
+async def _check_account(client: "AsyncMongoClient[Document]") -> None:
+    from pymongo.errors import OperationFailure
+
+    try:
+        account.check(await client.admin.command(account.RIGHTS))
+    except OperationFailure as error:
+        if error.code not in account.NOT_TOLD:
+            raise
 
 
 def _arguments(asked: MongoQuery, bound: Document, batch_size: int) -> dict[str, Any]:

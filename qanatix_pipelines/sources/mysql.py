@@ -21,6 +21,7 @@ from asyncmy.constants import CLIENT
 from asyncmy.cursors import SSCursor
 from pydantic import Field
 
+from qanatix_pipelines.accounts import mysql as account
 from qanatix_pipelines.addresses.mysql import Host, Secret, Text
 from qanatix_pipelines.addresses.parts import is_this_machine
 from qanatix_pipelines.batches import Batch, Reading
@@ -96,6 +97,8 @@ class MySQL(Source):
         try:
             with _reported():
                 await _check_single_statements(connection)
+                if not self.strong_accounts:
+                    account.check([grant.decode() for (grant,) in await _rows(connection, account.RIGHTS)])
                 # In this order: the snapshot must see every row that was committed before `reach`.
                 clock, reach = await _reach(connection)
                 argument = bound(window.start(clock), integer=window.integer)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, LiteralString, NoRetu
 import polars as pl
 from pydantic import AfterValidator, Field, SecretStr, StringConstraints, ValidationInfo, field_validator
 
+from qanatix_pipelines.accounts import neo4j as account
 from qanatix_pipelines.addresses.neo4j import bolt_uri
 from qanatix_pipelines.addresses.parts import is_this_machine
 from qanatix_pipelines.batches import Batch, Column, Reading
@@ -104,6 +105,8 @@ class Neo4j(Source):
         statement = parse_cypher(query)
         async with _session(self._config, batch_size) as session:
             with _reported():
+                if not self.strong_accounts:
+                    await _check_account(session)
                 # In this order: what was committed before `reach` is there when the query starts.
                 reach, parameters = None, {}
                 if statement.asks_for_last_pull:
@@ -164,6 +167,18 @@ def _bound(start: Watermark | None, *, integer: bool) -> Watermark:
     if start is None:
         return _LEAST_INTEGER if integer else _LEAST
     return start if isinstance(start, datetime) else min(max(start, _LEAST_INTEGER), -_LEAST_INTEGER - 1)
+
+
+async def _check_account(session: "neo4j.AsyncSession") -> None:
+    from neo4j.exceptions import ClientError
+
+    try:
+        record = await (await session.run(account.RIGHTS)).single(strict=True)
+    except ClientError as error:
+        if not (error.code or "").startswith(account.NOT_TOLD):
+            raise
+    else:
+        account.check(record["roles"])
 
 
 async def _reach(session: "neo4j.AsyncSession") -> tuple[datetime, datetime]:

@@ -19,6 +19,7 @@ import asyncpg
 import polars as pl
 from pydantic import SecretStr, field_validator
 
+from qanatix_pipelines.accounts import postgresql as account
 from qanatix_pipelines.addresses.postgresql import Dsn, parse_dsn
 from qanatix_pipelines.batches import Batch, Column, Reading
 from qanatix_pipelines.errors import (
@@ -78,11 +79,12 @@ SET LOCAL lc_monetary = 'C';
 # rest the overlap stands in, as it does on a replica, which does not know what is open on its primary. A replica has
 # seen nothing newer than what it last replayed. Of a prepared transaction nobody knows when it began. The clock is read
 # first: a transaction that begins between the two is newer.
-_REACH = """
+_REACH = f"""
 SELECT clock_timestamp(),
 CASE WHEN pg_is_in_recovery() THEN pg_last_xact_replay_timestamp() ELSE clock_timestamp() END,
 (SELECT min(xact_start) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()),
-EXISTS (SELECT FROM pg_prepared_xacts WHERE database = current_database())
+EXISTS (SELECT FROM pg_prepared_xacts WHERE database = current_database()),
+{account.RIGHTS}
 """
 # Asked before the session's zone becomes UTC, for a column without a zone holds what the database calls local time. If
 # its clocks are set back soon after, by two hours at the most, it is the earlier time that they will show then.
@@ -136,7 +138,9 @@ class PostgreSQL(Source):
         try:
             with _reported():
                 # In this order: the snapshot must see every row that was committed before the clock was read.
-                clock, seen, oldest, held = await connection.fetchrow(_REACH)
+                clock, seen, oldest, held, rights = await connection.fetchrow(_REACH)
+                if not self.strong_accounts:
+                    account.check(rights)
                 start = window.start(clock)
                 local_start = await connection.fetchval(_LOCAL, start) if isinstance(start, datetime) else None
                 await connection.transaction(isolation="repeatable_read", readonly=True).start()
