@@ -12,7 +12,15 @@ RIGHTS = {"connectionStatus": 1, "showPrivileges": True}
 # The codes of CommandNotFound and CommandNotSupported: other servers that speak the protocol may not tell.
 NOT_TOLD = (59, 115)
 
-_WRITES = {"insert", "update", "remove", "dropCollection", "dropDatabase", "createCollection", "bypassDocumentValidation"}
+_WRITES = {
+    "insert",
+    "update",
+    "remove",
+    "dropCollection",
+    "dropDatabase",
+    "createCollection",
+    "bypassDocumentValidation",
+}
 _MAKES_USERS = {"createUser", "createRole", "grantRole", "changePassword"}
 _ADMINISTERS = {
     "addShard",
@@ -27,7 +35,7 @@ _ADMINISTERS = {
 
 
 def check(answer: Mapping[str, Any]) -> None:
-    """Raise AccountTooStrong for what the answer to `RIGHTS` says: of the roles root, dbOwner, userAdmin and the like."""
+    """Raise AccountTooStrong for what the answer to `RIGHTS` says, as of root, dbOwner or userAdmin."""
     privileges = answer.get("authInfo", {}).get("authenticatedUserPrivileges", [])
     found = [(privilege["resource"], set(privilege["actions"])) for privilege in privileges]
     if any("anyAction" in actions for _, actions in found):

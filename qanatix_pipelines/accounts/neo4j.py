@@ -1,4 +1,4 @@
-"""Neo4j: its administrators. The Community Edition has no roles: there each user may do everything, and none is told."""
+"""Neo4j: its administrators. The Community Edition has no roles, and each user may do everything: none is refused."""
 
 from collections.abc import Sequence
 

@@ -30,6 +30,7 @@ from qanatix_pipelines.faults.mongodb import explained
 from qanatix_pipelines.faults.network import connection_lost, network_fault, no_answer
 from qanatix_pipelines.queries.mongodb import MongoQuery, parse_mongo_query
 from qanatix_pipelines.sources import Source, SourceConfig
+from qanatix_pipelines.tls import Tls
 from qanatix_pipelines.values.mongodb import CODEC, bson_text
 from qanatix_pipelines.watermarks import Window
 
@@ -91,6 +92,9 @@ class Config(SourceConfig):
     def place(self) -> tuple[object, ...]:
         uri = parse_mongo_uri(self.uri.get_secret_value())
         return uri.host, uri.port, self.database, self.collection, uri.user
+
+    def protection(self) -> Tls:
+        return "verified" if parse_mongo_uri(self.uri.get_secret_value()).tls else "none"
 
 
 class MongoDB(Source):

@@ -36,6 +36,7 @@ from qanatix_pipelines.faults.mysql import explained
 from qanatix_pipelines.faults.network import network_fault
 from qanatix_pipelines.queries.mysql import SERVERS_ZONE, STATEMENTS, TRANSACTIONS, bound, parse_mysql
 from qanatix_pipelines.sources import Source, SourceConfig
+from qanatix_pipelines.tls import Tls
 from qanatix_pipelines.values.mysql import DECODERS, JSON_COLUMNS, ResultColumn, frame, result_column
 from qanatix_pipelines.watermarks import Window
 
@@ -63,6 +64,9 @@ _NO_PRIVILEGE = 1227
 logging.getLogger("asyncmy").setLevel(logging.CRITICAL + 1)
 
 
+_PROTECTIONS: dict[str, Tls] = {"disabled": "none", "required": "encrypted", "verify": "verified"}
+
+
 class Config(SourceConfig):
     """connection_config of a mysql connector. Without `tls` it is required, except towards this machine itself."""
 
@@ -75,6 +79,11 @@ class Config(SourceConfig):
 
     def place(self) -> tuple[object, ...]:
         return self.host, self.port, self.database, self.user
+
+    def protection(self) -> Tls:
+        if self.tls is None:
+            return "none" if is_this_machine(self.host) else "encrypted"
+        return _PROTECTIONS[self.tls]
 
 
 class MySQL(Source):
@@ -157,7 +166,7 @@ class _Connection(asyncmy.connection.Connection):  # type: ignore[misc]
 
 
 async def _connect(config: Config) -> _Connection:
-    context = _tls(config)
+    context = _tls(config.protection())
     refused = (*_UNSUPPORTED, *([] if context else ["mysql_clear_password"]))
     connection = _Connection(
         host=config.host,
@@ -180,12 +189,12 @@ async def _connect(config: Config) -> _Connection:
     return connection
 
 
-def _tls(config: Config) -> ssl.SSLContext | None:
+def _tls(protection: Tls) -> ssl.SSLContext | None:
     """A context of our own: the driver's does not verify where no certificate authority is named."""
-    if config.tls == "disabled" or (config.tls is None and is_this_machine(config.host)):
+    if protection == "none":
         return None
     context = ssl.create_default_context()
-    if config.tls != "verify":
+    if protection != "verified":
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context

@@ -33,6 +33,7 @@ from qanatix_pipelines.errors import (
 from qanatix_pipelines.faults.neo4j import explained
 from qanatix_pipelines.queries.cypher import NAME, parse_cypher
 from qanatix_pipelines.sources import Source, SourceConfig
+from qanatix_pipelines.tls import Tls
 from qanatix_pipelines.values.json_text import json_text
 from qanatix_pipelines.values.neo4j import clock_text
 from qanatix_pipelines.watermarks import Watermark, Window
@@ -86,6 +87,9 @@ class Config(SourceConfig):
 
     def place(self) -> tuple[object, ...]:
         return self.uri.partition("://")[2], self.database, self.user
+
+    def protection(self) -> Tls:
+        return "verified" if self.tls == "verify" else "none"
 
 
 class Neo4j(Source):

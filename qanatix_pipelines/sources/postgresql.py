@@ -32,6 +32,7 @@ from qanatix_pipelines.faults.network import network_fault, no_answer
 from qanatix_pipelines.faults.postgresql import explained
 from qanatix_pipelines.placeholders import SqlQuery, parse_sql
 from qanatix_pipelines.sources import Source, SourceConfig
+from qanatix_pipelines.tls import Tls
 from qanatix_pipelines.watermarks import Watermark, Window
 
 CONNECT_SECONDS = 10
@@ -116,6 +117,15 @@ class Config(SourceConfig):
     def place(self) -> tuple[object, ...]:
         dsn = parse_dsn(self.dsn.get_secret_value())
         return dsn.host, dsn.port, dsn.database, dsn.user
+
+    def protection(self) -> Tls:
+        match parse_dsn(self.dsn.get_secret_value()).tls:
+            case "disable":
+                return "none"
+            case "require" | "verify-ca":  # of any host, whoever is known to an authority gets such a certificate
+                return "encrypted"
+            case "verify-full":
+                return "verified"
 
 
 class PostgreSQL(Source):

