@@ -20,6 +20,7 @@ from pydantic import SecretStr, field_validator
 from qanatix_pipelines.accounts import mongodb as account
 from qanatix_pipelines.addresses.mongodb import MongoUri, parse_mongo_uri
 from qanatix_pipelines.batches import Batch, Column, Reading
+from qanatix_pipelines.bounds.hashing import Hashing
 from qanatix_pipelines.errors import (
     SourceError,
     SourceFailed,
@@ -162,8 +163,13 @@ async def _knock(uri: MongoUri) -> None:
 
 
 def _client(uri: MongoUri) -> "AsyncMongoClient[Document]":
-    from pymongo import AsyncMongoClient, pool_options
+    from pymongo import AsyncMongoClient, common, pool_options
+    from pymongo.asynchronous import auth
+    from pymongo.hello import Hello
 
+    vars(auth)["hashlib"] = Hashing()
+    # It would make room for messages as long as the server announces, before they come.
+    Hello.max_message_size = common.MAX_MESSAGE_SIZE  # type: ignore[assignment, method-assign]
     # The driver would tell the server of our container, our cloud and its region, as our environment names them, and
     # has no option against it.
     vars(pool_options)["_metadata_env"] = dict

@@ -13,6 +13,7 @@ import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal, LiteralString, NoReturn, cast
 
 import polars as pl
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 10
 TRANSACTION_SECONDS = 3600
+MAX_MESSAGE_BYTES = 64 * 2**20
 
 # It logs an error whole, with addresses and a server's words.
 logging.getLogger("neo4j").setLevel(logging.CRITICAL + 1)
@@ -139,6 +141,7 @@ async def _session(config: Config, batch_size: int) -> AsyncIterator["neo4j.Asyn
 
     # It would leave TLS to say goodbye in the background, where the end of the loop cuts it off.
     AsyncBoltSocketBase.close = _closed_at_once  # type: ignore[assignment, method-assign]
+    _bound_messages()
     driver = neo4j.AsyncGraphDatabase.driver(
         "bolt://" + config.uri.partition("://")[2],
         auth=(config.user, config.password.get_secret_value()),
@@ -161,6 +164,21 @@ async def _session(config: Config, batch_size: int) -> AsyncIterator["neo4j.Asyn
         session.cancel()
         await session.close()
         await driver.close()
+
+
+@cache
+def _bound_messages() -> None:
+    """Have the driver refuse a message that is too long, which it would join from pieces without an end."""
+    from neo4j._async.io._bolt import _common
+
+    receive = _common.receive_into_buffer
+
+    async def bounded(sock: Any, buffer: Any, size: int) -> None:
+        if buffer.used + size > MAX_MESSAGE_BYTES:
+            raise SourceFailed(f"The source sent a row or a message of more than {MAX_MESSAGE_BYTES // 2**20} MiB.")
+        await receive(sock, buffer, size)  # type: ignore[no-untyped-call]
+
+    vars(_common)["receive_into_buffer"] = bounded
 
 
 def _closed_at_once(socket: Any) -> None:
@@ -305,7 +323,7 @@ def _unknown(_value: object) -> NoReturn:
 def _reported() -> Iterator[None]:
     """A driver's exception becomes one of ours, and nothing of its text passes: the server wrote it."""
     from neo4j._exceptions import BoltError
-    from neo4j.exceptions import BrokenRecordError, DriverError, Neo4jError, ServiceUnavailable, SessionExpired
+    from neo4j.exceptions import BrokenRecordError, Neo4jError, ServiceUnavailable, SessionExpired
 
     try:
         yield
@@ -320,7 +338,7 @@ def _reported() -> Iterator[None]:
         ) from None
     except (ServiceUnavailable, SessionExpired, BoltError, OSError, UnicodeError) as error:
         raise _unreachable(error) from None
-    except DriverError as error:
+    except Exception as error:  # noqa: BLE001  # a server that breaks the protocol makes the driver raise anything
         raise SourceFailed(f"The source's answer could not be read ({type(error).__name__}).") from None
 
 

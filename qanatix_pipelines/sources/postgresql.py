@@ -16,12 +16,15 @@ from decimal import Decimal
 from typing import Any, cast
 
 import asyncpg
+import asyncpg.protocol
 import polars as pl
 from pydantic import SecretStr, field_validator
 
 from qanatix_pipelines.accounts import postgresql as account
 from qanatix_pipelines.addresses.postgresql import Dsn, parse_dsn
 from qanatix_pipelines.batches import Batch, Column, Reading
+from qanatix_pipelines.bounds.hashing import Hashing
+from qanatix_pipelines.bounds.postgresql import BoundedProtocol
 from qanatix_pipelines.errors import (
     QueryRejected,
     SourceError,
@@ -103,6 +106,15 @@ _INTEGERS: dict[str, tuple[int, int]] = {
 logging.getLogger("asyncpg").setLevel(logging.CRITICAL + 1)
 
 
+class _Protocol(BoundedProtocol, asyncpg.protocol.Protocol):  # type: ignore[misc]
+    """The driver's."""
+
+
+# The driver has no option for either.
+asyncpg.protocol.Protocol = _Protocol
+vars(asyncpg.protocol.protocol)["hashlib"] = Hashing()
+
+
 class Config(SourceConfig):
     """connection_config of a postgresql connector."""
 
@@ -165,6 +177,7 @@ class PostgreSQL(Source):
                 bound = _integer if window.integer else _time
                 arguments = [bound(kind.name, start, local_start) for kind in kinds]
                 cursor = await (await connection.prepare(wrapped)).cursor(*arguments)
+                connection._protocol.rows_may_come = True  # noqa: SLF001
             # Where nothing is known of how far the snapshot reaches, the watermark stays where it is.
             reached = None if held or seen is None else min(seen, oldest or seen) - timedelta(microseconds=1)
             yield Reading(
@@ -210,7 +223,7 @@ async def _disconnect(connection: asyncpg.Connection) -> None:
     cancellations = list(connection._cancellations)  # noqa: SLF001
     try:
         await connection.close(timeout=CLOSE_SECONDS)
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, SourceError):
         connection.terminate()  # the far side is gone or does not answer: close our end of it
     await asyncio.gather(*cancellations, return_exceptions=True)
 
@@ -286,7 +299,7 @@ def _reported(*, connecting: bool = False, statement: SqlQuery | None = None) ->
     except SourceError:
         raise
     except asyncpg.PostgresError as error:
-        raise _explained(error, statement) from None
+        raise _bound_of(error) or _explained(error, statement) from None
     except ConnectionError as error:
         if "rejected SSL upgrade" in str(error):
             raise TlsFailed("The source offers no TLS. If that is meant, add ?sslmode=disable to the dsn.") from None
@@ -295,8 +308,14 @@ def _reported(*, connecting: bool = False, statement: SqlQuery | None = None) ->
         if isinstance(error, TimeoutError) and not connecting:
             raise no_answer(ANSWER_SECONDS) from None
         raise network_fault(error, CONNECT_SECONDS) from None
-    except (asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
-        raise SourceFailed(f"The source's answer could not be read ({type(error).__name__}).") from None
+    except Exception as error:  # noqa: BLE001  # the driver raises anything at an answer that is not PostgreSQL's
+        unreadable = SourceFailed(f"The source's answer could not be read ({type(error).__name__}).")
+        raise _bound_of(error) or unreadable from None
+
+
+def _bound_of(error: Exception) -> SourceError | None:
+    """What our bounds refused, where the driver tells it as the cause of an error of its own."""
+    return error.__cause__ if isinstance(error.__cause__, SourceError) else None
 
 
 def _explained(error: asyncpg.PostgresError, statement: SqlQuery | None) -> SourceError:
