@@ -16,6 +16,7 @@ from qanatix_pipelines.store import migrations, tables
 from qanatix_pipelines.store.clock import now
 from qanatix_pipelines.store.connectors import ConnectorStore
 from qanatix_pipelines.store.engine import connect
+from qanatix_pipelines.tenants import DEFAULT
 from qanatix_pipelines.tls import Tls
 from tests.conftest import ENCRYPTION_KEY, PEPPER
 from tests.served import served
@@ -104,11 +105,11 @@ def test_of_a_connector_that_is_older_it_is_not_known(settings: Settings) -> Non
         config.attributes["connection"] = connection
         command.upgrade(config, "0004")
         texts = ("name", "connector_type", "vertical", "entity_type", "query", "credentials", "partition_key")
-        old = dict.fromkeys(texts, "old") | {"id": UUID(int=1), "batch_size": 1, "created_at": now()}
+        old = dict.fromkeys(texts, "old") | {"id": UUID(int=1), "batch_size": 1, "created_at": now(), "tenant": DEFAULT}
         connection.execute(tables.connector.insert().inline().values(old))
 
     migrations.upgrade(engine)
 
-    (connector,) = ConnectorStore(engine, CredentialCipher([ENCRYPTION_KEY])).list()
+    (connector,) = ConnectorStore(engine, CredentialCipher([ENCRYPTION_KEY]), DEFAULT).list()
     engine.dispose()
     assert (connector.name, connector.tls) == ("old", None)
