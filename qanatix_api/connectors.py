@@ -22,6 +22,7 @@ from qanatix_pipelines.keys import KeyRecord, Scope
 from qanatix_pipelines.pulls import Pull, PullStatus
 from qanatix_pipelines.sources import check_config, check_connector, check_query, connector_types
 from qanatix_pipelines.store.connectors import LastPull
+from qanatix_pipelines.tls import Tls
 
 router = APIRouter(prefix="/connectors", tags=["connectors"])
 
@@ -75,6 +76,13 @@ class ConnectorAnswer(BaseModel):
     collection: str = Field(description="The same as `vertical`.")
     record_type: str = Field(description="The same as `entity_type`.")
     connection_config: str = Field(REDACTED, examples=[REDACTED])
+    tls: Tls | None = Field(
+        description=(
+            "How pulls are protected on their way, as the connection_config demands it; no server can make it less. "
+            "`verified`: encrypted, and the certificate is checked to be this host's. `encrypted`: the certificate is "
+            "not, or not whether it is this host's. `none`: neither. Null if it was registered before this was told."
+        )
+    )
     query: str
     name_column: str | None
     id_column: str | None
@@ -119,7 +127,7 @@ async def create_connector(
     the time up to which earlier pulls have seen the source; it is always bound as a parameter.
     """
     place = check_connector(new.connector_type, new.connection_config, new.query, new.cursor_column)
-    connector = await run_in_threadpool(given.store.connectors.add, new, place)
+    connector = await run_in_threadpool(given.store.connectors.add, new, place.digest, place.tls)
     audit.record(caller, "connector.created", connector.id)
     later.add_task(given.runs.add_partition, connector)
     return _answer(connector, None)
@@ -159,19 +167,20 @@ async def change_connector(
     """
     kept = await run_in_threadpool(given.store.connectors.get, connector_id)
     settings = changes.model_dump(exclude_unset=True)
-    config, place = settings.pop("connection_config", REDACTED), None
+    config = settings.pop("connection_config", REDACTED)
     if config is None:
         raise InvalidConnector(("connection_config",), "must be an object; leave it out to keep it as it is")
     if config == REDACTED:
-        config = None
+        config, digest, tls = None, None, None
     else:
         place = check_config(kept.connector_type, config)
+        digest, tls = place.digest, place.tls
     live = await run_in_threadpool(given.store.pulls.live, connector_id)
     try:
         wanted = Connector.model_validate(kept.model_dump() | settings)
         check_query(wanted.connector_type, wanted.query, wanted.cursor_column)
         # It may find another change made meanwhile, with which this one does not go together.
-        changed = await run_in_threadpool(given.store.connectors.change, connector_id, settings, config, place)
+        changed = await run_in_threadpool(given.store.connectors.change, connector_id, settings, config, digest, tls)
     except ValidationError as error:
         raise RequestValidationError([part | {"loc": ("body", *part["loc"])} for part in error.errors()]) from None
     audit.record(caller, "connector.changed", connector_id)

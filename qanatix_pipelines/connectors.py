@@ -18,6 +18,7 @@ from pydantic import (
 
 from qanatix_pipelines.naming import CONNECTORS_KEY_PREFIX
 from qanatix_pipelines.tenants import Tenant
+from qanatix_pipelines.tls import Tls
 from qanatix_pipelines.watermarks import OVERLAP_COUNT, OVERLAP_SECONDS, Watermark
 
 NAME_LENGTH = 200
@@ -102,6 +103,8 @@ class NewConnector(ConnectorSettings):
 class Connector(ConnectorSettings):
     """A registered connector. It holds no credentials: who needs them asks the store, inside a run.
 
+    `tls` is what they demand; None if they were kept by a release that did not tell it yet.
+
     `watermark` is what `:last_pull` will be bound to, less the overlap; None until a pull that uses it completes. It
     was read at `watermark_at`, by the store's clock. `generation` counts the changes that make a running pull void.
     """
@@ -113,3 +116,4 @@ class Connector(ConnectorSettings):
     watermark: Watermark | None
     watermark_at: datetime | None
     created_at: datetime
+    tls: Tls | None = None

@@ -13,6 +13,7 @@ QanatixError
     │   ├── SourceUnreachable
     │   ├── AddressRefused      (or the operator opens the network, by QANATIX_ALLOW_NETWORKS)
     │   ├── LoginRefused
+    │   ├── AccountTooStrong    (or the operator allows it, by QANATIX_ALLOW_STRONG_ACCOUNTS)
     │   ├── TlsFailed
     │   ├── QueryRejected
     │   ├── ResultUnusable
@@ -138,6 +139,19 @@ class AddressRefused(SourceError):
 
 class LoginRefused(SourceError):
     code = "login_refused"
+
+
+class AccountTooStrong(SourceError):
+    """Its account may do what no pull needs, and a query could use. `right` goes on from "The connector's account"."""
+
+    code = "account_too_strong"
+
+    def __init__(self, right: str) -> None:
+        super().__init__(
+            f"The connector's account {right}, which a query could use. Nothing was read. Register an account that may "
+            "only read what the query reads, as docs/security.md shows; or the operator allows strong accounts with "
+            "QANATIX_ALLOW_STRONG_ACCOUNTS."
+        )
 
 
 class TlsFailed(SourceError):

@@ -39,6 +39,7 @@ class Settings(BaseSettings):
     pepper: SecretStr | None = Field(None, alias=PEPPER)
     dagster_url: AnyHttpUrl = Field(AnyHttpUrl("http://127.0.0.1:3000"), alias="QANATIX_DAGSTER_URL")
     allow_networks: str = Field("", alias="QANATIX_ALLOW_NETWORKS")
+    allow_strong_accounts: bool = Field(False, alias="QANATIX_ALLOW_STRONG_ACCOUNTS")
     pull_wait_seconds: float = Field(600, alias="QANATIX_PULL_WAIT_SECONDS", gt=0, le=86_400)
     pull_seconds: float = Field(3600, alias="QANATIX_PULL_SECONDS", gt=0, le=604_800)
     answer_seconds: float = Field(600, alias="QANATIX_ANSWER_SECONDS", gt=0, le=86_400)

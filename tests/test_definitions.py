@@ -305,3 +305,14 @@ def _failure(result: dg.ExecuteInProcessResult) -> Any:
     told = event.step_failure_data.user_failure_data
     assert told is not None
     return told
+
+
+def test_only_the_environment_allows_strong_accounts(monkeypatch: pytest.MonkeyPatch) -> None:
+    resource = resources.SourceResource(connector_type="postgresql")
+    config = {"dsn": "postgresql://reader:secret@db.internal/shop"}
+    monkeypatch.delenv("QANATIX_ALLOW_STRONG_ACCOUNTS", raising=False)
+    refused = resource.open(config)
+    monkeypatch.setenv("QANATIX_ALLOW_STRONG_ACCOUNTS", "true")
+    allowed = resource.open(config)
+
+    assert (refused.strong_accounts, allowed.strong_accounts) == (False, True)

@@ -169,6 +169,9 @@ def test_tls_is_required_but_towards_this_machine(host: str, tls: str | None, en
         "SELECT load_file ('/etc/passwd')",
         "SELECT `load_file`('/etc/passwd')",
         "SELECT LOAD_FILE /* */ ('/etc/passwd')",
+        "SELECT 1 FOR UPDATE",
+        "SELECT 1 FOR /* */ SHARE",
+        "SELECT 1 LOCK IN SHARE MODE",
         "SELECT 1 /*! INTO @x */",
         "SELECT 1 /*!50000 INTO @x */",
         "SELECT 1 /*M! INTO @x */",
@@ -490,7 +493,7 @@ def test_the_watermark_is_right_where_the_servers_zone_is_not_utc(start: Callabl
     try:
         items = MySQLHarness(server)
         items.fill(1)
-        config = parts(server.address)
+        config = who_sees(server)
 
         began, held, _ = asyncio.run(_while_a_transaction_is_open(server, config, config))
 
@@ -595,7 +598,7 @@ def tls_server(request: pytest.FixtureRequest, certificate: tuple[Path, Path]) -
 def _cipher(server: Server, tls: str) -> str:
     schema = "information_schema" if "MariaDB" in server.version else "performance_schema"
     query = f"SELECT VARIABLE_VALUE AS cipher FROM {schema}.session_status WHERE VARIABLE_NAME = 'Ssl_cipher'"
-    (row,) = rows(parts(server.address) | {"tls": tls}, query)
+    (row,) = rows(MySQLHarness(server).config | {"tls": tls}, query)
     return str(row["cipher"])
 
 
@@ -624,7 +627,7 @@ def test_verify_refuses_a_certificate_for_another_name(
     tls_server: Server, certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
-    config = parts(tls_server.address) | {"tls": "verify", "host": "localhost"}
+    config = MySQLHarness(tls_server).config | {"tls": "verify", "host": "localhost"}
 
     with pytest.raises(TlsFailed):
         rows(config, "SELECT 1")
@@ -637,13 +640,13 @@ def test_a_server_without_tls_is_refused_where_it_is_wanted(start: Callable[...,
     server = started(start, options=["--ssl=OFF"] if start is start_mariadb else ["--tls-version="])
     try:
         with pytest.raises(TlsFailed, match="offers no TLS"):
-            rows(parts(server.address) | {"tls": tls}, "SELECT 1")
+            rows(MySQLHarness(server).config | {"tls": tls}, "SELECT 1")
     finally:
         server.stop()
 
 
 def test_an_abandoned_reading_over_tls_closes_at_once(tls_server: Server) -> None:
-    config = parts(tls_server.address) | {"tls": "required"}
+    config = MySQLHarness(tls_server).config | {"tls": "required"}
     query = "SELECT repeat('x', 10000) AS v FROM information_schema.columns a, information_schema.columns b"
 
     async def take_one_batch() -> None:

@@ -42,4 +42,5 @@ class SourceResource(dg.ConfigurableResource[Any]):
     connector_type: str
 
     def open(self, connection_config: Mapping[str, Any]) -> Source:
-        return open_source(self.connector_type, connection_config)
+        allowed = read_settings().allow_strong_accounts
+        return open_source(self.connector_type, connection_config, strong_accounts=allowed)

@@ -18,6 +18,8 @@ _BETWEEN_TOKENS = re.compile(r"(?:\s|--(?=\s|$)[^\n]*|#[^\n]*|/\*(?!M?!)(?:(?!\*
 _FIRST_PULL = datetime(1000, 1, 1)  # noqa: DTZ001  # UTC, as the session is
 # Of BIGINT. MySQL compares it right with unsigned columns and with decimals.
 _LEAST_INTEGER = -(2**63)
+# In a read-only transaction too, it would keep others from writing these rows for as long as the pull lasts.
+_LOCKING = re.compile(r"\b(?:FOR (?:UPDATE|SHARE)|LOCK IN SHARE MODE)\b")
 _QUERIES = (TokenType.SELECT, TokenType.WITH, TokenType.VALUES, TokenType.TABLE)
 
 
@@ -34,6 +36,9 @@ def parse_mysql(query: str) -> SqlQuery:
         raise QueryRejected("The query must begin with SELECT, WITH, VALUES or TABLE.")
     if any(token.token_type is TokenType.INTO for token in tokens):
         raise QueryRejected("The query must not say INTO: a pull writes neither files nor variables at the source.")
+    quoted = (TokenType.STRING, TokenType.IDENTIFIER)
+    if _LOCKING.search(" ".join("?" if token.token_type in quoted else token.text.upper() for token in tokens)):
+        raise QueryRejected("The query must not lock rows: FOR UPDATE, FOR SHARE and LOCK IN SHARE MODE are refused.")
     for name, bracket in pairwise(tokens):  # a function's name may be quoted
         if name.text.upper() == "LOAD_FILE" and bracket.token_type is TokenType.L_PAREN:
             raise QueryRejected("The query must not call LOAD_FILE: a pull reads no files of the source's machine.")

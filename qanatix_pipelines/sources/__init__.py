@@ -10,6 +10,7 @@ import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -17,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from qanatix_pipelines.batches import Reading
 from qanatix_pipelines.credentials import REDACTED
 from qanatix_pipelines.errors import InvalidConnector, QueryRejected
+from qanatix_pipelines.tls import Tls
 from qanatix_pipelines.watermarks import Window
 
 
@@ -29,6 +31,18 @@ class SourceConfig(BaseModel):
         """Which database this is, and to whom it shows itself: `:last_pull` begins anew where that changes."""
         return (self.model_dump(),)
 
+    def protection(self) -> Tls:
+        """How far TLS protects the connection, at the least: no server can make it less."""
+        return "none"
+
+
+@dataclass(frozen=True)
+class Place:
+    """What may be known of a connection_config without its credentials: a digest of which database it is, and `tls`."""
+
+    digest: bytes
+    tls: Tls
+
 
 class Source(ABC):
     """Reads one database. Made from a checked `Config`; holds no connection between readings."""
@@ -37,6 +51,8 @@ class Source(ABC):
     # What people call the type, and what Dagster does: a kind has an icon there.
     title: ClassVar[str]
     kind: ClassVar[str]
+    # Whether the account may have rights that a query could use beyond reading.
+    strong_accounts = False
 
     @abstractmethod
     def __init__(self, config: Any) -> None: ...
@@ -54,7 +70,8 @@ class Source(ABC):
         """Connect, run `query` read-only in one snapshot, and disconnect when the context ends, however it ends.
 
         `window` says what `:last_pull` is bound to, by the source's clock; where that is None, to the least value of
-        its type. Raises SourceError, here and while batches are read; no driver's exception passes.
+        its type. Raises SourceError, here and while batches are read, and AccountTooStrong before the query runs; no
+        driver's exception passes.
         """
 
 
@@ -73,8 +90,8 @@ def source_of(connector_type: str) -> type[Source]:
 
 def check_connector(
     connector_type: str, connection_config: Mapping[str, Any], query: str, cursor_column: str | None = None
-) -> bytes:
-    """A digest of which database the connector reads. Connects to nothing.
+) -> Place:
+    """Which database the connector reads, and how it is connected to. Connects to nothing.
 
     Raises InvalidConnector for the first field that this type of connector would refuse.
     """
@@ -83,7 +100,7 @@ def check_connector(
     return place
 
 
-def check_config(connector_type: str, connection_config: Mapping[str, Any]) -> bytes:
+def check_config(connector_type: str, connection_config: Mapping[str, Any]) -> Place:
     """As `check_connector`, for the connection_config alone."""
     source = source_of(connector_type)
     for option, value in connection_config.items():
@@ -100,7 +117,7 @@ def check_config(connector_type: str, connection_config: Mapping[str, Any]) -> b
         else:
             problem = first["msg"].removeprefix("Value error, ")
         raise InvalidConnector(("connection_config", *location), problem) from None
-    return hashlib.sha256(repr(config.place()).encode()).digest()
+    return Place(hashlib.sha256(repr(config.place()).encode()).digest(), config.protection())
 
 
 def check_query(connector_type: str, query: str, cursor_column: str | None = None) -> None:
@@ -115,7 +132,9 @@ def check_query(connector_type: str, query: str, cursor_column: str | None = Non
         )
 
 
-def open_source(connector_type: str, connection_config: Mapping[str, Any]) -> Source:
-    """A source from a config that `check_connector` passed."""
-    source = source_of(connector_type)
-    return source(source.config_type.model_validate(dict(connection_config)))
+def open_source(connector_type: str, connection_config: Mapping[str, Any], *, strong_accounts: bool = False) -> Source:
+    """A source from a config that `check_connector` passed. Unless they are allowed, it refuses `strong_accounts`."""
+    kind = source_of(connector_type)
+    source = kind(kind.config_type.model_validate(dict(connection_config)))
+    source.strong_accounts = strong_accounts
+    return source

@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr, field_validator
 
+from qanatix_pipelines.accounts import mongodb as account
 from qanatix_pipelines.addresses.mongodb import MongoUri, parse_mongo_uri
 from qanatix_pipelines.batches import Batch, Reading
+from qanatix_pipelines.bounds.hashing import Hashing
 from qanatix_pipelines.errors import (
     SourceError,
     SourceFailed,
@@ -28,6 +30,7 @@ from qanatix_pipelines.faults.mongodb import explained
 from qanatix_pipelines.faults.network import connection_lost, network_fault, no_answer
 from qanatix_pipelines.queries.mongodb import MongoQuery, parse_mongo_query
 from qanatix_pipelines.sources import Source, SourceConfig
+from qanatix_pipelines.tls import Tls
 from qanatix_pipelines.values.documents import Gathering
 from qanatix_pipelines.values.mongodb import CODEC, bson_text
 from qanatix_pipelines.watermarks import Window
@@ -86,6 +89,9 @@ class Config(SourceConfig):
         uri = parse_mongo_uri(self.uri.get_secret_value())
         return uri.host, uri.port, self.database, self.collection, uri.user
 
+    def protection(self) -> Tls:
+        return "verified" if parse_mongo_uri(self.uri.get_secret_value()).tls else "none"
+
 
 class MongoDB(Source):
     config_type = Config
@@ -111,6 +117,8 @@ class MongoDB(Source):
                     await _knock(self._uri)
                     # In this order: the documents must be read when the clock has been.
                     hello = await client.admin.command("hello")
+                    if not self.strong_accounts:
+                        await _check_account(client)
                 clock, reach = _reach(hello)
                 bound = asked.bound(window.start(clock), integer=window.integer)
                 collection = client[self._database].get_collection(self._collection, codec_options=CODEC)
@@ -150,8 +158,13 @@ async def _knock(uri: MongoUri) -> None:
 
 
 def _client(uri: MongoUri) -> "AsyncMongoClient[Document]":
-    from pymongo import AsyncMongoClient, pool_options
+    from pymongo import AsyncMongoClient, common, pool_options
+    from pymongo.asynchronous import auth
+    from pymongo.hello import Hello
 
+    vars(auth)["hashlib"] = Hashing()
+    # It would make room for messages as long as the server announces, before they come.
+    Hello.max_message_size = common.MAX_MESSAGE_SIZE  # type: ignore[assignment, method-assign]
     # The driver would tell the server of our container, our cloud and its region, as our environment names them, and
     # has no option against it.
     vars(pool_options)["_metadata_env"] = dict
@@ -183,6 +196,16 @@ def _client(uri: MongoUri) -> "AsyncMongoClient[Document]":
 
     vars(client)["_close_cursor_now"] = remember
     return client
+
+
+async def _check_account(client: "AsyncMongoClient[Document]") -> None:
+    from pymongo.errors import OperationFailure
+
+    try:
+        account.check(await client.admin.command(account.RIGHTS))
+    except OperationFailure as error:
+        if error.code not in account.NOT_TOLD:
+            raise
 
 
 def _arguments(asked: MongoQuery, bound: Document, batch_size: int) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from asyncmy.constants import CLIENT
 from asyncmy.cursors import SSCursor
 from pydantic import Field
 
+from qanatix_pipelines.accounts import mysql as account
 from qanatix_pipelines.addresses.mysql import Host, Secret, Text
 from qanatix_pipelines.addresses.parts import is_this_machine
 from qanatix_pipelines.batches import Batch, Reading
@@ -37,6 +38,7 @@ from qanatix_pipelines.faults.network import network_fault
 from qanatix_pipelines.gates.mysql import Rows
 from qanatix_pipelines.queries.mysql import bound, parse_mysql
 from qanatix_pipelines.sources import Source, SourceConfig
+from qanatix_pipelines.tls import Tls
 from qanatix_pipelines.values.mysql import DECODERS, JSON_COLUMNS, ResultColumn, frame, result_column
 from qanatix_pipelines.watermarks import Window
 
@@ -58,6 +60,9 @@ _HOST_ERROR = 2003  # a number of the driver's own: such an error has a cause
 logging.getLogger("asyncmy").setLevel(logging.CRITICAL + 1)
 
 
+_PROTECTIONS: dict[str, Tls] = {"disabled": "none", "required": "encrypted", "verify": "verified"}
+
+
 class Config(SourceConfig):
     """connection_config of a mysql connector. Without `tls` it is required, except towards this machine itself."""
 
@@ -70,6 +75,11 @@ class Config(SourceConfig):
 
     def place(self) -> tuple[object, ...]:
         return self.host, self.port, self.database, self.user
+
+    def protection(self) -> Tls:
+        if self.tls is None:
+            return "none" if is_this_machine(self.host) else "encrypted"
+        return _PROTECTIONS[self.tls]
 
 
 class MySQL(Source):
@@ -92,6 +102,8 @@ class MySQL(Source):
         try:
             with _reported():
                 await _check_single_statements(connection)
+                if not self.strong_accounts:
+                    account.check([grant.decode() for (grant,) in await _rows(connection, account.RIGHTS)])
                 ((number,),) = await _rows(connection, "SELECT CONNECTION_ID()")
                 connection.identity = number, connection._transport.get_extra_info("sockname")[1]  # noqa: SLF001
                 # In this order: the snapshot must see every row that was committed before what is reached.
@@ -152,7 +164,7 @@ class _Connection(Rows, asyncmy.connection.Connection):  # type: ignore[misc]
 
 
 async def _connect(config: Config) -> _Connection:
-    context = _tls(config)
+    context = _tls(config.protection())
     refused = (*_UNSUPPORTED, *([] if context else ["mysql_clear_password"]))
     connection = _Connection(
         host=config.host,
@@ -175,12 +187,12 @@ async def _connect(config: Config) -> _Connection:
     return connection
 
 
-def _tls(config: Config) -> ssl.SSLContext | None:
+def _tls(protection: Tls) -> ssl.SSLContext | None:
     """A context of our own: the driver's does not verify where no certificate authority is named."""
-    if config.tls == "disabled" or (config.tls is None and is_this_machine(config.host)):
+    if protection == "none":
         return None
     context = ssl.create_default_context()
-    if config.tls != "verify":
+    if protection != "verified":
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context

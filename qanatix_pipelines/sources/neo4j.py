@@ -13,11 +13,13 @@ import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal, LiteralString, NoReturn, cast
 
 import polars as pl
 from pydantic import AfterValidator, Field, SecretStr, StringConstraints, ValidationInfo, field_validator
 
+from qanatix_pipelines.accounts import neo4j as account
 from qanatix_pipelines.addresses.neo4j import bolt_uri
 from qanatix_pipelines.addresses.parts import is_this_machine
 from qanatix_pipelines.batches import Batch, Column, Reading
@@ -32,6 +34,7 @@ from qanatix_pipelines.errors import (
 from qanatix_pipelines.faults.neo4j import explained
 from qanatix_pipelines.queries.cypher import NAME, parse_cypher
 from qanatix_pipelines.sources import Source, SourceConfig
+from qanatix_pipelines.tls import Tls
 from qanatix_pipelines.values.documents import Gathering
 from qanatix_pipelines.values.json_text import json_text
 from qanatix_pipelines.values.neo4j import clock_text
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 10
 TRANSACTION_SECONDS = 3600
+MAX_MESSAGE_BYTES = 64 * 2**20
 
 # It logs an error whole, with addresses and a server's words.
 logging.getLogger("neo4j").setLevel(logging.CRITICAL + 1)
@@ -87,6 +91,9 @@ class Config(SourceConfig):
     def place(self) -> tuple[object, ...]:
         return self.uri.partition("://")[2], self.database, self.user
 
+    def protection(self) -> Tls:
+        return "verified" if self.tls == "verify" else "none"
+
 
 class Neo4j(Source):
     config_type = Config
@@ -105,6 +112,8 @@ class Neo4j(Source):
         statement = parse_cypher(query)
         async with _session(self._config, batch_size) as session:
             with _reported():
+                if not self.strong_accounts:
+                    await _check_account(session)
                 # In this order: what was committed before `reach` is there when the query starts.
                 reach, parameters = None, {}
                 if statement.asks_for_last_pull:
@@ -134,6 +143,7 @@ async def _session(config: Config, batch_size: int) -> AsyncIterator["neo4j.Asyn
 
     # It would leave TLS to say goodbye in the background, where the end of the loop cuts it off.
     AsyncBoltSocketBase.close = _closed_at_once  # type: ignore[assignment, method-assign]
+    _bound_messages()
     driver = neo4j.AsyncGraphDatabase.driver(
         "bolt://" + config.uri.partition("://")[2],
         auth=(config.user, config.password.get_secret_value()),
@@ -158,6 +168,21 @@ async def _session(config: Config, batch_size: int) -> AsyncIterator["neo4j.Asyn
         await driver.close()
 
 
+@cache
+def _bound_messages() -> None:
+    """Have the driver refuse a message that is too long, which it would join from pieces without an end."""
+    from neo4j._async.io._bolt import _common
+
+    receive = _common.receive_into_buffer
+
+    async def bounded(sock: Any, buffer: Any, size: int) -> None:
+        if buffer.used + size > MAX_MESSAGE_BYTES:
+            raise SourceFailed(f"The source sent a row or a message of more than {MAX_MESSAGE_BYTES // 2**20} MiB.")
+        await receive(sock, buffer, size)  # type: ignore[no-untyped-call]
+
+    vars(_common)["receive_into_buffer"] = bounded
+
+
 def _closed_at_once(socket: Any) -> None:
     socket._writer.transport.abort()  # noqa: SLF001
 
@@ -166,6 +191,18 @@ def _bound(start: Watermark | None, *, integer: bool) -> Watermark:
     if start is None:
         return _LEAST_INTEGER if integer else _LEAST
     return start if isinstance(start, datetime) else min(max(start, _LEAST_INTEGER), -_LEAST_INTEGER - 1)
+
+
+async def _check_account(session: "neo4j.AsyncSession") -> None:
+    from neo4j.exceptions import ClientError
+
+    try:
+        record = await (await session.run(account.RIGHTS)).single(strict=True)
+    except ClientError as error:
+        if not (error.code or "").startswith(account.NOT_TOLD):
+            raise
+    else:
+        account.check(record["roles"])
 
 
 async def _reach(session: "neo4j.AsyncSession") -> tuple[datetime, datetime]:
@@ -287,7 +324,7 @@ def _unknown(_value: object) -> NoReturn:
 def _reported() -> Iterator[None]:
     """A driver's exception becomes one of ours, and nothing of its text passes: the server wrote it."""
     from neo4j._exceptions import BoltError
-    from neo4j.exceptions import BrokenRecordError, DriverError, Neo4jError, ServiceUnavailable, SessionExpired
+    from neo4j.exceptions import BrokenRecordError, Neo4jError, ServiceUnavailable, SessionExpired
 
     try:
         yield
@@ -302,7 +339,7 @@ def _reported() -> Iterator[None]:
         ) from None
     except (ServiceUnavailable, SessionExpired, BoltError, OSError, UnicodeError) as error:
         raise _unreachable(error) from None
-    except DriverError as error:
+    except Exception as error:  # noqa: BLE001  # a server that breaks the protocol makes the driver raise anything
         raise SourceFailed(f"The source's answer could not be read ({type(error).__name__}).") from None
 
 

@@ -16,11 +16,15 @@ from decimal import Decimal
 from typing import Any, cast
 
 import asyncpg
+import asyncpg.protocol
 import polars as pl
 from pydantic import SecretStr, field_validator
 
+from qanatix_pipelines.accounts import postgresql as account
 from qanatix_pipelines.addresses.postgresql import Dsn, parse_dsn
 from qanatix_pipelines.batches import Batch, Column, Reading
+from qanatix_pipelines.bounds.hashing import Hashing
+from qanatix_pipelines.bounds.postgresql import BoundedProtocol
 from qanatix_pipelines.errors import (
     QueryRejected,
     SourceError,
@@ -32,6 +36,7 @@ from qanatix_pipelines.faults.postgresql import explained
 from qanatix_pipelines.gates.postgresql import Gate
 from qanatix_pipelines.placeholders import SqlQuery, parse_sql
 from qanatix_pipelines.sources import Source, SourceConfig
+from qanatix_pipelines.tls import Tls
 from qanatix_pipelines.values.postgresql import selected
 from qanatix_pipelines.watermarks import Watermark, Window
 
@@ -54,11 +59,12 @@ SET LOCAL lc_monetary = 'C';
 # rest the overlap stands in, as it does on a replica, which does not know what is open on its primary. A replica has
 # seen nothing newer than what it last replayed. Of a prepared transaction nobody knows when it began. The clock is read
 # first: a transaction that begins between the two is newer.
-_REACH = """
+_REACH = f"""
 SELECT clock_timestamp(),
 CASE WHEN pg_is_in_recovery() THEN pg_last_xact_replay_timestamp() ELSE clock_timestamp() END,
 (SELECT min(xact_start) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()),
-EXISTS (SELECT FROM pg_prepared_xacts WHERE database = current_database())
+EXISTS (SELECT FROM pg_prepared_xacts WHERE database = current_database()),
+{account.RIGHTS}
 """
 # Asked before the session's zone becomes UTC, for a column without a zone holds what the database calls local time. If
 # its clocks are set back soon after, by two hours at the most, it is the earlier time that they will show then.
@@ -76,6 +82,15 @@ _INTEGERS: dict[str, tuple[int, int]] = {
 logging.getLogger("asyncpg").setLevel(logging.CRITICAL + 1)
 
 
+class _Protocol(BoundedProtocol, asyncpg.protocol.Protocol):  # type: ignore[misc]
+    """The driver's."""
+
+
+# The driver has no option for either.
+asyncpg.protocol.Protocol = _Protocol
+vars(asyncpg.protocol.protocol)["hashlib"] = Hashing()
+
+
 class Config(SourceConfig):
     """connection_config of a postgresql connector."""
 
@@ -90,6 +105,15 @@ class Config(SourceConfig):
     def place(self) -> tuple[object, ...]:
         dsn = parse_dsn(self.dsn.get_secret_value())
         return dsn.host, dsn.port, dsn.database, dsn.user
+
+    def protection(self) -> Tls:
+        match parse_dsn(self.dsn.get_secret_value()).tls:
+            case "disable":
+                return "none"
+            case "require" | "verify-ca":  # of any host, whoever is known to an authority gets such a certificate
+                return "encrypted"
+            case "verify-full":
+                return "verified"
 
 
 class PostgreSQL(Source):
@@ -113,7 +137,9 @@ class PostgreSQL(Source):
         try:
             with _reported():
                 # In this order: the snapshot must see every row that was committed before the clock was read.
-                clock, seen, oldest, held = await connection.fetchrow(_REACH)
+                clock, seen, oldest, held, rights = await connection.fetchrow(_REACH)
+                if not self.strong_accounts:
+                    account.check(rights)
                 start = window.start(clock)
                 local_start = await connection.fetchval(_LOCAL, start) if isinstance(start, datetime) else None
                 await connection.transaction(isolation="repeatable_read", readonly=True).start()
@@ -128,6 +154,7 @@ class PostgreSQL(Source):
                 bound = _integer if window.integer else _time
                 arguments = [bound(kind.name, start, local_start) for kind in kinds]
                 cursor = await (await connection.prepare(wrapped)).cursor(*arguments)
+                connection._protocol.rows_may_come = True  # noqa: SLF001
             # Where nothing is known of how far the snapshot reaches, the watermark stays where it is.
             reached = None if held or seen is None else min(seen, oldest or seen) - timedelta(microseconds=1)
             yield Reading(
@@ -182,7 +209,7 @@ async def _disconnect(connection: asyncpg.Connection, gate: Gate) -> None:
                 connection.terminate()
             else:
                 await connection.close()
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, SourceError):
         connection.terminate()  # the far side is gone or does not answer: close our end of it
     await asyncio.gather(*cancellations, return_exceptions=True)
 
@@ -245,7 +272,7 @@ def _reported(*, connecting: bool = False, statement: SqlQuery | None = None) ->
     except SourceError:
         raise
     except asyncpg.PostgresError as error:
-        raise _explained(error, statement) from None
+        raise _bound_of(error) or _explained(error, statement) from None
     except ConnectionError as error:
         if "rejected SSL upgrade" in str(error):
             raise TlsFailed("The source offers no TLS. If that is meant, add ?sslmode=disable to the dsn.") from None
@@ -254,8 +281,14 @@ def _reported(*, connecting: bool = False, statement: SqlQuery | None = None) ->
         if isinstance(error, TimeoutError) and not connecting:
             raise no_answer(ANSWER_SECONDS) from None
         raise network_fault(error, CONNECT_SECONDS) from None
-    except (asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
-        raise SourceFailed(f"The source's answer could not be read ({type(error).__name__}).") from None
+    except Exception as error:  # noqa: BLE001  # the driver raises anything at an answer that is not PostgreSQL's
+        unreadable = SourceFailed(f"The source's answer could not be read ({type(error).__name__}).")
+        raise _bound_of(error) or unreadable from None
+
+
+def _bound_of(error: Exception) -> SourceError | None:
+    """What our bounds refused, where the driver tells it as the cause of an error of its own."""
+    return error.__cause__ if isinstance(error.__cause__, SourceError) else None
 
 
 def _explained(error: asyncpg.PostgresError, statement: SqlQuery | None) -> SourceError:

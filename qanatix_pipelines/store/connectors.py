@@ -19,6 +19,7 @@ from qanatix_pipelines.store.engine import truncate_log
 from qanatix_pipelines.store.pulls import end_live
 from qanatix_pipelines.store.tenants import OfTenant
 from qanatix_pipelines.tenants import Tenant
+from qanatix_pipelines.tls import Tls
 
 _FIELDS = [tables.connector.c[field] for field in Connector.model_fields]
 # What decides which rows there are and what entities they become.
@@ -40,8 +41,11 @@ class ConnectorStore(OfTenant):
         self._reader = engine.execution_options(reads=True)
         self._cipher = cipher
 
-    def add(self, new: NewConnector, place: bytes | None = None) -> Connector:
-        """Keep a connector. `place` is a digest of which database it reads, by which a later change tells another."""
+    def add(self, new: NewConnector, place: bytes | None = None, tls: Tls | None = None) -> Connector:
+        """Keep a connector. `place` is a digest of which database it reads, by which a later change tells another.
+
+        `tls` is what its connection_config demands.
+        """
         connector_id = uuid4()
         settings = new.model_dump(exclude={"connection_config"})
         connector = Connector(
@@ -53,6 +57,7 @@ class ConnectorStore(OfTenant):
             watermark=None,
             watermark_at=None,
             created_at=now(),
+            tls=tls,
         )
         credentials = self._cipher.encrypt(self.tenant, connector_id, new.connection_config)
         with self._engine.begin() as transaction:
@@ -67,6 +72,7 @@ class ConnectorStore(OfTenant):
         settings: Mapping[str, Any],
         connection_config: dict[str, Any] | None = None,
         place: bytes | None = None,
+        tls: Tls | None = None,
     ) -> Connector:
         """Change these settings, and the credentials if there are new ones.
 
@@ -94,7 +100,7 @@ class ConnectorStore(OfTenant):
                 values |= {"generation": kept.generation + 1}
             if connection_config is not None:
                 credentials = self._cipher.encrypt(self.tenant, connector_id, connection_config)
-                values |= {"credentials": credentials, "place": place}
+                values |= {"credentials": credentials, "place": place, "tls": tls}
             transaction.execute(table.update().where(self._is(connector_id)).values(**values))
             if void:
                 end_live(transaction, tables.pull.c.connector_id == connector_id, PullSuperseded())

@@ -87,6 +87,8 @@ connector = sa.Table(
     sa.Column("credentials", sa.Text, nullable=False),
     # Which database the credentials are for, as a digest: NULL where it is not known.
     sa.Column("place", sa.LargeBinary),
+    # What they demand of TLS: NULL where it is not known.
+    sa.Column("tls", sa.Text),
     # Unique for all tenants: they share Dagster's partitions.
     sa.Column("partition_key", sa.Text, nullable=False, unique=True),
     sa.Column("generation", sa.Integer, nullable=False, server_default="1"),

@@ -272,10 +272,17 @@ MUTANTS = (
     Mutant(
         "PostgreSQL's clock is read after the snapshot",
         "qanatix_pipelines/sources/postgresql.py",
-        "clock, seen, oldest, held = await connection.fetchrow(_REACH)",
+        "clock, seen, oldest, held, rights = await connection.fetchrow(_REACH)",
         'await connection.transaction(isolation="repeatable_read", readonly=True).start()\n'
-        "                clock, seen, oldest, held = await connection.fetchrow(_REACH)",
+        "                clock, seen, oldest, held, rights = await connection.fetchrow(_REACH)",
         ("tests/test_postgresql.py::TestLastPull::test_what_was_committed_before_the_clock_was_read_is_seen",),
+    ),
+    Mutant(
+        "a strong account is not refused",
+        "qanatix_pipelines/sources/postgresql.py",
+        "account.check(rights)",
+        "pass",
+        ("tests/test_accounts.py::test_a_refused_query_has_not_run",),
     ),
     Mutant(
         "a full refresh starts where the last pull did",

@@ -16,6 +16,7 @@ from tests.campaigns.conftest import DEEP
 from tests.campaigns.followers import Product, naive, product
 from tests.campaigns.writers import write
 from tests.campaigns.written import WrittenMySQL, WrittenPostgreSQL
+from tests.harness.mysql import MySQLHarness
 from tests.servers import Server, ServerMissing, mysql, new_folder, postgresql, remove
 from tests.servers.clock import Clock, new_clock
 
@@ -141,7 +142,7 @@ def test_the_hour_that_repeats_loses_nothing_on_mysql_where_an_hour_more_is_aske
         mysql.execute(server.address, "CREATE TABLE local (id int, value int, updated_at datetime(6) DEFAULT NOW(6))")
         late = "updated_at > CONVERT_TZ(:last_pull, '+00:00', 'SYSTEM') - INTERVAL 1 HOUR"
         query = f"SELECT id, value FROM local WHERE {late}"
-        with product(tmp_path / "store", "mysql", mysql.parts(server.address), query, overlap=2) as followed:
+        with product(tmp_path / "store", "mysql", MySQLHarness(server).config, query, overlap=2) as followed:
 
             def insert(row: int) -> None:
                 mysql.execute(server.address, ("INSERT INTO local (id, value) VALUES (%s, 1)", [row]))

@@ -68,12 +68,15 @@ def new_folder(name: str, owner: dict[str, Any]) -> Path:
     return folder
 
 
-def run(command: Sequence[str | Path], owner: dict[str, Any], **options: Any) -> str:
-    """Run a command to its end and give its output. Raises RuntimeError that holds the output if it fails."""
+def run(command: Sequence[str | Path], owner: dict[str, Any], *, given: str = "", **options: Any) -> str:
+    """Run a command to its end, `given` on its input, and give its output.
+
+    Raises RuntimeError that holds the output if it fails.
+    """
     done = subprocess.run(
         [str(part) for part in command],
         cwd="/",
-        stdin=subprocess.DEVNULL,
+        input=given,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -1,7 +1,8 @@
 """MongoDB: QANATIX_TEST_MONGODB_URI, else DocumentDB behind a wire server of our own.
 
 MongoDB itself is in no package registry. DocumentDB is Microsoft's open engine for MongoDB's commands, of which Debian
-has a package; `mongodb_gateway` speaks the wire protocol.
+has a package; `mongodb_gateway` speaks the wire protocol. The variable names a user of the roles readWrite on
+qanatix_test and clusterMonitor.
 """
 
 import json
@@ -9,10 +10,11 @@ import os
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pymongo import MongoClient
 
@@ -25,6 +27,8 @@ _SUITE = "forky"
 _PACKAGES = ("postgresql-18-documentdb", "postgresql-18-postgis-3-scripts", "dash")
 _OWNER = {"user": 101, "group": 104}  # postgres, in there
 _PROGRAMS = Path("/usr/lib/postgresql/18/bin")
+# As MongoDB tells it of the role `read` (manual, "connectionStatus").
+READER = ({"resource": {"db": "qanatix_test", "collection": ""}, "actions": ["find", "listCollections"]},)
 _ENGINE_PORT = 5432  # a part of its socket's name, no more: it listens on no network
 
 _OPTIONS = """
@@ -95,14 +99,24 @@ def start_engine() -> Engine:
         return Engine(folder / "socket", stack.pop_all().close)
 
 
-def start_gateway(engine: Engine, *, tls: tuple[Path, Path] | None = None, set_name: str | None = None) -> Server:
-    """A wire server in front of `engine`. `tls` is a certificate and its key; `set_name` that of a replica set."""
+def start_gateway(
+    engine: Engine,
+    *,
+    tls: tuple[Path, Path] | None = None,
+    set_name: str | None = None,
+    privileges: Sequence[Mapping[str, Any]] = READER,
+) -> Server:
+    """A wire server in front of `engine`. `tls` is a certificate and its key; `set_name` that of a replica set.
+
+    `privileges` are what it says that its user has.
+    """
     password = new_password()
     settings = {
         "socket": str(engine.socket),
         "engine_port": _ENGINE_PORT,
         "user": "qanatix",
         "password": password,
+        "privileges": list(privileges),
         "tls": tls and [str(path) for path in tls],
         "set_name": set_name,
     }

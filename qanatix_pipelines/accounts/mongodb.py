@@ -1,0 +1,52 @@
+"""MongoDB: who may write everywhere, make users, or administer the server.
+
+No right is needed to run JavaScript in a filter, where the server has it on: the list of operators stops that.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from qanatix_pipelines.errors import AccountTooStrong
+
+RIGHTS = {"connectionStatus": 1, "showPrivileges": True}
+# The codes of CommandNotFound and CommandNotSupported: other servers that speak the protocol may not tell.
+NOT_TOLD = (59, 115)
+
+_WRITES = {
+    "insert",
+    "update",
+    "remove",
+    "dropCollection",
+    "dropDatabase",
+    "createCollection",
+    "bypassDocumentValidation",
+}
+_MAKES_USERS = {"createUser", "createRole", "grantRole", "changePassword"}
+_ADMINISTERS = {
+    "addShard",
+    "applyOps",
+    "hostManager",
+    "impersonate",
+    "internal",
+    "replSetConfigure",
+    "setParameter",
+    "shutdown",
+}
+
+
+def check(answer: Mapping[str, Any]) -> None:
+    """Raise AccountTooStrong for what the answer to `RIGHTS` says, as of root, dbOwner or userAdmin."""
+    privileges = answer.get("authInfo", {}).get("authenticatedUserPrivileges", [])
+    found = [(privilege["resource"], set(privilege["actions"])) for privilege in privileges]
+    if any("anyAction" in actions for _, actions in found):
+        raise AccountTooStrong("may do everything (anyAction)")
+    if any(actions & _ADMINISTERS for _, actions in found):
+        raise AccountTooStrong("may administer the source")
+    if any(actions & _MAKES_USERS for _, actions in found):
+        raise AccountTooStrong("may make users or give them roles, and so have any right")
+    if any(actions & _WRITES and _everywhere(resource) for resource, actions in found):
+        raise AccountTooStrong("may write in every database")
+
+
+def _everywhere(resource: Mapping[str, Any]) -> bool:
+    return bool(resource.get("anyResource")) or resource.get("db") == ""

@@ -1,0 +1,47 @@
+"""PostgreSQL: superusers, and whoever may use the server's files, programs, replication or other sessions."""
+
+from collections.abc import Sequence
+
+from qanatix_pipelines.errors import AccountTooStrong
+
+# A query may take on any role that its session's user is a member of, `set_config('role', ...)` does it: so membership
+# counts, inherited or not. Attributes are not inherited, but taken on with the role.
+_ROLES = """
+SELECT DISTINCT CASE WHEN rolsuper THEN 'superuser' WHEN rolreplication THEN 'replication' ELSE rolname END AS found
+FROM pg_catalog.pg_roles
+WHERE (rolsuper OR rolreplication OR rolname IN (
+  'pg_read_server_files', 'pg_write_server_files', 'pg_execute_server_program', 'pg_signal_backend'
+)) AND pg_catalog.pg_has_role(session_user, oid, 'MEMBER')
+"""
+# Functions that a superuser may have granted by themselves. Those of dblink everybody may call once it is installed:
+# they open connections from the server's machine, in which no transaction of ours is read-only.
+_FUNCTIONS = """
+SELECT DISTINCT CASE WHEN proname LIKE 'dblink%' THEN 'dblink' ELSE 'file functions' END
+FROM pg_catalog.pg_proc
+WHERE proname IN (
+  'pg_read_file', 'pg_read_binary_file', 'pg_ls_dir', 'pg_stat_file', 'lo_import', 'lo_export',
+  'pg_file_write', 'pg_file_rename', 'pg_file_unlink',
+  'dblink', 'dblink_exec', 'dblink_connect', 'dblink_connect_u', 'dblink_send_query'
+) AND pg_catalog.has_function_privilege(session_user, oid, 'EXECUTE')
+  AND pg_catalog.has_schema_privilege(session_user, pronamespace, 'USAGE')
+"""
+# One array of text, to be selected beside other things.
+RIGHTS = f"ARRAY({_ROLES} UNION {_FUNCTIONS})"
+
+_MEANINGS = {
+    "superuser": "is a superuser, or may become one",
+    "pg_execute_server_program": "may run programs on the source's machine (pg_execute_server_program)",
+    "pg_write_server_files": "may write files of the source's machine (pg_write_server_files)",
+    "pg_read_server_files": "may read files of the source's machine (pg_read_server_files)",
+    "file functions": "may call functions that reach files of the source's machine",
+    "dblink": "may call dblink, which opens connections from the source's machine",
+    "replication": "may make replication slots (REPLICATION)",
+    "pg_signal_backend": "may end other users' sessions (pg_signal_backend)",
+}
+
+
+def check(rights: Sequence[str]) -> None:
+    """Raise AccountTooStrong for the greatest of what `RIGHTS` has found."""
+    for right, meaning in _MEANINGS.items():
+        if right in rights:
+            raise AccountTooStrong(meaning)

@@ -1,0 +1,53 @@
+"""What a server may make a driver hold or work, by drivers and servers that do so."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from qanatix_pipelines.errors import LoginRefused, SourceFailed
+from qanatix_pipelines.sources import open_source
+from qanatix_pipelines.watermarks import Window
+from tests.campaigns.hostile_answers import MONGODB_GREETINGS, NEO4J_GREETINGS, POSTGRESQL_GREETINGS
+from tests.servers.hostile import HostileServers, Script
+
+QUERIES = {"postgresql": "SELECT 1 AS id", "mongodb": "{}", "neo4j": "RETURN 1 AS id"}
+
+
+def read_from(connector_type: str, script: Script) -> None:
+    async def read(config: dict[str, Any]) -> None:
+        async with open_source(connector_type, config).read(QUERIES[connector_type], window=Window(), batch_size=10):
+            pass
+
+    with HostileServers() as hostile:
+        place = f"reader:secret@127.0.0.1:{hostile.serve(script)}"
+        configs: dict[str, dict[str, Any]] = {
+            "postgresql": {"dsn": f"postgresql://{place}/shop"},
+            "mongodb": {"uri": f"mongodb://{place}/", "database": "shop", "collection": "orders"},
+            "neo4j": {
+                "uri": f"bolt://{place.partition('@')[2]}",
+                "user": "reader",
+                "password": "secret",
+                "database": "neo4j",
+            },
+        }
+        asyncio.run(read(configs[connector_type]))
+
+
+@pytest.mark.parametrize(
+    ("connector_type", "greetings"), [("postgresql", POSTGRESQL_GREETINGS), ("mongodb", MONGODB_GREETINGS)]
+)
+def test_a_login_that_would_hash_for_an_hour_is_refused(connector_type: str, greetings: dict[str, Script]) -> None:
+    with pytest.raises(LoginRefused, match="more hashing of the password"):
+        read_from(connector_type, greetings["too much hashing"])
+
+
+@pytest.mark.parametrize("name", ["a message of 1 GiB", "an error of 1 GiB", "endless parameters"])
+def test_what_postgresql_says_before_the_first_row_has_an_end(name: str) -> None:
+    with pytest.raises(SourceFailed, match="more than there is to say before the first row"):
+        read_from("postgresql", POSTGRESQL_GREETINGS[name])
+
+
+def test_a_message_of_neo4j_has_an_end() -> None:
+    with pytest.raises(SourceFailed, match="of more than 64 MiB"):
+        read_from("neo4j", NEO4J_GREETINGS["endless chunks"])
