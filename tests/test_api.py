@@ -25,6 +25,7 @@ from qanatix_pipelines.store import tables
 from qanatix_pipelines.store.engine import connect
 from qanatix_pipelines.store.keys import KeyStore
 from qanatix_pipelines.store.opening import Store, open_store
+from qanatix_pipelines.store.pulls import PullStore
 from tests.conftest import ENCRYPTION_KEY, PEPPER
 from tests.fakes import FakeDagster, completing
 
@@ -367,21 +368,18 @@ class TestPulling:
         assert response.json()["code"] == error.code
 
     def test_many_requests_at_once_are_one_pull_with_one_answer(
-        self, api: TestClient, registered: dict[str, Any], dagster: FakeDagster
+        self, api: TestClient, registered: dict[str, Any], dagster: FakeDagster, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        complete = dagster.on_launch
-        everybody_asked = threading.Event()
+        queue, everybody_asked = PullStore.queue, threading.Barrier(10)
 
-        def complete_later(tags: dict[str, str]) -> str:
-            everybody_asked.wait(10)
-            return complete(tags)
+        def queued(*asked: Any, **how: Any) -> tuple[Pull, bool]:
+            answer = queue(*asked, **how)
+            everybody_asked.wait(60)
+            return answer
 
-        dagster.on_launch = complete_later
+        monkeypatch.setattr(PullStore, "queue", queued)
         with ThreadPoolExecutor(10) as clients:
-            asked = [clients.submit(api.post, f"{CONNECTORS}/{registered['id']}/pull") for _ in range(10)]
-            everybody_asked.wait(0.5)
-            everybody_asked.set()
-            answers = [future.result() for future in asked]
+            answers = list(clients.map(lambda _: api.post(f"{CONNECTORS}/{registered['id']}/pull"), range(10)))
 
         assert [answer.status_code for answer in answers] == [200] * 10
         assert len({answer.json()["pull_id"] for answer in answers}) == 1

@@ -3,7 +3,7 @@
 import socket
 import ssl
 
-from qanatix_pipelines.errors import SourceError, SourceTimeout, SourceUnreachable, TlsFailed
+from qanatix_pipelines.errors import SourceError, SourceUnreachable, TlsFailed
 
 
 def network_fault(cause: BaseException | None, seconds: int) -> SourceError:
@@ -23,8 +23,3 @@ def network_fault(cause: BaseException | None, seconds: int) -> SourceError:
 def connection_lost() -> SourceError:
     """There was a connection, and it is gone."""
     return SourceUnreachable("The source closed the connection, or it broke.", transient=True)
-
-
-def no_answer(seconds: int) -> SourceError:
-    """The source was reached, and was then silent for longer than a pull waits: the next time it would be, too."""
-    return SourceTimeout(f"The source did not answer within {seconds} seconds.")

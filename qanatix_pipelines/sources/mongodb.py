@@ -27,7 +27,7 @@ from qanatix_pipelines.errors import (
     TlsFailed,
 )
 from qanatix_pipelines.faults.mongodb import explained
-from qanatix_pipelines.faults.network import connection_lost, network_fault, no_answer
+from qanatix_pipelines.faults.network import connection_lost, network_fault
 from qanatix_pipelines.queries.mongodb import MongoQuery, parse_mongo_query
 from qanatix_pipelines.sources import Source, SourceConfig
 from qanatix_pipelines.tls import Tls
@@ -45,8 +45,8 @@ Document = dict[str, Any]
 
 CONNECT_SECONDS = 10
 CLOSE_SECONDS = 3
-ANSWER_SECONDS = 600  # for one batch: a filter without an index may search long for its first document
-QUERY_SECONDS = 3600  # of the server's work on one query
+# Of the server's work on one query: the most that QANATIX_PULL_SECONDS may say.
+QUERY_SECONDS = 604_800
 
 _SNAPSHOTS_SINCE = 13  # the wire version of MongoDB 5.0
 _NO_SNAPSHOT = {20, 72, 115, 123, 246, 263, 303}
@@ -182,7 +182,6 @@ def _client(uri: MongoUri) -> "AsyncMongoClient[Document]":
         appname="qanatix",
         serverSelectionTimeoutMS=CONNECT_SECONDS * 1000,
         connectTimeoutMS=CONNECT_SECONDS * 1000,
-        socketTimeoutMS=ANSWER_SECONDS * 1000,
         serverMonitoringMode="poll",
         maxPoolSize=2,
         retryReads=False,
@@ -305,7 +304,6 @@ def _explained(error: Exception) -> SourceError:
     if isinstance(error, errors.OperationFailure):
         return explained(error.code)
     meanings: tuple[tuple[type[Exception], SourceError], ...] = (
-        (errors.NetworkTimeout, no_answer(ANSWER_SECONDS)),
         (errors.ConnectionFailure, connection_lost()),
         (errors.ConfigurationError, SourceFailed("The source's version or its ways to log in are not supported.")),
         (OSError, network_fault(error, CONNECT_SECONDS)),

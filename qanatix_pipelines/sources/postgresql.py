@@ -31,7 +31,7 @@ from qanatix_pipelines.errors import (
     SourceFailed,
     TlsFailed,
 )
-from qanatix_pipelines.faults.network import network_fault, no_answer
+from qanatix_pipelines.faults.network import network_fault
 from qanatix_pipelines.faults.postgresql import explained
 from qanatix_pipelines.gates.postgresql import Gate
 from qanatix_pipelines.placeholders import SqlQuery, parse_sql
@@ -42,7 +42,6 @@ from qanatix_pipelines.watermarks import Watermark, Window
 
 CONNECT_SECONDS = 10
 CLOSE_SECONDS = 3
-ANSWER_SECONDS = 600  # for one batch: a query may work long before its first row
 
 # Output must not depend on the server's or the role's settings.
 _SESSION = """
@@ -131,7 +130,7 @@ class PostgreSQL(Source):
     @asynccontextmanager
     async def read(self, query: str, *, window: Window, batch_size: int) -> AsyncIterator[Reading]:
         statement = parse_sql(query, dialect="postgres")
-        with _reported(connecting=True):
+        with _reported():
             connection = await _connect(self._dsn)
         gate = Gate(connection._transport)  # noqa: SLF001  # the driver shows it to nobody
         try:
@@ -178,7 +177,6 @@ async def _connect(dsn: Dsn) -> asyncpg.Connection:
         database=dsn.database,
         ssl=_tls(dsn),
         timeout=CONNECT_SECONDS,
-        command_timeout=ANSWER_SECONDS,
         statement_cache_size=0,  # nothing runs twice, and a pooler such as PgBouncer may sit between
         server_settings={"application_name": "qanatix"},
     )
@@ -262,7 +260,7 @@ def _frame(rows: Sequence[asyncpg.Record], columns: Sequence[Column]) -> pl.Data
 
 
 @contextmanager
-def _reported(*, connecting: bool = False, statement: SqlQuery | None = None) -> Iterator[None]:
+def _reported(statement: SqlQuery | None = None) -> Iterator[None]:
     """A driver's exception becomes one of ours, and nothing of its text passes: the server wrote it.
 
     `statement` is given where places that the server names are places in it.
@@ -278,8 +276,6 @@ def _reported(*, connecting: bool = False, statement: SqlQuery | None = None) ->
             raise TlsFailed("The source offers no TLS. If that is meant, add ?sslmode=disable to the dsn.") from None
         raise network_fault(error, CONNECT_SECONDS) from None
     except (OSError, UnicodeError) as error:  # TLS's too; a name that can be no host's is not even looked up
-        if isinstance(error, TimeoutError) and not connecting:
-            raise no_answer(ANSWER_SECONDS) from None
         raise network_fault(error, CONNECT_SECONDS) from None
     except Exception as error:  # noqa: BLE001  # the driver raises anything at an answer that is not PostgreSQL's
         unreadable = SourceFailed(f"The source's answer could not be read ({type(error).__name__}).")
