@@ -139,6 +139,6 @@ def _unauthorized(allowance: Allowance) -> JSONResponse:
 def _too_many(allowance: Allowance) -> JSONResponse:
     return refusal(
         status.HTTP_429_TOO_MANY_REQUESTS,
-        f"At most {allowance.limit} such requests a minute are answered; try again in {allowance.next_in} s.",
+        f"At most {allowance.limit} such requests a minute are answered; try again in {allowance.reset} s.",
         allowance.headers(),
     )

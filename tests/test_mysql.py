@@ -127,25 +127,6 @@ def test_a_config_is_refused_by_its_field(changes: dict[str, Any], field: str, s
     assert "secret" not in str(refused.value)
 
 
-@pytest.mark.parametrize(
-    ("host", "tls", "encrypted"),
-    [
-        ("127.0.0.1", None, False),
-        ("::1", None, False),
-        ("localhost", None, False),
-        ("db.internal", None, True),
-        ("10.0.0.1", None, True),
-        ("db.internal", "disabled", False),
-        ("127.0.0.1", "required", True),
-        ("127.0.0.1", "verify", True),
-    ],
-)
-def test_tls_is_required_but_towards_this_machine(host: str, tls: str | None, encrypted: bool) -> None:
-    config = mysql.Config.model_validate(CONFIG | {"host": host, "tls": tls})
-
-    assert (mysql._tls(config) is not None) == encrypted
-
-
 # The query
 
 
