@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx2
 from fastapi import APIRouter, FastAPI
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import RedirectResponse
 from fastapi_offline import FastAPIOffline
 
@@ -41,6 +42,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await run_in_threadpool(store.connectors.erasure.begin)  # what a process that was killed could not
         async with httpx2.AsyncClient() as client:
             with ThreadPoolExecutor(READERS, "receipts") as readers:
                 runs = Runs(str(settings.dagster_url), store, client, readers)

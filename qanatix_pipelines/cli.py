@@ -10,10 +10,12 @@ from qanatix_pipelines.errors import NotFound, QanatixError
 from qanatix_pipelines.keys import USUAL_SCOPES, ApiKey, Scope
 from qanatix_pipelines.settings import new_fernet_key, read_settings
 from qanatix_pipelines.store import migrations
-from qanatix_pipelines.store.engine import connect
+from qanatix_pipelines.store.engine import PULL_PATIENCE_SECONDS, connect
 from qanatix_pipelines.store.keys import KeyStore, check_pepper
 from qanatix_pipelines.store.opening import open_engine, open_store
 from qanatix_pipelines.tenants import DEFAULT, Tenant, tenant
+
+ERASURE_SECONDS = 30
 
 
 class _Group(click.Group):
@@ -62,16 +64,9 @@ def generate_key() -> None:
     click.echo(new_fernet_key())
 
 
-@main.command("rotate-credentials")
-def rotate_credentials() -> None:
-    """Encrypt all credentials again, under the first key of CONNECTOR_ENCRYPTION_KEY: then the others may go."""
-    count = open_store(read_settings()).connectors.rotate()
-    click.echo(f"Credentials of {count} connectors are under the first key.", err=True)
-
-
 @main.group()
 def keys() -> None:
-    """API keys: who may call the API."""
+    """API keys, and the key under which credentials are encrypted."""
 
 
 @keys.command("create")
@@ -128,6 +123,38 @@ def revoke_key(key_id: str, of: Tenant) -> None:
     """Refuse a key from now on. KEY_ID is what `qanatix keys list` shows."""
     if not _key_store(of).revoke(key_id):
         raise click.ClickException(f"No API key of the tenant {of} has the id {key_id}.")
+
+
+@keys.command("rotate-encryption")
+def rotate_encryption() -> None:
+    """Encrypt all credentials again, under the first key of CONNECTOR_ENCRYPTION_KEY.
+
+    Pulls and the API go on meanwhile. It may be stopped at any time and run again. Exits with 1 while an old key is
+    needed yet.
+    """
+    store = open_store(read_settings(), PULL_PATIENCE_SECONDS)
+    rotated = store.connectors.rotate(_tell_progress)
+    for left in rotated.behind:
+        click.echo(f"{left.id}  {left.name}  is under an old key yet: who wrote it has another first one", err=True)
+    for left in rotated.unreadable:
+        click.echo(
+            f"{left.id}  {left.name}  is under none of the keys: bring its key back, or register it again", err=True
+        )
+    if not store.connectors.erasure.wait(ERASURE_SECONDS):
+        click.echo("What was encrypted under old keys stands in SQLite's log until nobody reads the store.", err=True)
+    if rotated.behind:
+        raise click.ClickException(
+            "Keep the old keys, see that every process has the same first one, and run it again."
+        )
+    if rotated.unreadable:
+        raise click.ClickException("The others are under the first key; these need a key that is not here.")
+    click.echo(f"{rotated.connectors} connectors are under the first key: the old ones may be removed.", err=True)
+
+
+def _tell_progress(done: int, of: int) -> None:
+    """In twenty lines at most, whether somebody looks or a log."""
+    if done == of or done % max(1, of // 20) == 0:
+        click.echo(f"{done} of {of}", err=True)
 
 
 def _print_secret(key: ApiKey) -> None:

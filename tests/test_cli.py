@@ -4,10 +4,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
 from qanatix_pipelines.settings import Settings, new_fernet_key
+from qanatix_pipelines.store.opening import open_store
+from tests.test_store import NEW
 
 pytestmark = pytest.mark.stack
 QANATIX = Path(sys.executable).with_name("qanatix")
@@ -113,10 +116,40 @@ def test_production_is_migrated_by_migrate_only(environment: dict[str, str]) -> 
     assert qanatix(production, "keys", "list").returncode == 0
 
 
-def test_credentials_are_rotated(environment: dict[str, str]) -> None:
-    rotated = qanatix(environment | {"CONNECTOR_ENCRYPTION_KEY": new_fernet_key()}, "rotate-credentials")
+def test_the_encryption_key_is_rotated(environment: dict[str, str]) -> None:
+    old, new = new_fernet_key(), new_fernet_key()
+    _keep_connectors(environment, [old], 3)
 
-    assert (rotated.returncode, rotated.stderr) == (0, "Credentials of 0 connectors are under the first key.\n")
+    rotated = qanatix(environment | {"CONNECTOR_ENCRYPTION_KEY": f"{new},{old}"}, "keys", "rotate-encryption")
+
+    lines = ["1 of 3", "2 of 3", "3 of 3", "3 connectors are under the first key: the old ones may be removed."]
+    assert (rotated.returncode, rotated.stderr.splitlines()) == (0, lines)
+    again = qanatix(environment | {"CONNECTOR_ENCRYPTION_KEY": new}, "keys", "rotate-encryption")
+    assert (again.returncode, again.stderr.splitlines()) == (0, lines[-1:])
+
+
+def test_a_rotation_tells_which_connectors_no_key_decrypts(environment: dict[str, str]) -> None:
+    old, lost, new = new_fernet_key(), new_fernet_key(), new_fernet_key()
+    _keep_connectors(environment, [old], 1)
+    (unreadable,) = _keep_connectors(environment, [lost, old], 1)
+    _keep_connectors(environment, [old, lost], 0)
+
+    rotated = qanatix(environment | {"CONNECTOR_ENCRYPTION_KEY": f"{new},{old}"}, "keys", "rotate-encryption")
+
+    assert rotated.returncode == 1
+    assert rotated.stderr.splitlines() == [
+        "1 of 2",
+        f"{unreadable}  Products  is under none of the keys: bring its key back, or register it again",
+        "Error: The others are under the first key; these need a key that is not here.",
+    ]
+
+
+def _keep_connectors(environment: dict[str, str], keys: list[str], count: int) -> list[UUID]:
+    """As a process does that has these keys. Their ids."""
+    store = open_store(Settings(data_dir=environment["QANATIX_DATA_DIR"], encryption_key=",".join(keys)))
+    made = [store.connectors.add(NEW).id for _ in range(count)]
+    store.engine.dispose()
+    return made
 
 
 def test_a_generated_key_is_one_that_settings_take(environment: dict[str, str]) -> None:

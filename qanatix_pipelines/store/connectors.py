@@ -1,6 +1,6 @@
 """Connectors as they are kept. The only place where their credentials are encrypted and decrypted."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -15,8 +15,9 @@ from qanatix_pipelines.naming import partition_key
 from qanatix_pipelines.pulls import PullStatus
 from qanatix_pipelines.store import tables
 from qanatix_pipelines.store.clock import now
-from qanatix_pipelines.store.engine import truncate_log
+from qanatix_pipelines.store.erasure import Erasure
 from qanatix_pipelines.store.pulls import end_live
+from qanatix_pipelines.store.rotation import Rotated, rotate
 from qanatix_pipelines.store.tenants import OfTenant
 from qanatix_pipelines.tenants import Tenant
 from qanatix_pipelines.tls import Tls
@@ -40,6 +41,8 @@ class ConnectorStore(OfTenant):
         self._engine = engine
         self._reader = engine.execution_options(reads=True)
         self._cipher = cipher
+        # Of credentials that were replaced or removed.
+        self.erasure = Erasure(engine)
 
     def add(self, new: NewConnector, place: bytes | None = None, tls: Tls | None = None) -> Connector:
         """Keep a connector. `place` is a digest of which database it reads, by which a later change tells another.
@@ -105,7 +108,7 @@ class ConnectorStore(OfTenant):
             if void:
                 end_live(transaction, tables.pull.c.connector_id == connector_id, PullSuperseded())
         if connection_config is not None:
-            truncate_log(self._engine)
+            self.erasure.begin()
         return self.get(connector_id)
 
     def get(self, connector_id: UUID) -> Connector:
@@ -153,19 +156,11 @@ class ConnectorStore(OfTenant):
             raise PullSuperseded
         return self._cipher.decrypt(self.tenant, connector.id, token)
 
-    def rotate(self) -> int:
-        """Encrypt every tenant's credentials again, under the first key. How many.
-
-        Raises CredentialsUnreadable, changing none. A connector that is removed meanwhile stays removed.
-        """
-        table = tables.connector.c
-        with self._engine.begin() as transaction:
-            kept = transaction.execute(sa.select(table.tenant, table.id, table.credentials).with_for_update()).all()
-            for tenant, connector_id, token in kept:
-                fresh = self._cipher.encrypt(tenant, connector_id, self._cipher.decrypt(tenant, connector_id, token))
-                transaction.execute(tables.connector.update().where(table.id == connector_id).values(credentials=fresh))
-        truncate_log(self._engine)
-        return len(kept)
+    def rotate(self, on_progress: Callable[[int, int], None] = lambda _done, _of: None) -> Rotated:
+        """Bring every tenant's credentials under the first key, as `rotation.rotate` does. Raises StoreUnavailable."""
+        rotated = rotate(self._engine, self._cipher, on_progress)
+        self.erasure.begin()
+        return rotated
 
     def remove(self, connector_id: UUID) -> Connector:
         """Forget a connector and its credentials, and give up its live pull. Its entities and receipts stay.
@@ -178,7 +173,7 @@ class ConnectorStore(OfTenant):
             if gone.rowcount == 0:
                 raise NotFound("connector")
             end_live(transaction, tables.pull.c.connector_id == connector_id, PullSuperseded())
-        truncate_log(self._engine)
+        self.erasure.begin()
         return connector
 
     def _is(self, connector_id: UUID) -> sa.ColumnElement[bool]:

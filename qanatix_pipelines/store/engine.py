@@ -58,16 +58,6 @@ def connect(address: str, patience_seconds: int = PATIENCE_SECONDS) -> sa.Engine
     return engine
 
 
-def truncate_log(engine: sa.Engine) -> None:
-    """Drop SQLite's write-ahead log, which holds deleted rows until then. Waits for readers; nothing on PostgreSQL."""
-    if engine.dialect.name == "sqlite":
-        connection = engine.raw_connection()
-        try:
-            connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        finally:
-            connection.close()
-
-
 @contextmanager
 def asked_directly(transaction: sa.Connection) -> Iterator[None]:
     """What the driver itself is asked for, past SQLAlchemy, raises the same: StoreFull and StoreUnavailable."""

@@ -19,6 +19,7 @@ from qanatix_pipelines.pulls import Pull
 from qanatix_pipelines.settings import Settings, new_fernet_key
 from qanatix_pipelines.store import clock
 from qanatix_pipelines.store.opening import Store
+from qanatix_pipelines.store.rotation import Rotated
 from tests.campaigns import model
 from tests.campaigns.holdings import empty, holdings, opened, shown
 from tests.campaigns.orders import CHANGES, CONNECTORS, Order, place, told
@@ -113,7 +114,7 @@ class History(World):
     def rotate(self) -> None:
         old, new = self.keys
         self.store = self._open(f"{new},{old}")
-        assert self.store.connectors.rotate() == len(self.model.connectors)
+        assert self.store.connectors.rotate() == Rotated(len(self.model.connectors), (), ())
         self.store = self._open(new)
         self.keys = new, old
 
