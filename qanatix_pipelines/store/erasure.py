@@ -65,7 +65,7 @@ class Erasure:
 
 
 def _emptied(file: Path) -> bool:
-    """Whether the log could be emptied. On a connection of its own that waits for nobody: waiting, it keeps writers out."""
+    """Whether the log could be emptied. On a connection that waits for nobody: waiting, it would keep writers out."""
     try:
         with closing(sqlite3.connect(f"{file.as_uri()}?mode=rw", uri=True, timeout=0)) as connection:
             busy, _pages, _moved = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
