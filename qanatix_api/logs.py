@@ -3,9 +3,12 @@
 import logging
 
 from qanatix_api.request_ids import current_request_id
+from qanatix_pipelines.tracebacks import outline
 
 AUDIT = "qanatix.audit"
 _OURS = ("qanatix_api", "qanatix_pipelines")
+# Who writes down exceptions that nobody has caught.
+_OTHERS = ("uvicorn.error", "asyncio", "concurrent.futures")
 
 
 def logger(name: str) -> logging.Logger:
@@ -20,6 +23,8 @@ def install() -> None:
     for name in _OURS:
         _write(name, "%(asctime)s %(levelname)s %(name)s request_id=%(request_id)s %(message)s")
     _write(AUDIT, "%(message)s")  # which is JSON
+    for name in _OTHERS:
+        logging.getLogger(name).addFilter(_outlined)
     audit = logging.getLogger(AUDIT)
     if audit.level == logging.NOTSET:
         audit.setLevel(logging.INFO)
@@ -40,4 +45,13 @@ def _handler(form: str) -> logging.Handler:
 
 def _stamped(record: logging.LogRecord) -> bool:
     record.request_id = current_request_id()
+    return True
+
+
+def _outlined(record: logging.LogRecord) -> bool:
+    """An exception's text may hold a row or an address, so a log tells its type and its place."""
+    if record.exc_info and record.exc_info[1] is not None:
+        record.msg, record.args = record.getMessage().partition("\n")[0], ()  # asyncio shows the task, and its error
+        record.exc_text = outline(record.exc_info[1])
+        record.exc_info = None
     return True

@@ -7,7 +7,7 @@ import click
 
 from qanatix_pipelines.connectors import printable
 from qanatix_pipelines.errors import NotFound, QanatixError
-from qanatix_pipelines.keys import USUAL_SCOPES, ApiKey, Scope
+from qanatix_pipelines.keys import KEY_ID, USUAL_SCOPES, ApiKey, Scope
 from qanatix_pipelines.settings import new_fernet_key, read_settings
 from qanatix_pipelines.store import migrations
 from qanatix_pipelines.store.engine import PULL_PATIENCE_SECONDS, connect
@@ -43,6 +43,13 @@ def _tenant(_context: click.Context, _parameter: click.Parameter, value: str | N
 _of_tenant = click.option(
     "--tenant", "of", metavar="NAME", default=DEFAULT, show_default=True, callback=_tenant, help="Whose the key is."
 )
+
+
+def _key_id(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    """A whole key in its place is not repeated: who reads the screen or a job's log would have it."""
+    if not KEY_ID.fullmatch(value):
+        raise click.BadParameter("A key's id is what `qanatix keys list` shows: 8 digits or letters from a to f.")
+    return value
 
 
 @click.group(cls=_Group)
@@ -99,7 +106,7 @@ def list_keys(of: Tenant | None) -> None:
 
 
 @keys.command("rotate")
-@click.argument("key_id")
+@click.argument("key_id", callback=_key_id)
 @click.option(
     "--grace-seconds",
     type=click.IntRange(0, 30 * 24 * 3600),
@@ -117,7 +124,7 @@ def rotate_key(key_id: str, grace_seconds: int, of: Tenant) -> None:
 
 
 @keys.command("revoke")
-@click.argument("key_id")
+@click.argument("key_id", callback=_key_id)
 @_of_tenant
 def revoke_key(key_id: str, of: Tenant) -> None:
     """Refuse a key from now on. KEY_ID is what `qanatix keys list` shows."""

@@ -16,6 +16,7 @@ from enum import StrEnum
 from qanatix_pipelines.tenants import Tenant
 
 PREFIX = "sk_live_"
+KEY_ID = re.compile("[0-9a-f]{8}")
 _SHAPE = re.compile(rf"{PREFIX}([0-9a-f]{{8}})([0-9a-f]{{48}})([0-9a-f]{{8}})")
 
 

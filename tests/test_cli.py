@@ -101,6 +101,18 @@ def test_a_tenant_of_an_impossible_name_is_refused(environment: dict[str, str]) 
     assert (refused.returncode, "Invalid value for '--tenant'" in refused.stderr) == (2, True)
 
 
+@pytest.mark.parametrize("command", ["rotate", "revoke"])
+def test_a_whole_key_in_the_place_of_its_id_is_refused_and_not_repeated(
+    environment: dict[str, str], command: str
+) -> None:
+    key = qanatix(environment, "keys", "create").stdout.strip()
+
+    refused = qanatix(environment, "keys", command, key)
+
+    assert (refused.returncode, "Invalid value for 'KEY_ID'" in refused.stderr) == (2, True)
+    assert key[16:] not in refused.stderr
+
+
 @pytest.mark.parametrize("name", ["", "a\nforged", "\udcff"])
 def test_a_name_that_would_not_stay_on_its_line_is_refused(environment: dict[str, str], name: str) -> None:
     refused = qanatix(environment, "keys", "create", "--name", name)

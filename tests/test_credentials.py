@@ -7,10 +7,14 @@ import pytest
 from cryptography.fernet import Fernet
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
+from qanatix_api.connectors import ConnectorChanges, ConnectorRequest
+from qanatix_pipelines.connectors import NewConnector
 from qanatix_pipelines.credentials import CredentialCipher
 from qanatix_pipelines.errors import CredentialsUnreadable
-from qanatix_pipelines.settings import new_fernet_key
+from qanatix_pipelines.settings import Settings, new_fernet_key
+from qanatix_pipelines.sources import connector_types, source_of
 from qanatix_pipelines.tenants import DEFAULT, Tenant
 
 OLD, NEW = new_fernet_key(), new_fernet_key()
@@ -71,3 +75,17 @@ def test_a_token_from_before_there_were_tenants_is_of_the_default_one() -> None:
     assert cipher.decrypt(DEFAULT, CONNECTOR, token) == CONFIG
     with pytest.raises(CredentialsUnreadable):
         cipher.decrypt(TENANT, CONNECTOR, token)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        Settings,
+        NewConnector,
+        ConnectorRequest,
+        ConnectorChanges,
+        *(source_of(kind).config_type for kind in connector_types()),
+    ],
+)
+def test_what_is_given_credentials_repeats_no_input_in_its_errors(model: type[BaseModel]) -> None:
+    assert model.model_config["hide_input_in_errors"] is True

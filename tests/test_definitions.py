@@ -230,7 +230,13 @@ def test_a_fault_of_ours_shows_its_place_and_not_its_text(
     assert store.pulls.live(connector.id) is None
 
 
-def test_an_unknown_partition_fails_with_a_sentence(definitions: dg.Definitions, instance: dg.DagsterInstance) -> None:
+@pytest.mark.parametrize("redacted", ["0", "1"])
+def test_an_unknown_partition_fails_with_a_sentence(
+    definitions: dg.Definitions, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, redacted: str
+) -> None:
+    """Also where Dagster is told to keep what errors say from its events."""
+    monkeypatch.setenv("DAGSTER_REDACT_USER_CODE_ERRORS", redacted)
+
     result = materialize(definitions, instance, "no-such-connector-12345678")
 
     failure = _failure(result)

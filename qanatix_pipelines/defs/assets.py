@@ -1,6 +1,5 @@
 """One partitioned asset for each connector type: its partitions are the connectors, its runs their pulls."""
 
-import traceback
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
@@ -15,6 +14,7 @@ from qanatix_pipelines.pull import PullOutcome, run_pull
 from qanatix_pipelines.pulls import Pull
 from qanatix_pipelines.sources import source_of
 from qanatix_pipelines.store.opening import Store
+from qanatix_pipelines.tracebacks import places
 
 COUNTS_CHECK = "counts_add_up"
 
@@ -70,7 +70,10 @@ def pull_asset(connector_type: str) -> dg.AssetsDefinition:
         except Exception as error:  # noqa: BLE001  # its text may hold a row or an address, so only its place is shown
             raise dg.Failure(
                 f"The pull broke on a fault of its own ({type(error).__name__}).",
-                metadata={"code": "pull_broken", "where": dg.MetadataValue.md(_places(error))},
+                metadata={
+                    "code": "pull_broken",
+                    "where": dg.MetadataValue.md("\n".join(f"- `{place}`" for place in places(error))),
+                },
                 allow_retries=False,
             ) from None
         context.log_event(_entity_set_materialization(store, connector, outcome))
@@ -92,11 +95,6 @@ def _progress(context: dg.AssetExecutionContext) -> Callable[[int], None]:
         context.log.info("%d rows so far", rows)
 
     return log
-
-
-def _places(error: BaseException) -> str:
-    frames = traceback.extract_tb(error.__traceback__)
-    return "\n".join(f"- `{frame.filename}:{frame.lineno}` in `{frame.name}`" for frame in frames)
 
 
 def _schema(outcome: PullOutcome) -> dg.TableSchema:

@@ -166,13 +166,6 @@ MUTANTS = (
         '                raise NotFound("connector")\n',
         _store("TestIngestion::test_a_pull_of_a_removed_connector_ingests_nothing"),
     ),
-    Mutant(
-        "a deleted connector's credentials stay in the log",
-        ENGINE,
-        'connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")',
-        "pass",
-        _store("TestConnectors::test_a_removed_connectors_ciphertext_is_in_no_file"),
-    ),
     # The commit
     Mutant(
         "rows that vanished from the staging are not missed",
@@ -461,6 +454,41 @@ MUTANTS = (
         "end(PullBroken(type(error).__name__))",
         "end(PullBroken(repr(error)))",
         _pull("TestFaults::test_a_fault_of_ours_is_told_by_its_kind_alone"),
+    ),
+    Mutant(
+        "what is deleted stays in SQLite's pages",
+        ENGINE,
+        '"secure_delete = ON"',
+        '"secure_delete = OFF"',
+        ("tests/test_erasure.py::test_of_deleted_connectors",),
+    ),
+    Mutant(
+        "what is deleted stays in SQLite's log",
+        CONNECTORS,
+        "        self.erasure.begin()\n        return connector",
+        "        return connector",
+        ("tests/test_erasure.py::test_of_deleted_connectors",),
+    ),
+    Mutant(
+        "a log that could not be emptied is forgotten",
+        "qanatix_pipelines/store/erasure.py",
+        "                self._thread.start()\n",
+        "                self._thread = None\n",
+        ("tests/test_erasure.py::test_a_reader_holds_up_no_deletion_and_it_is_done_once_the_reader_ends",),
+    ),
+    Mutant(
+        "a rotation writes over what was changed meanwhile",
+        "qanatix_pipelines/store/rotation.py",
+        "sa.and_(table.c.id == stale.connector.id, table.c.credentials == stale.token)",
+        "table.c.id == stale.connector.id",
+        ("tests/test_rotation.py::test_a_change_that_is_made_meanwhile_stays[sqlite]",),
+    ),
+    Mutant(
+        "a log tells what an exception says",
+        "qanatix_api/logs.py",
+        "        record.exc_info = None\n",
+        "        record.exc_text = None\n",
+        ("tests/test_tracebacks.py::test_a_fault_of_the_api_is_logged_without_its_text",),
     ),
 )
 
