@@ -1,20 +1,12 @@
-"""The whole road with every process running: REST, Dagster's webserver, daemon and code server, a real source.
+"""The whole road with every process running: REST, Dagster's webserver, daemon and code server, a real source."""
 
-Also here, because it needs all of them: a secret that is planted in a connector is found nowhere, in no form.
-"""
-
-import base64
-import json
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 from uuid import uuid4
 
 import httpx2
-import psycopg
 import pytest
 
 from tests import stack as stacks
@@ -22,11 +14,7 @@ from tests.conftest import server
 from tests.databases import DATABASES
 from tests.harness import Harness
 from tests.harness.postgresql import PostgreSQLHarness
-from tests.servers import free_port
 from tests.system import System, finished
-
-# Characters that URLs, JSON and shells each write in a way of their own.
-SECRET = "pl4nted/s3cret+\"w0rd'"
 
 
 @pytest.fixture(scope="module")
@@ -192,83 +180,6 @@ def test_what_the_api_asks_of_dagster_is_in_dagsters_schema(stack: System) -> No
             f"{stack.stack.dagster_url}/graphql", json={"query": document, "variables": declared}, timeout=60
         ).json()
         assert "errors" not in response
-
-
-@pytest.fixture(scope="module")
-def planted(stack: System) -> System:
-    """The secret as a connector's password, on roads that work and on those that fail."""
-    harness = PostgreSQLHarness(server("postgresql"))
-    harness.fill(3)
-    user = f"planted_{uuid4().hex[:8]}"
-    with psycopg.connect(harness.server.address, autocommit=True) as connection:
-        connection.execute(f"CREATE ROLE {user} LOGIN PASSWORD '{SECRET.replace(chr(39), chr(39) * 2)}'".encode())
-        connection.execute(f"GRANT SELECT ON items TO {user}".encode())
-    host = harness.server.address.rpartition("@")[2]
-
-    def dsn(at: str = host, password: str = SECRET) -> dict[str, str]:
-        return {"dsn": f"postgresql://{user}:{quote(password, safe='')}@{at}?sslmode=disable"}
-
-    works = stack.register(harness.everything, dsn())
-    statuses = [
-        stack.pull(works).status_code,
-        stack.pull(works).status_code,
-        stack.pull(stack.register(harness.everything, dsn(password=SECRET + "-wrong"))).status_code,
-        stack.pull(stack.register(harness.everything, dsn(at=f"127.0.0.1:{free_port()}/postgres"))).status_code,
-        stack.pull(stack.register(harness.everything, dsn(at="no-such-host.invalid/postgres"))).status_code,
-        stack.pull(stack.register(harness.rejected, dsn())).status_code,
-    ]
-    assert statuses == [200, 200, 424, 424, 424, 400]
-    wrong = {"dsn": f"postgresql://{user}:{SECRET}@{host}", "password": SECRET}
-    refused = stack.api.post("/connectors", json={"name": "x", "connection_config": wrong})
-    assert refused.status_code == 422
-    for path in ("/connectors", f"/connectors/{works['id']}", "/entities"):
-        stack.api.get(path)
-    stack.said.append(httpx2.get(f"{stack.stack.api_url}/openapi.json").text)
-    for run in stack.ask_dagster("{ runsOrError { ... on Runs { results { runId } } } }")["runsOrError"]["results"]:
-        finished(stack, run["runId"])
-    return stack
-
-
-def test_no_file_holds_it(planted: System) -> None:
-    files = [file for file in planted.stack.folder.rglob("*") if file.is_file()]
-
-    assert len(files) > 10
-    assert [str(file) for file in files if _holds(file.read_bytes())] == []
-
-
-def test_no_answer_holds_it(planted: System) -> None:
-    assert len(planted.said) > 20
-    assert [said[:200] for said in planted.said if _holds(said.encode())] == []
-
-
-def test_no_command_line_holds_it(planted: System) -> None:
-    commands = [file.read_bytes() for file in Path("/proc").glob("[0-9]*/cmdline") if _readable(file)]
-
-    assert len(commands) > len(planted.stack.processes)
-    assert [command for command in commands if _holds(command)] == []
-
-
-def test_the_search_itself_finds_what_is_there() -> None:
-    for form in _forms(SECRET):
-        assert _holds(b"before " + form + b" after")
-
-
-def _forms(secret: str) -> list[bytes]:
-    raw = secret.encode()
-    encoded = [base64.b64encode(raw[start:])[4:-4] for start in range(3)]
-    return [raw, quote(secret, safe="").encode(), json.dumps(secret)[1:-1].encode(), raw.hex().encode(), *encoded]
-
-
-def _holds(content: bytes) -> bool:
-    return any(form in content for form in _forms(SECRET))
-
-
-def _readable(file: Path) -> bool:
-    try:
-        file.read_bytes()
-    except OSError:
-        return False
-    return True
 
 
 def _until(true: Callable[[], bool]) -> None:
