@@ -13,6 +13,7 @@ from qanatix_pipelines.store import rotation, tables
 from qanatix_pipelines.store.connectors import ConnectorStore
 from qanatix_pipelines.store.opening import Store
 from qanatix_pipelines.store.rotation import Left, Rotated, rotate
+from qanatix_pipelines.tenants import DEFAULT, Tenant
 from tests.conftest import ENCRYPTION_KEY
 from tests.test_store import NEW
 
@@ -28,7 +29,7 @@ def kept(store: Store) -> list[Connector]:
 
 
 def with_keys(store: Store, *keys: str) -> ConnectorStore:
-    return ConnectorStore(store.engine, CredentialCipher(keys))
+    return ConnectorStore(store.engine, CredentialCipher(keys), DEFAULT)
 
 
 @pytest.mark.usefixtures("kept")
@@ -38,6 +39,15 @@ def test_each_connector_is_told_as_it_is_done(store: Store) -> None:
     rotated = rotate(store.engine, BOTH, lambda done, of: told.append((done, of)))
 
     assert (told, rotated) == ([(1, 3), (2, 3), (3, 3)], Rotated(3, (), ()))
+
+
+@pytest.mark.usefixtures("kept")
+def test_every_tenants_connectors_are_rotated(store: Store) -> None:
+    other = store.connectors.of(Tenant("other")).add(NEW)
+
+    assert rotate(store.engine, BOTH) == Rotated(4, (), ())
+
+    assert with_keys(store, NEW_KEY).of(Tenant("other")).connection_config(other) == NEW.connection_config
 
 
 @pytest.mark.usefixtures("kept")

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -10,6 +9,7 @@ import sqlalchemy as sa
 from qanatix_pipelines.credentials import CredentialCipher
 from qanatix_pipelines.errors import CredentialsUnreadable
 from qanatix_pipelines.store import tables
+from qanatix_pipelines.tenants import Tenant
 
 # Another process may still write under an old key, so all are looked at again until none is left: at most so often.
 ROUNDS = 5
@@ -68,16 +68,19 @@ def _look(engine: sa.Engine, cipher: CredentialCipher) -> tuple[int, list[_Stale
     query = sa.select(table.tenant, table.id, table.name, table.credentials).order_by(table.created_at, table.id)
     with engine.execution_options(reads=True).connect() as connection:
         rows = connection.execute(query).all()
-    looked = [_Stale(Left(row.id, row.name), row.credentials, _fresh(cipher, row)) for row in rows]
+    looked = [
+        _Stale(Left(row.id, row.name), row.credentials, _fresh(cipher, Tenant(row.tenant), row.id, row.credentials))
+        for row in rows
+    ]
     return len(rows), [one for one in looked if one.fresh != one.token]
 
 
-def _fresh(cipher: CredentialCipher, row: sa.Row[Any]) -> str | None:
+def _fresh(cipher: CredentialCipher, tenant: Tenant, connector_id: UUID, token: str) -> str | None:
     try:
-        cipher.decrypt(row.tenant, row.id, row.credentials)
+        cipher.decrypt(tenant, connector_id, token)
     except CredentialsUnreadable:
         return None
-    return cipher.resealed(row.credentials)
+    return cipher.resealed(token)
 
 
 def _replace(engine: sa.Engine, stale: _Stale) -> None:
