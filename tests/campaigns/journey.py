@@ -79,6 +79,7 @@ class Journey:
         self.system, self.secrets, self.harness, self.echo = system, kept, harness, echo
         self.api = system.api
         self.api.timeout = OUTER_SECONDS
+        self.api.headers["Connection"] = "close"  # uvicorn closes those on which it has told a fault, at any moment
         self.user = f"planted_{uuid4().hex[:8]}"
         self.next_user = f"planted_{uuid4().hex[:8]}"
         self.leak = f"leak_{uuid4().hex[:8]}"
