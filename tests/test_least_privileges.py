@@ -194,7 +194,9 @@ def least(postgresql_server: Server, tmp_path: Path, account: Account) -> Iterat
         pepper=PEPPER,
     )
     with psycopg.connect(address, autocommit=True) as admin:
-        admin.execute(f"DROP OWNED BY {account.user}; DROP ROLE {account.user}".encode())
+        admin.execute(
+            f"GRANT {account.user} TO CURRENT_USER; DROP OWNED BY {account.user}; DROP ROLE {account.user}".encode()
+        )
 
 
 @pytest.fixture

@@ -105,7 +105,7 @@ class Journey:
         with psycopg.connect(self.harness.server.address, autocommit=True) as connection:
             connection.execute(f"DROP FUNCTION {self.leak}(text)".encode())
             for user in (self.user, self.next_user):
-                connection.execute(f"DROP OWNED BY {user}; DROP ROLE {user}".encode())
+                connection.execute(f"GRANT {user} TO CURRENT_USER; DROP OWNED BY {user}; DROP ROLE {user}".encode())
 
     def dsn(self, *, at: str = "", password: str = "", user: str = "", options: str = "sslmode=disable") -> str:
         at = at or self.harness.server.address.rpartition("@")[2]

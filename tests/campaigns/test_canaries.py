@@ -29,7 +29,7 @@ from tests.conftest import server
 from tests.harness.postgresql import PostgreSQLHarness
 from tests.servers import Server
 from tests.servers.echoing_postgresql import EchoingPostgreSQL
-from tests.servers.postgresql import start
+from tests.servers.postgresql import start, superuser
 from tests.system import System
 
 ERROR = "{ message stack causes { message stack } }"
@@ -157,7 +157,7 @@ def _end(one: Road, journey: Journey) -> int | str:
 
 
 def _data(own_server: Server) -> Path:
-    with psycopg.connect(own_server.address) as connection:
+    with psycopg.connect(superuser(own_server.address)) as connection:
         connection.execute("CHECKPOINT")
         row = connection.execute("SHOW data_directory").fetchone()
     assert row is not None

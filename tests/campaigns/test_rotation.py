@@ -78,7 +78,7 @@ def logins(harness: PostgreSQLHarness) -> Iterator[list[dict[str, str]]]:
     yield [{"dsn": f"postgresql://{user}:{user}-secret@{host}?sslmode=disable"} for user in users]
     with psycopg.connect(harness.server.address, autocommit=True) as connection:
         for user in users:
-            connection.execute(f"DROP OWNED BY {user}; DROP ROLE {user}".encode())
+            connection.execute(f"GRANT {user} TO CURRENT_USER; DROP OWNED BY {user}; DROP ROLE {user}".encode())
 
 
 @pytest.mark.timeout(OUTER_SECONDS if not DEEP else 7200)
