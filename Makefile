@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-deep check lock
+.PHONY: demo test test-deep check lint lock
 
 demo: .venv/ready  ## Start everything, register a connector, pull it. ARGS: --once exits after the pulls, --all pulls all types.
 	@$(if $(findstring --all,$(ARGS)),tests/servers/install)
@@ -17,12 +17,14 @@ test-deep: .venv/ready  ## The suite, with the long campaigns.
 	tests/servers/install
 	QANATIX_TEST_DEEP=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-check: .venv/ready  ## Format, lint, types, import contracts, unit tests: seconds.
+check: lint  ## Format, lint, types, import contracts, unit tests.
+	$(BIN)/pytest -q -n 2 -m "not server and not stack" --ignore tests/campaigns
+
+lint: .venv/ready  ## What is said of the code without running it.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/pytest -q -m "not server and not stack" --ignore tests/campaigns
 
 lock: .venv/ready  ## Bring requirements.lock up to date with pyproject.toml.
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --upgrade \
