@@ -1,6 +1,7 @@
 """Databases that hostile queries are let loose on, and witnesses of all that could have changed there."""
 
 import hashlib
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from tests.servers import Server, mysql, new_password, postgresql
 from tests.servers.neo4j import driver
 
 ROWS = 5
+GONE_SECONDS = 15  # a session whose query was cancelled may take a moment
 
 
 class Prey(ABC):
@@ -95,7 +97,12 @@ class PostgreSQLPrey(Prey):
         return there is not None
 
     def witness(self) -> dict[str, Any]:
-        with psycopg.connect(self._owner) as connection:
+        with psycopg.connect(self._owner, autocommit=True) as connection:
+            deadline = time.monotonic() + GONE_SECONDS
+            while connection.execute(self._ASKED["sessions"].encode()).fetchone() != ("0",):
+                if time.monotonic() > deadline:
+                    break  # it is told as a change
+                time.sleep(0.05)
             told = {name: connection.execute(query.encode()).fetchone() for name, query in self._ASKED.items()}
         auto = self._data / "postgresql.auto.conf"
         kept = {
