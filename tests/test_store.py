@@ -737,6 +737,18 @@ class TestChecks:
         config = _opened(with_new, lambda store: store.connectors.connection_config(connector))
         assert config == NEW.connection_config
 
+    def test_who_has_the_old_key_first_yet_does_not_take_the_store_back(self, settings: Settings) -> None:
+        new_key = new_fernet_key()
+
+        def opened_with(*keys: str, do: Callable[[Store], object] = Store.ping) -> None:
+            _opened(settings.model_copy(update={"encryption_key": SecretStr(",".join(keys))}), do)
+
+        opened_with(ENCRYPTION_KEY)
+        opened_with(new_key, ENCRYPTION_KEY, do=lambda store: store.connectors.rotate())
+        opened_with(ENCRYPTION_KEY, new_key)
+
+        opened_with(new_key)
+
     def test_a_store_refuses_a_pepper_that_is_not_its_own(self, store: Store) -> None:
         check_pepper(store.engine, PEPPER.encode())
 

@@ -146,19 +146,32 @@ def _record(row: sa.Row[Any]) -> KeyRecord:
 
 def check_cipher(engine: sa.Engine, cipher: CredentialCipher) -> None:
     """Raise SettingsError if no key of CONNECTOR_ENCRYPTION_KEY is one with which this store was written."""
-    _check(engine, ENCRYPTION_KEY, cipher.seal(_PROVEN_TEXT), cipher.resealed)
+    _check(engine, ENCRYPTION_KEY, cipher.seal(_PROVEN_TEXT), lambda kept: cipher.resealed(kept) is not None)
+
+
+def move_proof(engine: sa.Engine, cipher: CredentialCipher) -> None:
+    """Let the first key be the one that proves itself: the others are not needed for anything any more.
+
+    Nobody but a rotation does so: a process that has the keys in another order would take it back.
+    """
+    with engine.begin() as transaction:
+        transaction.execute(
+            tables.secret_check.update()
+            .where(tables.secret_check.c.variable == ENCRYPTION_KEY)
+            .values(proof=cipher.seal(_PROVEN_TEXT))
+        )
 
 
 def check_pepper(engine: sa.Engine, pepper: bytes) -> None:
     """Raise SettingsError if the pepper is not the one under which this store's API keys are hashed."""
     proof = hmac.new(pepper, _PROVEN_TEXT.encode(), hashlib.sha256).hexdigest()
-    _check(engine, PEPPER, proof, lambda kept: kept if hmac.compare_digest(kept, proof) else None)
+    _check(engine, PEPPER, proof, lambda kept: hmac.compare_digest(kept, proof))
 
 
-def _check(engine: sa.Engine, variable: str, proof: str, confirm: Callable[[str], str | None]) -> None:
-    """Keep `proof` where none is kept yet, else what `confirm` makes of the kept one: None if it is not ours.
+def _check(engine: sa.Engine, variable: str, proof: str, is_ours: Callable[[str], bool]) -> None:
+    """Keep `proof` where none is kept yet, else see whether the kept one is ours.
 
-    Every entrance asks; written, and so locked, is only what changes.
+    Every entrance asks; only the first one writes, and so locks.
     """
     table = tables.secret_check
     ours = table.c.variable == variable
@@ -170,9 +183,5 @@ def _check(engine: sa.Engine, variable: str, proof: str, confirm: Callable[[str]
             if kept is None:  # no other process was first
                 transaction.execute(table.insert().values(variable=variable, proof=proof))
                 return
-    confirmed = confirm(kept)
-    if confirmed is None:
+    if not is_ours(kept):
         raise SettingsError(variable, "is not the one with which this store was written: nothing in it could be read.")
-    if confirmed != kept:
-        with engine.begin() as transaction:
-            transaction.execute(table.update().where(ours).values(proof=confirmed))

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from qanatix_pipelines.credentials import CredentialCipher
 from qanatix_pipelines.errors import CredentialsUnreadable
 from qanatix_pipelines.store import tables
+from qanatix_pipelines.store.keys import move_proof
 from qanatix_pipelines.tenants import Tenant
 
 # Another process may still write under an old key, so all are looked at again until none is left: at most so often.
@@ -54,6 +55,8 @@ def rotate(
         connectors, stale = _look(engine, cipher)
         behind = [one for one in stale if one.fresh is not None]
         if not behind or not rounds_left:
+            if not behind:
+                move_proof(engine, cipher)
             unreadable = tuple(one.connector for one in stale if one.fresh is None)
             return Rotated(connectors, tuple(one.connector for one in behind), unreadable)
         for done, one in enumerate(behind, start=connectors - len(stale) + 1):
