@@ -13,17 +13,25 @@ WHERE (rolsuper OR rolreplication OR rolname IN (
   'pg_read_server_files', 'pg_write_server_files', 'pg_execute_server_program', 'pg_signal_backend'
 )) AND pg_catalog.pg_has_role(session_user, oid, 'MEMBER')
 """
-# Functions that a superuser may have granted by themselves. Those of dblink everybody may call once it is installed:
-# they open connections from the server's machine, in which no transaction of ours is read-only.
+# Functions that a superuser may have granted by themselves, to a role that can be taken on, too. Those of dblink
+# everybody may call once it is installed: they open connections from the server's machine, in which no transaction of
+# ours is read-only.
 _FUNCTIONS = """
-SELECT DISTINCT CASE WHEN proname LIKE 'dblink%' THEN 'dblink' ELSE 'file functions' END
+SELECT DISTINCT CASE WHEN proname LIKE 'dblink%' THEN 'dblink'
+  WHEN proname IN ('pg_reload_conf', 'pg_switch_wal', 'pg_create_restore_point', 'pg_rotate_logfile', 'pg_promote')
+  THEN 'server functions' ELSE 'file functions' END
 FROM pg_catalog.pg_proc
 WHERE proname IN (
   'pg_read_file', 'pg_read_binary_file', 'pg_ls_dir', 'pg_stat_file', 'lo_import', 'lo_export',
   'pg_file_write', 'pg_file_rename', 'pg_file_unlink',
-  'dblink', 'dblink_exec', 'dblink_connect', 'dblink_connect_u', 'dblink_send_query'
-) AND pg_catalog.has_function_privilege(session_user, oid, 'EXECUTE')
-  AND pg_catalog.has_schema_privilege(session_user, pronamespace, 'USAGE')
+  'dblink', 'dblink_exec', 'dblink_connect', 'dblink_connect_u', 'dblink_send_query',
+  'pg_reload_conf', 'pg_switch_wal', 'pg_create_restore_point', 'pg_rotate_logfile', 'pg_promote'
+) AND EXISTS (
+  SELECT FROM pg_catalog.pg_roles AS taken_on
+  WHERE pg_catalog.pg_has_role(session_user, taken_on.oid, 'MEMBER')
+  AND pg_catalog.has_function_privilege(taken_on.oid, pg_proc.oid, 'EXECUTE')
+  AND pg_catalog.has_schema_privilege(taken_on.oid, pronamespace, 'USAGE')
+)
 """
 # One array of text, to be selected beside other things.
 RIGHTS = f"ARRAY({_ROLES} UNION {_FUNCTIONS})"
@@ -34,6 +42,7 @@ _MEANINGS = {
     "pg_write_server_files": "may write files of the source's machine (pg_write_server_files)",
     "pg_read_server_files": "may read files of the source's machine (pg_read_server_files)",
     "file functions": "may call functions that reach files of the source's machine",
+    "server functions": "may call functions that act on the source's whole server, such as pg_reload_conf",
     "dblink": "may call dblink, which opens connections from the source's machine",
     "replication": "may make replication slots (REPLICATION)",
     "pg_signal_backend": "may end other users' sessions (pg_signal_backend)",

@@ -12,6 +12,7 @@ from struct import Struct
 from typing import Any
 
 from qanatix_pipelines.batches import MAX_BATCH_BYTES, MAX_ROW_BYTES
+from qanatix_pipelines.errors import SourceFailed
 
 _HEADER = Struct("!BI").unpack_from  # a message's kind, and its length without the kind
 _HEADER_BYTES = 5
@@ -24,6 +25,8 @@ _FAILED = b"Z\x00\x00\x00\x05E"  # or it is ready after an error.
 
 # What is asked for when nothing is known yet of how wide the rows are.
 FIRST_ROWS = 50
+# Notices, settings and ends of fetches, all of them: the driver keeps messages of any length.
+MAX_ASIDE_BYTES = 2**20
 
 
 class Gate(asyncio.Protocol):
@@ -37,7 +40,8 @@ class Gate(asyncio.Protocol):
         self._driver: Any = transport.get_protocol()
         self._limit = 0  # rows of the present fetch,
         self._rows = 0  # those that were let in,
-        self._bytes = 0  # and theirs
+        self._bytes = 0  # and theirs,
+        self._aside = 0  # and those of all else that was said meanwhile
         self._giants: set[int] = set()
         self._wanted = FIRST_ROWS
         self._begun = 0  # bytes that are still to come of a message whose head was seen,
@@ -60,6 +64,7 @@ class Gate(asyncio.Protocol):
         if self._limit == 0:
             self._transport.set_protocol(self)
         self._limit, self._rows, self._bytes, self._giants = rows, 0, 0, set()
+        self._aside = 0
         fetched = await self._fetch(cursor)
         while self._rows < rows and not self._shut and not cursor._exhausted:  # noqa: SLF001  # no other way to know
             fetched += await self._fetch(cursor)
@@ -99,14 +104,10 @@ class Gate(asyncio.Protocol):
             at = self._skim(data, at)
         while not (self._shut or self._over) and at + _HEADER_BYTES <= end:
             kind, length = _HEADER(data, at)
-            if at + self._needed(kind, length) > end:
+            if self._refuses(kind, length) or at + self._needed(kind, length) > end:
                 break
-            if kind == _ROW:
-                start = self._row(data, start, at, length)
-            elif self._owed and kind in (_ERROR, _READY):
-                self._driver.data_received(data[start:at])
-                start = at + 1 + length
-                self._ended(kind, data[at:start])
+            take = self._row if kind == _ROW else self._told
+            start = take(data, start, at, length)
             at += 1 + length
         if self._shut:
             at = start
@@ -125,7 +126,8 @@ class Gate(asyncio.Protocol):
 
     def _skim(self, data: bytes, at: int) -> int:
         """Pass whole messages from `at` on as fast as can be, up to a giant. Where the next one begins."""
-        rows = size = 0
+        rows = size = aside = 0
+        room = self._limit - self._rows
         end = len(data)
         last = end - _HEADER_BYTES
         while at <= last:
@@ -134,20 +136,23 @@ class Gate(asyncio.Protocol):
             if following > end:
                 break
             if kind == _ROW:
-                if length > MAX_ROW_BYTES:
+                if length > MAX_ROW_BYTES or rows == room:
                     break
                 rows += 1
                 size += length
+            else:
+                aside += length
             at = following
         self._rows += rows
         self._bytes += size
+        self._aside += aside
         return at
 
     def _row(self, data: bytes, start: int, at: int, length: int) -> int:
         """Let in, or not, the row at `at`, of which a header is there at least. Where the next begins to be let in."""
         giant = length > MAX_ROW_BYTES
         size = 0 if giant else length
-        if self._rows == self._limit or (self._rows and self._bytes + size > MAX_BATCH_BYTES):
+        if self._rows >= self._limit or (self._rows and self._bytes + size > MAX_BATCH_BYTES):
             self._owed += 1
             self._shut = True
             self._transport.pause_reading()
@@ -159,6 +164,25 @@ class Gate(asyncio.Protocol):
             start = at + 1 + length
         self._rows += 1
         self._bytes += size
+        return start
+
+    def _refuses(self, kind: int, length: int) -> bool:
+        """Whether the server says too much that is no row; then nobody listens to it any more."""
+        if kind == _ROW or self._aside + length <= MAX_ASIDE_BYTES:
+            return False
+        self._over = True
+        self._driver.give_up(SourceFailed("The source says more beside its rows than there is to say."))
+        return True
+
+    def _told(self, data: bytes, start: int, at: int, length: int) -> int:
+        """Take what is no row, at `at`. Where the next message begins to be let in."""
+        self._aside += length
+        kind = data[at]
+        if not (self._owed and kind in (_ERROR, _READY)):
+            return start
+        self._driver.data_received(data[start:at])
+        start = at + 1 + length
+        self._ended(kind, data[at:start])
         return start
 
     def _ended(self, kind: int, message: bytes) -> None:

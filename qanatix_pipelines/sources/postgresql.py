@@ -153,7 +153,7 @@ class PostgreSQL(Source):
                 bound = _integer if window.integer else _time
                 arguments = [bound(kind.name, start, local_start) for kind in kinds]
                 cursor = await (await connection.prepare(wrapped)).cursor(*arguments)
-                connection._protocol.rows_may_come = True  # noqa: SLF001
+                connection._protocol.expect_rows()  # noqa: SLF001
             # Where nothing is known of how far the snapshot reaches, the watermark stays where it is.
             reached = None if held or seen is None else min(seen, oldest or seen) - timedelta(microseconds=1)
             yield Reading(
