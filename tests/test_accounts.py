@@ -83,6 +83,14 @@ def test_a_postgresql_right_that_is_not_inherited_is_one_too_for_a_query_can_tak
         rows("postgresql", member, QUERY)
 
 
+def test_a_postgresql_function_that_a_role_may_call_which_can_be_taken_on_is_refused(role: Role) -> None:
+    files = role("GRANT EXECUTE ON FUNCTION pg_read_file(text) TO {}")["dsn"].partition("//")[2].partition(":")[0]
+    member = role("ALTER ROLE {} NOINHERIT", f"GRANT {files} TO {{}}")
+
+    with pytest.raises(AccountTooStrong, match="functions that reach files"):
+        rows("postgresql", member, QUERY)
+
+
 def test_a_postgresql_login_that_takes_on_another_role_is_judged_by_what_it_can_go_back_to(role: Role) -> None:
     login = role("ALTER ROLE {} SUPERUSER", "ALTER ROLE {} SET role = 'pg_monitor'")
 
