@@ -71,3 +71,13 @@ def test_the_columns_of_mysqls_answer_have_an_end() -> None:
 def test_a_message_of_neo4j_has_an_end() -> None:
     with pytest.raises(SourceFailed, match="of more than 64 MiB"):
         read_from("neo4j", NEO4J_GREETINGS["endless chunks"])
+
+
+def test_the_values_of_a_neo4j_message_have_an_end() -> None:
+    with pytest.raises(SourceFailed, match="of more than 1,000,000 values"):
+        read_from("neo4j", NEO4J_GREETINGS["6,000,000 empty lists"])
+
+
+def test_what_neo4j_says_beside_its_rows_has_an_end() -> None:
+    with pytest.raises(SourceFailed, match="more than there is to say beside its rows"):
+        read_from("neo4j", NEO4J_GREETINGS["17 MiB before any row"])

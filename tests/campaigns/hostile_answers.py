@@ -364,6 +364,10 @@ NEO4J_GREETINGS: dict[str, Script] = {
     "an endless manifest": after(b"\0\0\1\xff", b"\xff"),
     "endless chunks": after(BOLT_5_4, b"\xff\xff" + b"x" * 65_535),
     "endless empty chunks": after(BOLT_5_4, b"\0\0"),
+    "6,000,000 empty lists": after(
+        BOLT_5_4 + chunked(b"\xb1\x70\xd6" + struct.pack("!I", 6_000_000) + b"\x90" * 6_000_000)
+    ),
+    "17 MiB before any row": after(BOLT_5_4 + chunked(b"\xb1\x70" + bolt_text(b"x" * 17 * 2**20))),
     "a forged failure": after(BOLT_5_4 + bolt_failure(FORGED.encode())),
     "a failure of broken text": after(BOLT_5_4 + bolt_failure(b"\xff\xfe" + CANARY.encode())),
     "an endless TLS handshake": after(HELLO, b"\0"),
@@ -374,6 +378,9 @@ NEO4J_ANSWERS: dict[str, Answer] = {
     "silence": then(b""),
     "endless chunks": then(b"", b"\xff\xff" + b"x" * 65_535),
     "endless empty chunks": then(b"", b"\0\0"),
+    "a row of 6,000,000 empty lists": then(
+        RUN_OK + chunked(b"\xb1\x71\x91\xd6" + struct.pack("!I", 6_000_000) + b"\x90" * 6_000_000)
+    ),
     "a list of 2^32 things": then(chunked(b"\xb1\x70\xd6\xff\xff\xff\xff")),
     "a map of 2^32 things": then(chunked(b"\xb1\x70\xda\xff\xff\xff\xff")),
     "a text of 2^32 bytes": then(chunked(b"\xb1\x70\xd2\xff\xff\xff\xff")),
