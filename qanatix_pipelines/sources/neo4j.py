@@ -263,14 +263,8 @@ def _json(value: Any) -> str:
     return json_text(_plain(value), _unknown)
 
 
-def _plain(value: Any) -> Any:  # noqa: C901, PLR0911  # one case for each kind of value
-    """A value of Cypher's as `json_text` takes it. docs/types/neo4j.md has the rules.
-
-    Nodes are mappings to the driver, points and durations are tuples: they must be known before those.
-    """
-    from neo4j import graph, spatial, time
-    from neo4j.vector import Vector
-
+def _plain(value: Any) -> Any:
+    """A value of Cypher's as `json_text` takes it. docs/types/neo4j.md has the rules."""
     match value:
         case None | bool() | int() | float() | str() | bytes():
             return value
@@ -278,6 +272,16 @@ def _plain(value: Any) -> Any:  # noqa: C901, PLR0911  # one case for each kind 
             return [_plain(item) for item in value]
         case dict():
             return {key: _plain(item) for key, item in value.items()}
+        case _:
+            return _plain_class(value)
+
+
+def _plain_class(value: Any) -> Any:  # noqa: PLR0911  # one case for each of the driver's own classes
+    """Nodes are mappings to the driver, points and durations are tuples: they must be known before those."""
+    from neo4j import graph, spatial, time
+    from neo4j.vector import Vector
+
+    match value:
         case graph.Node():
             properties = {key: _plain(item) for key, item in value.items()}
             return {"element_id": value.element_id, "labels": sorted(value.labels), "properties": properties}
