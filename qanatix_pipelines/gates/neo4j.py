@@ -57,6 +57,7 @@ async def _pop(inbox: Any, hydration_hooks: Any) -> tuple[bytes, list[Any]]:
         else:
             message = _unpacked(unpacker, hydration_hooks)
     except BaseException:
+        unpacker.left = 0  # which ends the thread, that nobody waits for any more
         inbox._broken = True  # noqa: SLF001  # and its buffer is left to the thread that may still read it
         raise
     unpacker.reset()
