@@ -11,10 +11,10 @@ from qanatix_pipelines.bounds.postgresql import BoundedProtocol
 from qanatix_pipelines.errors import LoginRefused, SourceFailed
 from qanatix_pipelines.sources import open_source
 from qanatix_pipelines.watermarks import Window
-from tests.campaigns.hostile_answers import MONGODB_GREETINGS, NEO4J_GREETINGS, POSTGRESQL_GREETINGS
+from tests.campaigns.hostile_answers import MONGODB_GREETINGS, MYSQL_GREETINGS, NEO4J_GREETINGS, POSTGRESQL_GREETINGS
 from tests.servers.hostile import HostileServers, Script
 
-QUERIES = {"postgresql": "SELECT 1 AS id", "mongodb": "{}", "neo4j": "RETURN 1 AS id"}
+QUERIES = {"postgresql": "SELECT 1 AS id", "mysql": "SELECT 1 AS id", "mongodb": "{}", "neo4j": "RETURN 1 AS id"}
 
 
 def read_from(connector_type: str, script: Script) -> None:
@@ -23,9 +23,18 @@ def read_from(connector_type: str, script: Script) -> None:
             pass
 
     with HostileServers() as hostile:
-        place = f"reader:secret@127.0.0.1:{hostile.serve(script)}"
+        port = hostile.serve(script)
+        place = f"reader:secret@127.0.0.1:{port}"
         configs: dict[str, dict[str, Any]] = {
             "postgresql": {"dsn": f"postgresql://{place}/shop"},
+            "mysql": {
+                "host": "127.0.0.1",
+                "port": port,
+                "user": "reader",
+                "password": "secret",
+                "database": "shop",
+                "tls": "disabled",
+            },
             "mongodb": {"uri": f"mongodb://{place}/", "database": "shop", "collection": "orders"},
             "neo4j": {
                 "uri": f"bolt://{place.partition('@')[2]}",
@@ -51,9 +60,30 @@ def test_what_postgresql_says_before_the_first_row_has_an_end(name: str) -> None
         read_from("postgresql", POSTGRESQL_GREETINGS[name])
 
 
+@pytest.mark.parametrize("name", ["endless rows for any question", "large columns for any question"])
+def test_what_mysql_says_before_the_first_row_has_an_end(name: str) -> None:
+    with pytest.raises(SourceFailed, match="more than there is to say before the first row"):
+        read_from("mysql", MYSQL_GREETINGS[name])
+
+
+def test_the_columns_of_mysqls_answer_have_an_end() -> None:
+    with pytest.raises(SourceFailed, match="more columns than any"):
+        read_from("mysql", MYSQL_GREETINGS["endless columns for any question"])
+
+
 def test_a_message_of_neo4j_has_an_end() -> None:
     with pytest.raises(SourceFailed, match="of more than 64 MiB"):
         read_from("neo4j", NEO4J_GREETINGS["endless chunks"])
+
+
+def test_the_values_of_a_neo4j_message_have_an_end() -> None:
+    with pytest.raises(SourceFailed, match="of more than 1,000,000 values"):
+        read_from("neo4j", NEO4J_GREETINGS["6,000,000 empty lists"])
+
+
+def test_what_neo4j_says_beside_its_rows_has_an_end() -> None:
+    with pytest.raises(SourceFailed, match="more than there is to say beside its rows"):
+        read_from("neo4j", NEO4J_GREETINGS["17 MiB before any row"])
 
 
 class Driver:

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -336,6 +337,27 @@ def test_nodes_are_let_go_with_their_batch(graph: Neo4jHarness) -> None:
             return sum(type(thing) is neo4j.graph.Node for thing in gc.get_objects())
 
     assert asyncio.run(alive_in_the_end()) <= 200
+
+
+def test_a_row_of_more_than_a_million_values_ends_the_pull(graph: Neo4jHarness) -> None:
+    with pytest.raises(SourceFailed, match="more than 1,000,000 values"):
+        read(graph.config, "RETURN [x IN range(1, 1000001) | []] AS a")
+
+
+def test_a_row_of_many_values_is_read_beside_the_loop(graph: Neo4jHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+    readers, inside = set(), neo4j_source.json_text
+    here = threading.get_ident()
+
+    def noted(*value: Any) -> str:
+        readers.add(threading.get_ident())
+        return inside(*value)
+
+    monkeypatch.setattr(neo4j_source, "json_text", noted)
+
+    (row,) = rows(graph.config, "RETURN [x IN range(1, 100000) | []] AS a")
+
+    assert row == {"a": f"[{','.join(['[]'] * 100_000)}]"}
+    assert here not in readers
 
 
 def test_a_query_that_runs_too_long_is_ended_by_the_server(

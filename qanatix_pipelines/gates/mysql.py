@@ -1,5 +1,7 @@
 """MySQL's rows are let in by bytes: a batch holds no more of them than its bytes allow, and a giant is never held.
 
+Before the first of them a server may say MAX_BYTES altogether, for the driver holds the answers to our own questions.
+
 What is sent is a stream of packets of at most 16 MiB, less a byte; a larger row takes several (MySQL internals manual,
 "MySQL Packets"). The driver would join those. Here they are thrown away as they come, and a row of nulls is put in
 their place.
@@ -9,6 +11,9 @@ from typing import Any, NamedTuple
 
 from qanatix_pipelines.batches import MAX_BATCH_BYTES
 from qanatix_pipelines.errors import SourceFailed
+
+MAX_BYTES = 16 * 2**20
+MAX_COLUMNS = 4096  # MySQL's and MariaDB's own limit
 
 _HEADER_BYTES = 4  # a packet's length in three of them, and its number
 _FULL_PACKET = 2**24 - 1  # goes on in the next one
@@ -33,13 +38,14 @@ class Rows:
 
     _proto: Any
     _result: Any
-    _fill_buffer: Any
     _read_bytes: Any
     _next_seq_id: int
     # Of the last packet that was read by itself, and not with what had been received already:
     _packet_bytes = 0
     _giant = False
     _left: _Received | None = None  # what the last batch had no room for
+    _received_bytes = 0
+    _columns = 0  # of the result whose columns are being read
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -79,13 +85,27 @@ class Rows:
         waiting: int = self._proto.length - self._proto.pos
         return waiting
 
+    def _rows_come(self) -> bool:
+        return self._result is not None and bool(self._result.unbuffered_active)
+
+    async def _fill_buffer(self, need: int) -> None:
+        """Wait for so many bytes. The driver comes here whatever it reads, also between rows that it holds."""
+        waiting = self._waiting()
+        if not self._rows_come() and self._received_bytes + need - waiting > MAX_BYTES:
+            raise SourceFailed("The source says more than there is to say before the first row.")
+        await super()._fill_buffer(need)  # type: ignore[misc]
+        self._received_bytes += self._waiting() - waiting
+
     async def read_packet(self, *kind: Any) -> Any:
+        self._columns = self._columns + 1 if kind else 0  # only a column's definition is a kind of its own
+        if self._columns > MAX_COLUMNS:
+            raise SourceFailed("The source's answer has more columns than any that MySQL gives.")
         if self._waiting() < _HEADER_BYTES:
             await self._fill_buffer(_HEADER_BYTES)
         at = self._proto.pos
         self._packet_bytes = int.from_bytes(self._proto.buffer[at : at + 3], "little")
         if self._packet_bytes == _FULL_PACKET:
-            if self._result is None or not self._result.unbuffered_active:
+            if not self._rows_come():
                 raise SourceFailed("The source's answer could not be read: it is larger than any that was asked for.")
             await self._throw_away()
         return await super().read_packet(*kind)  # type: ignore[misc]

@@ -7,13 +7,13 @@ row whose only value is a node or a relationship becomes that entity: its proper
 The driver is imported where it is used: that takes longer than all the rest of a pull's imports from here.
 """
 
+import asyncio
 import logging
 import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal, LiteralString, NoReturn, cast
 
 import polars as pl
@@ -22,7 +22,7 @@ from pydantic import AfterValidator, Field, SecretStr, StringConstraints, Valida
 from qanatix_pipelines.accounts import neo4j as account
 from qanatix_pipelines.addresses.neo4j import bolt_uri
 from qanatix_pipelines.addresses.parts import is_this_machine
-from qanatix_pipelines.batches import Batch, Column, Reading
+from qanatix_pipelines.batches import MAX_ROW_BYTES, Batch, Column, Reading
 from qanatix_pipelines.errors import (
     QueryRejected,
     ResultUnusable,
@@ -32,6 +32,7 @@ from qanatix_pipelines.errors import (
     TlsFailed,
 )
 from qanatix_pipelines.faults.neo4j import explained
+from qanatix_pipelines.gates.neo4j import LARGE_BYTES, bound_messages, last_message_bytes
 from qanatix_pipelines.queries.cypher import NAME, parse_cypher
 from qanatix_pipelines.sources import Source, SourceConfig
 from qanatix_pipelines.tls import Tls
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 10
 TRANSACTION_SECONDS = 604_800  # at the server: the most that QANATIX_PULL_SECONDS may say
-MAX_MESSAGE_BYTES = 64 * 2**20
 
 # It logs an error whole, with addresses and a server's words.
 logging.getLogger("neo4j").setLevel(logging.CRITICAL + 1)
@@ -139,11 +139,12 @@ source = Neo4j
 @asynccontextmanager
 async def _session(config: Config, batch_size: int) -> AsyncIterator["neo4j.AsyncSession"]:
     import neo4j
+    from neo4j._async.io._bolt import _common
     from neo4j._async_compat.network import AsyncBoltSocketBase
 
     # It would leave TLS to say goodbye in the background, where the end of the loop cuts it off.
     AsyncBoltSocketBase.close = _closed_at_once  # type: ignore[assignment, method-assign]
-    _bound_messages()
+    bound_messages(_common)
     driver = neo4j.AsyncGraphDatabase.driver(
         "bolt://" + config.uri.partition("://")[2],
         auth=(config.user, config.password.get_secret_value()),
@@ -166,21 +167,6 @@ async def _session(config: Config, batch_size: int) -> AsyncIterator["neo4j.Asyn
         session.cancel()
         await session.close()
         await driver.close()
-
-
-@cache
-def _bound_messages() -> None:
-    """Have the driver refuse a message that is too long, which it would join from pieces without an end."""
-    from neo4j._async.io._bolt import _common
-
-    receive = _common.receive_into_buffer
-
-    async def bounded(sock: Any, buffer: Any, size: int) -> None:
-        if buffer.used + size > MAX_MESSAGE_BYTES:
-            raise SourceFailed(f"The source sent a row or a message of more than {MAX_MESSAGE_BYTES // 2**20} MiB.")
-        await receive(sock, buffer, size)  # type: ignore[no-untyped-call]
-
-    vars(_common)["receive_into_buffer"] = bounded
 
 
 def _closed_at_once(socket: Any) -> None:
@@ -231,14 +217,18 @@ async def _batches(result: "neo4j.AsyncResult", batch_size: int) -> AsyncIterato
     graph = result._hydration_scope.get_graph()  # noqa: SLF001
     gathering = Gathering(batch_size, "any", keys if len(keys) > 1 else ())
 
+    def read(record: "neo4j.Record") -> Mapping[str, str]:
+        values = record.values()
+        return dict(zip(keys, map(_json, values), strict=True)) if len(keys) > 1 else _fields(keys[0], values[0])
+
     async def filled() -> Batch | None:
         async for record in records:
-            values = record.values()
-            row = dict(zip(keys, map(_json, values), strict=True)) if len(keys) > 1 else _fields(keys[0], values[0])
+            size = last_message_bytes(result)
+            row = await asyncio.to_thread(read, record) if LARGE_BYTES < size <= MAX_ROW_BYTES else read(record)
             # The driver would keep every node of a result until its end.
             graph._nodes.clear()  # noqa: SLF001
             graph._relationships.clear()  # noqa: SLF001
-            if (full := gathering.add(row)) is not None:
+            if (full := gathering.add(row, giant=size > MAX_ROW_BYTES)) is not None:
                 return full
         return gathering.rest()
 
@@ -273,14 +263,8 @@ def _json(value: Any) -> str:
     return json_text(_plain(value), _unknown)
 
 
-def _plain(value: Any) -> Any:  # noqa: C901, PLR0911  # one case for each kind of value
-    """A value of Cypher's as `json_text` takes it. docs/types/neo4j.md has the rules.
-
-    Nodes are mappings to the driver, points and durations are tuples: they must be known before those.
-    """
-    from neo4j import graph, spatial, time
-    from neo4j.vector import Vector
-
+def _plain(value: Any) -> Any:
+    """A value of Cypher's as `json_text` takes it. docs/types/neo4j.md has the rules."""
     match value:
         case None | bool() | int() | float() | str() | bytes():
             return value
@@ -288,6 +272,16 @@ def _plain(value: Any) -> Any:  # noqa: C901, PLR0911  # one case for each kind 
             return [_plain(item) for item in value]
         case dict():
             return {key: _plain(item) for key, item in value.items()}
+        case _:
+            return _plain_class(value)
+
+
+def _plain_class(value: Any) -> Any:  # noqa: PLR0911  # one case for each of the driver's own classes
+    """Nodes are mappings to the driver, points and durations are tuples: they must be known before those."""
+    from neo4j import graph, spatial, time
+    from neo4j.vector import Vector
+
+    match value:
         case graph.Node():
             properties = {key: _plain(item) for key, item in value.items()}
             return {"element_id": value.element_id, "labels": sorted(value.labels), "properties": properties}

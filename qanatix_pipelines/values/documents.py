@@ -29,10 +29,11 @@ class Gathering:
         self._giants: set[int] = set()
         self._bytes = 0
 
-    def add(self, row: Mapping[str, str]) -> Batch | None:
-        """Take one more row. The batch that it had no place in, if one is full."""
+    def add(self, row: Mapping[str, str], *, giant: bool = False) -> Batch | None:
+        """Take one more row, or the place of a `giant`. The batch that it had no place in, if one is full."""
         size = sum(_bytes(name) + _bytes(text) for name, text in row.items())
-        values, size = ({}, 0) if (giant := size > MAX_ROW_BYTES) else (row, size)
+        giant = giant or size > MAX_ROW_BYTES
+        values, size = ({}, 0) if giant else (row, size)
         full = len(self._rows) == self._batch_size or self._bytes + size > MAX_BATCH_BYTES
         crowded = not self._names and len(self._fields.keys() | row.keys()) > MAX_COLUMNS
         batch = self.rest() if full or crowded else None

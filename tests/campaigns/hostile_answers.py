@@ -142,8 +142,8 @@ def my_error(text: str | bytes) -> bytes:
     return b"\xff\x7a\x04#42S02" + (text if isinstance(text, bytes) else text.encode())
 
 
-def _logged_in(answer: bytes) -> Script:
-    """A login without any question, and then this for whatever is asked."""
+def _logged_in(answer: bytes, repeat: bytes = b"") -> Script:
+    """A login without any question, and then this for whatever is asked, which may end in `repeat` without an end."""
 
     async def script(line: Line) -> None:
         await line.say(my(0, GREETING))
@@ -152,6 +152,8 @@ def _logged_in(answer: bytes) -> Script:
         while True:
             await line.hear()
             await line.say(answer)
+            if repeat:
+                await line.repeat(repeat)
 
     return script
 
@@ -159,6 +161,11 @@ def _logged_in(answer: bytes) -> Script:
 def my_column(name: bytes, kind: int = 253) -> bytes:
     text = bytes([len(name)]) + name
     return b"\x03def\0\0\0" + text + text + b"\x0c\x2d\0\xff\xff\0\0" + bytes([kind]) + b"\0\0\0\0\0"
+
+
+def my_cycle(body: bytes, first: int) -> bytes:
+    """As many packets as there are numbers, which can be repeated."""
+    return b"".join(my((first + at) % 256, body) for at in range(256))
 
 
 MYSQL_GREETINGS: dict[str, Script] = {
@@ -175,6 +182,13 @@ MYSQL_GREETINGS: dict[str, Script] = {
     "an unknown way to log in": begins(my(0, GREETING) + my(2, b"\xfe" + CANARY.encode() + b"\0salt\0")),
     "a file of ours instead of a login": begins(my(0, GREETING) + my(2, local_infile("/etc/passwd"))),
     "a file of ours for any question": _logged_in(my(1, local_infile("/etc/passwd"))),
+    "endless rows for any question": _logged_in(
+        my(1, b"\x01") + my(2, my_column(b"g")) + my(3, b"\xfe\0\0\2\0"), my_cycle(b"\xc8" + b"G" * 200, 4)
+    ),
+    "endless columns for any question": _logged_in(my(1, b"\xfd\xff\xff\xff"), my_cycle(my_column(b"g" * 200), 2)),
+    "large columns for any question": _logged_in(
+        my(1, b"\xfd\xff\xff\xff"), my_cycle(my_column(b"g") + b"z" * 2**15, 2)
+    ),
     "an endless TLS handshake": begins(my(0, GREETING.replace(b"\x08\x82", b"\x08\x8a")), repeat=b"\0"),
 }
 MYSQL_ANSWERS: dict[str, Answer] = {
@@ -350,6 +364,10 @@ NEO4J_GREETINGS: dict[str, Script] = {
     "an endless manifest": after(b"\0\0\1\xff", b"\xff"),
     "endless chunks": after(BOLT_5_4, b"\xff\xff" + b"x" * 65_535),
     "endless empty chunks": after(BOLT_5_4, b"\0\0"),
+    "6,000,000 empty lists": after(
+        BOLT_5_4 + chunked(b"\xb1\x70\xd6" + struct.pack("!I", 6_000_000) + b"\x90" * 6_000_000)
+    ),
+    "17 MiB before any row": after(BOLT_5_4 + chunked(b"\xb1\x70" + bolt_text(b"x" * 17 * 2**20))),
     "a forged failure": after(BOLT_5_4 + bolt_failure(FORGED.encode())),
     "a failure of broken text": after(BOLT_5_4 + bolt_failure(b"\xff\xfe" + CANARY.encode())),
     "an endless TLS handshake": after(HELLO, b"\0"),
@@ -360,6 +378,9 @@ NEO4J_ANSWERS: dict[str, Answer] = {
     "silence": then(b""),
     "endless chunks": then(b"", b"\xff\xff" + b"x" * 65_535),
     "endless empty chunks": then(b"", b"\0\0"),
+    "a row of 6,000,000 empty lists": then(
+        RUN_OK + chunked(b"\xb1\x71\x91\xd6" + struct.pack("!I", 6_000_000) + b"\x90" * 6_000_000)
+    ),
     "a list of 2^32 things": then(chunked(b"\xb1\x70\xd6\xff\xff\xff\xff")),
     "a map of 2^32 things": then(chunked(b"\xb1\x70\xda\xff\xff\xff\xff")),
     "a text of 2^32 bytes": then(chunked(b"\xb1\x70\xd2\xff\xff\xff\xff")),
