@@ -444,7 +444,7 @@ MUTANTS = (
     Mutant(
         "a store is opened with any key",
         KEYS,
-        "    if confirmed is None:\n",
+        "    if not is_ours(kept):\n",
         "    if False:\n",
         _store("TestChecks::test_a_store_refuses_an_encryption_key_that_is_not_its_own"),
     ),

@@ -88,7 +88,12 @@ class Proxy:
         self._network.run(mend())
 
     async def listen(self) -> None:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
+        for seconds in (0.0, 0.5, 1, 2, 4, 8):
+            await asyncio.sleep(seconds)
+            with suppress(OSError):  # somebody was given the port for a connection, meanwhile
+                self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
+                break
+        assert self._server is not None, f"port {self.port} is taken"
         self.port = self._server.sockets[0].getsockname()[1]
 
     def listen_no_more(self) -> None:
