@@ -1,7 +1,5 @@
 """PostgreSQL: superusers, and whoever may use the server's files, programs, replication or other sessions."""
 
-from collections.abc import Sequence
-
 from qanatix_pipelines.errors import AccountTooStrong
 
 # A query may take on any role that its session's user is a member of, `set_config('role', ...)` does it: so membership
@@ -43,8 +41,8 @@ WHERE proname IN (
   SELECT FROM taken WHERE pg_catalog.has_schema_privilege(taken.oid, pronamespace, 'USAGE')
 )
 """
-# One array of text, to be selected beside other things.
-RIGHTS = f"ARRAY({_TAKEN} {_ROLES} UNION {_FUNCTIONS})"
+# One text, to be selected beside other things.
+RIGHTS = f"array_to_string(ARRAY({_TAKEN} {_ROLES} UNION {_FUNCTIONS}), ',')"
 
 _MEANINGS = {
     "superuser": "is a superuser, or may become one",
@@ -59,8 +57,9 @@ _MEANINGS = {
 }
 
 
-def check(rights: Sequence[str]) -> None:
+def check(rights: str) -> None:
     """Raise AccountTooStrong for the greatest of what `RIGHTS` has found."""
+    found = rights.split(",")
     for right, meaning in _MEANINGS.items():
-        if right in rights:
+        if right in found:
             raise AccountTooStrong(meaning)

@@ -58,6 +58,7 @@ class Gate(asyncio.Protocol):
         So many, or what MAX_BATCH_BYTES have room for; none at the end.
         """
         if self._limit == 0:
+            self._driver.rows_may_come = True
             self._transport.set_protocol(self)
         self._limit, self._rows, self._bytes, self._giants = rows, 0, 0, set()
         fetched = await self._fetch(cursor)
