@@ -16,9 +16,11 @@ from tests.servers.hostile_postgresql import (
     RECORD,
     TEXT,
     TEXTS,
+    Execute,
     HostilePostgreSQL,
     array,
     description,
+    message,
     nested_record,
     record,
     row,
@@ -109,6 +111,42 @@ CLAIMS = {
 def test_what_postgresql_says_a_value_is_makes_the_driver_hold_no_more_than_came(name: str) -> None:
     with pytest.raises(SourceFailed, match=r"types that were not asked for|arrays of more elements"):
         rows_of(CLAIMS[name])
+
+
+async def _many_rows(line: Line, _rows: int, _time: int) -> None:
+    for _ in range(100):
+        await line.say(row(None) * 8000)
+    await line.say(COMPLETE)
+
+
+async def _endless_notice(line: Line, _rows: int, _time: int) -> None:
+    await line.say(b"N" + (2**31 - 1).to_bytes(4, "big"))
+    await line.repeat(b"x" * 1024)
+
+
+async def _endless_settings(line: Line, _rows: int, _time: int) -> None:
+    await line.repeat(message(b"S", b"name\0" + b"x" * 1000 + b"\0"))
+
+
+async def _endless_end(line: Line, _rows: int, _time: int) -> None:
+    for _ in range(45):  # more than a batch has room for
+        await line.say(row(b"x" * 2**20))
+    await line.say(b"E" + (2**31 - 1).to_bytes(4, "big"))
+    await line.repeat(b"x" * 1024)
+
+
+@pytest.mark.parametrize(
+    ("execute", "reason"),
+    [
+        (_many_rows, "more rows than it was asked for"),
+        (_endless_notice, "too much that is not a row"),
+        (_endless_settings, "too much that is not a row"),
+        (_endless_end, "too much that is not a row"),
+    ],
+)
+def test_what_postgresql_says_among_its_rows_has_an_end(execute: Execute, reason: str) -> None:
+    with pytest.raises(SourceFailed, match=reason):
+        rows_of(HostilePostgreSQL(execute=execute), batch_size=100)
 
 
 def test_a_message_of_neo4j_has_an_end() -> None:

@@ -12,6 +12,7 @@ from struct import Struct
 from typing import Any
 
 from qanatix_pipelines.batches import MAX_BATCH_BYTES, MAX_ROW_BYTES
+from qanatix_pipelines.errors import SourceError, SourceFailed
 
 _HEADER = Struct("!BI").unpack_from  # a message's kind, and its length without the kind
 _HEADER_BYTES = 5
@@ -21,6 +22,12 @@ _ROW, _ERROR, _READY = b"DEZ"
 # What ends a fetch: the portal is suspended, and the server ready for the next command, in a transaction;
 _SUSPENDED = b"s\x00\x00\x00\x04Z\x00\x00\x00\x05T"
 _FAILED = b"Z\x00\x00\x00\x05E"  # or it is ready after an error.
+
+# Notices, settings, errors: what else a server may say, at once and during a fetch.
+MAX_MESSAGE_BYTES = 2**20
+MAX_OTHER_BYTES = 16 * 2**20
+_TOO_MUCH = "The source says too much that is not a row."
+_TOO_MANY = "The source sends more rows than it was asked for."
 
 # What is asked for when nothing is known yet of how wide the rows are.
 FIRST_ROWS = 50
@@ -39,6 +46,8 @@ class Gate(asyncio.Protocol):
         self._rows = 0  # those that were let in,
         self._bytes = 0  # and theirs
         self._giants: set[int] = set()
+        self._due = 0  # rows that were asked for and did not come yet,
+        self._others = 0  # and bytes of what else came during the fetch
         self._wanted = FIRST_ROWS
         self._begun = 0  # bytes that are still to come of a message whose head was seen,
         self._dropping = False  # and whether they are a giant's
@@ -55,12 +64,13 @@ class Gate(asyncio.Protocol):
     async def fetch(self, cursor: Any, rows: int) -> tuple[list[Any], frozenset[int]]:
         """The next rows of the driver's `cursor`, and the places of giants.
 
-        So many, or what MAX_BATCH_BYTES have room for; none at the end.
+        So many, or what MAX_BATCH_BYTES have room for; none at the end. Raises SourceFailed where the server sends more
+        rows than it was asked for, or too much else.
         """
         if self._limit == 0:
             self._driver.rows_may_come = True
             self._transport.set_protocol(self)
-        self._limit, self._rows, self._bytes, self._giants = rows, 0, 0, set()
+        self._limit, self._rows, self._bytes, self._giants, self._others = rows, 0, 0, set(), 0
         fetched = await self._fetch(cursor)
         while self._rows < rows and not self._shut and not cursor._exhausted:  # noqa: SLF001  # no other way to know
             fetched += await self._fetch(cursor)
@@ -72,6 +82,7 @@ class Gate(asyncio.Protocol):
     async def _fetch(self, cursor: Any) -> list[Any]:
         # Where rows are still owed, these are given; the driver must ask for something, though.
         wanted = 1 if self.behind else min(self._limit - self._rows, self._wanted)
+        self._due += wanted
         # Once the driver has sent its request: it must not be given what it does not wait for.
         opening = asyncio.get_running_loop().call_soon(self._open) if self._shut else None
         try:
@@ -92,11 +103,18 @@ class Gate(asyncio.Protocol):
         self.data_received(b"")
 
     def data_received(self, data: bytes) -> None:
+        try:
+            self._received(data)
+        except SourceError as error:
+            self._over = True
+            self._driver.give_up(error)
+
+    def _received(self, data: bytes) -> None:
         data, self._held = self._held + data, b""
         start, at, end = 0, self._begun, len(data)  # of what is let in next, and of the message to look at
         if self._dropping:
             start = at
-        if not self._owed and self._bytes + end <= MAX_BATCH_BYTES:
+        if not self._owed and self._has_room(end):
             at = self._skim(data, at)
         while not (self._shut or self._over) and at + _HEADER_BYTES <= end:
             kind, length = _HEADER(data, at)
@@ -104,7 +122,9 @@ class Gate(asyncio.Protocol):
                 break
             if kind == _ROW:
                 start = self._row(data, start, at, length)
-            elif self._owed and kind in (_ERROR, _READY):
+            else:
+                self._said(1 + length)
+            if self._owed and kind in (_ERROR, _READY):
                 self._driver.data_received(data[start:at])
                 start = at + 1 + length
                 self._ended(kind, data[at:start])
@@ -120,13 +140,19 @@ class Gate(asyncio.Protocol):
 
     def _needed(self, kind: int, length: int) -> int:
         """How much of a message must be there to decide what becomes of it."""
-        if kind == _ROW and length > MAX_ROW_BYTES:
-            return _NULLS.size
+        if kind == _ROW:
+            return _NULLS.size if length > MAX_ROW_BYTES else _HEADER_BYTES
+        if length > MAX_MESSAGE_BYTES:
+            raise SourceFailed(_TOO_MUCH)
         return 1 + length if self._owed and kind in (_ERROR, _READY) else _HEADER_BYTES
+
+    def _has_room(self, size: int) -> bool:
+        """Whether all that is due, and so many bytes, have room in the batch."""
+        return self._bytes + size <= MAX_BATCH_BYTES and self._rows + self._due <= self._limit
 
     def _skim(self, data: bytes, at: int) -> int:
         """Pass whole messages from `at` on as fast as can be, up to a giant. Where the next one begins."""
-        rows = size = 0
+        rows = size = others = 0
         end = len(data)
         last = end - _HEADER_BYTES
         while at <= last:
@@ -139,16 +165,24 @@ class Gate(asyncio.Protocol):
                     break
                 rows += 1
                 size += length
+            else:
+                others += 1 + length
             at = following
+        if rows > self._due:
+            raise SourceFailed(_TOO_MANY)
         self._rows += rows
         self._bytes += size
+        self._due -= rows
+        self._said(others)
         return at
 
     def _row(self, data: bytes, start: int, at: int, length: int) -> int:
         """Let in, or not, the row at `at`, of which a header is there at least. Where the next begins to be let in."""
+        if not self._due:
+            raise SourceFailed(_TOO_MANY)
         giant = length > MAX_ROW_BYTES
         size = 0 if giant else length
-        if self._rows == self._limit or (self._rows and self._bytes + size > MAX_BATCH_BYTES):
+        if self._rows >= self._limit or (self._rows and self._bytes + size > MAX_BATCH_BYTES):
             self._owed += 1
             self._shut = True
             self._transport.pause_reading()
@@ -160,7 +194,13 @@ class Gate(asyncio.Protocol):
             start = at + 1 + length
         self._rows += 1
         self._bytes += size
+        self._due -= 1
         return start
+
+    def _said(self, others: int) -> None:
+        self._others += others
+        if self._others > MAX_OTHER_BYTES:
+            raise SourceFailed(_TOO_MUCH)
 
     def _ended(self, kind: int, message: bytes) -> None:
         """The server says that a fetch has ended of which the driver was told so before."""
