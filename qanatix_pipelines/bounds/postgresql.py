@@ -99,7 +99,9 @@ class BoundedProtocol:
             kind, length = _HEADER(self._held, at)
             if length > MAX_MESSAGE_BYTES:
                 raise SourceFailed(_TOO_MUCH)
-            following = at + max(_HEADER_BYTES, 1 + length)
+            if length < _HEADER_BYTES - 1:
+                raise SourceFailed("The source's answer could not be read (a message of no length).")
+            following = at + 1 + length
             if following > end:
                 break
             self._look(kind, bytes(self._held[at + _HEADER_BYTES : following]))
