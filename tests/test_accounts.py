@@ -67,6 +67,8 @@ def role(postgresql_server: Server) -> Iterator[Role]:
         ("GRANT pg_read_server_files TO {}", "may read files of the source's machine"),
         ("GRANT EXECUTE ON FUNCTION pg_read_file(text) TO {}", "may call functions that reach files"),
         ("GRANT EXECUTE ON FUNCTION lo_export(oid, text) TO {}", "may call functions that reach files"),
+        ("GRANT EXECUTE ON FUNCTION pg_reload_conf() TO {}", "may call functions that act on the source's server"),
+        ("GRANT EXECUTE ON FUNCTION pg_switch_wal() TO {}", "may call functions that act on the source's server"),
         ("ALTER ROLE {} REPLICATION", "may make replication slots"),
         ("GRANT pg_signal_backend TO {}", "may end other users' sessions"),
     ],
@@ -83,12 +85,29 @@ def test_a_postgresql_right_that_is_not_inherited_is_one_too_for_a_query_can_tak
         rows("postgresql", member, QUERY)
 
 
-def test_a_postgresql_function_that_a_role_may_call_which_can_be_taken_on_is_refused(role: Role) -> None:
-    files = role("GRANT EXECUTE ON FUNCTION pg_read_file(text) TO {}")["dsn"].partition("//")[2].partition(":")[0]
-    member = role("ALTER ROLE {} NOINHERIT", f"GRANT {files} TO {{}}")
+def test_a_postgresql_function_that_a_role_not_inherited_may_call_is_one_that_a_query_can_call(role: Role) -> None:
+    holder = role("ALTER ROLE {} NOLOGIN", "GRANT EXECUTE ON FUNCTION pg_read_file(text) TO {}")
+    name = holder["dsn"].partition("//")[2].partition(":")[0]
+    member = role("ALTER ROLE {} NOINHERIT", f"GRANT {name} TO {{}}")
 
-    with pytest.raises(AccountTooStrong, match="functions that reach files"):
+    with pytest.raises(AccountTooStrong, match="may call functions that reach files"):
         rows("postgresql", member, QUERY)
+
+
+def test_dblink_is_refused_in_a_schema_that_only_a_role_not_inherited_may_use(role: Role, database: str) -> None:
+    user = role("ALTER ROLE {} NOLOGIN")["dsn"].partition("//")[2].partition(":")[0]
+    member = role("ALTER ROLE {} NOINHERIT", f"GRANT {user} TO {{}}")["dsn"].rpartition("/")[0]
+    reader = f"{member}/{database.rpartition('/')[2]}"
+    with psycopg.connect(postgresql.superuser(database), autocommit=True) as connection:
+        if connection.execute("SELECT FROM pg_available_extensions WHERE name = 'dblink'").fetchone() is None:
+            pytest.skip("this PostgreSQL has no dblink")
+        connection.execute("CREATE SCHEMA private")
+        connection.execute("CREATE EXTENSION dblink SCHEMA private")
+        connection.execute(f"GRANT USAGE ON SCHEMA private TO {user}".encode())
+
+        with pytest.raises(AccountTooStrong, match="may call dblink"):
+            rows("postgresql", {"dsn": reader}, QUERY)
+        connection.execute("DROP SCHEMA private CASCADE")
 
 
 def test_a_postgresql_login_that_takes_on_another_role_is_judged_by_what_it_can_go_back_to(role: Role) -> None:

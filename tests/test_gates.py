@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qanatix_pipelines.errors import SourceFailed
 from qanatix_pipelines.gates import postgresql
 from qanatix_pipelines.gates.mysql import Rows
 from qanatix_pipelines.gates.postgresql import FIRST_ROWS, Gate
@@ -97,6 +98,10 @@ class Portal:
         if len(rows) < limit:
             self._exhausted = True
         return rows
+
+    def give_up(self, reason: Exception) -> None:
+        assert self.waiter is not None
+        self.waiter.set_exception(reason)
 
     def data_received(self, data: bytes) -> None:
         assert self.waiter is not None, "the driver waits for nothing"
@@ -205,6 +210,62 @@ def test_postgresql_is_asked_for_whole_batches_of_narrow_rows() -> None:
     asyncio.run(fetched(portal, 100))
 
     assert portal.asked == [FIRST_ROWS, 100 - FIRST_ROWS, 100, 100]
+
+
+class Generous(Portal):
+    """Sends a row more than it was asked for."""
+
+    def execute(self, limit: int) -> None:
+        self.rows = [b"x"] * (limit + 1)
+        super().execute(limit + 1)
+
+
+@given(st.integers(1, 60), PIECES)
+def test_more_rows_than_postgresql_was_asked_for_end_the_pull(batch_size: int, pieces: list[int]) -> None:
+    with pytest.raises(SourceFailed, match="more rows than it was asked for"):
+        asyncio.run(fetched(Generous([], pieces), batch_size))
+
+
+class Talkative(Portal):
+    """Says this, too, before its first answer or instead of that answer's end."""
+
+    def __init__(self, said: bytes, *, at_the_end: bool = False) -> None:
+        super().__init__([b"x" * 100] * 60, [1000])
+        self.said = said
+        self.at_the_end = at_the_end
+
+    def execute(self, limit: int) -> None:
+        first = not self.asked
+        if first and not self.at_the_end:
+            self.sending += self.said
+        super().execute(limit)
+        if first and self.at_the_end:
+            self.sending = self.sending.removesuffix(SUSPENDED + READY) + self.said
+
+
+NOTHING = b"N" + (10_000).to_bytes(4, "big") + bytes(9_996)
+
+
+@pytest.mark.parametrize("at_the_end", [False, True])
+@pytest.mark.parametrize("kind", [b"N", b"E", b"Z", b"S"])
+def test_what_is_no_row_of_postgresqls_has_an_end(
+    monkeypatch: pytest.MonkeyPatch,
+    kind: bytes,
+    at_the_end: bool,
+) -> None:
+    monkeypatch.setattr(postgresql, "MAX_BATCH_BYTES", 1040)
+    portal = Talkative(kind + (2**20 + 1).to_bytes(4, "big"), at_the_end=at_the_end)
+
+    with pytest.raises(SourceFailed, match="too much that is not a row"):
+        asyncio.run(fetched(portal, 100))
+
+
+def test_all_that_is_no_row_of_postgresqls_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgresql, "MAX_OTHER_BYTES", 100_000)
+
+    assert [len(rows) for rows, _ in asyncio.run(fetched(Talkative(NOTHING * 9), 100))] == [60]
+    with pytest.raises(SourceFailed, match="too much that is not a row"):
+        asyncio.run(fetched(Talkative(NOTHING * 10), 100))
 
 
 def test_a_driver_of_mysqls_that_reads_its_packets_in_another_way_is_refused_at_once() -> None:

@@ -1,51 +1,77 @@
-"""What PostgreSQL says before the first row: a login, some settings, what a query returns. It is never much."""
+"""What PostgreSQL says before the first row: a login, some settings, what a query returns. It is never much.
 
+Nor is it of many types: the driver decodes a value by the type that the server says it has, and a record in records, or
+an array of so many elements, makes it take memory, or stack, that no message has bytes for.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 from struct import Struct
 from typing import Any
 
 from qanatix_pipelines.errors import SourceError, SourceFailed
 
 MAX_BYTES = 16 * 2**20
-# The types of what our own questions, the driver's, and what is selected out of a user's query have: bool, "char",
-# name, integers, text, oid, float8, bpchar, varchar, times, and arrays of names, texts and oids (pg_type.dat).
-_FLAT = {16, 18, 19, 20, 21, 23, 25, 26, 701, 1042, 1043, 1114, 1184, 1003, 1009, 1028}
-_HEADER = Struct("!cI")  # of a message: its kind, and its length without that
-_COUNT = Struct("!H")  # of the columns in a description,
-_COLUMN = Struct("!IHIHIH")  # and of each, behind its name: a table, a place there, its type, and more
-_DESCRIPTION, _ROW = b"T", b"D"
+MAX_MESSAGE_BYTES = 2**20
+
+_TOO_MUCH = "The source says more than there is to say before the first row."
+_UNASKED = "The source's answer has types that were not asked for."
+_HEADER = Struct("!BI").unpack_from  # a message's kind, and its length without the kind
+_HEADER_BYTES = 5
+_SHORT = Struct("!H").unpack_from
+_LONG = Struct("!i").unpack_from
+_SHORT_BYTES = 2
+_ARRAY_HEAD_BYTES = 12  # dimensions, flags and the elements' type; then follows how many there are
+_COLUMN = Struct("!IHIhih")  # its table and place there, type, and that one's size, modifier and format
+_ROW, _DESCRIPTION, _NO_DATA, _ERROR = b"DTnE"
+# Types that are as large in memory as they came, by their OID: bool, "char", name, int8, int2, int4, text, oid, float8,
+# bpchar, varchar, timestamp, timestamptz. What the source's own statements select is of these.
+_FLAT = frozenset({16, 18, 19, 20, 21, 23, 25, 26, 701, 1042, 1043, 1114, 1184})
+_ARRAYS = frozenset({1009, 1028})  # text[] and oid[], of which there are some where the driver asks about types
 
 
 class BoundedProtocol:
     """Mixed into the driver's protocol, which holds messages of any length, and any number of settings and notices.
 
-    It also reads rows by the types that the server claims, and a record takes what memory and stack it says it needs:
-    no row of other types than those that are asked for is let in. Once rows may come, `expect_rows`, nothing is looked
-    at any more. Who waits for the driver is told with SourceFailed.
+    Once `rows_may_come`, nothing is looked at any more. Who waits for the driver is told with SourceFailed.
     """
 
     _transport: Any
-    _rows_may_come = False
-    _received = 0
-    _begun = b""  # what there is of a message that is not whole
-    _is_flat = True
+    rows_may_come = False
     _given_up = False
+    _received = 0
+    _describes = False  # a statement's description is to come,
+    _of_any_type = False  # of a statement that nobody executes,
+    _types = _FLAT  # or else of these types;
+    _arrays: frozenset[int] = frozenset()  # the columns of the last one that are arrays
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
+        self._held = bytearray()
         super().connection_made(transport)  # type: ignore[misc]
 
-    def expect_rows(self) -> None:
-        """Rows of what was described last may come. Raises SourceFailed if these were none that was asked for."""
-        if not self._is_flat:
-            raise SourceFailed(_OTHER_TYPES)
-        self._rows_may_come = True
+    @contextmanager
+    def any_types(self) -> Iterator[None]:
+        """Meanwhile a statement is prepared whose columns may have any types, and which must not be executed.
+
+        The driver asks about those types.
+        """
+        self._of_any_type, self._types = True, _FLAT | _ARRAYS
+        try:
+            yield
+        finally:
+            self._of_any_type, self._types = False, _FLAT
+
+    async def prepare(self, *args: Any, **options: Any) -> Any:
+        self._describes = True
+        return await super().prepare(*args, **options)  # type: ignore[misc]
 
     def data_received(self, data: bytes) -> None:
         if self._given_up:
             return
         try:
-            if not self._rows_may_come:
-                self._look(data)
+            if not self.rows_may_come:
+                data = self._whole(data)
             super().data_received(data)  # type: ignore[misc]
         except SourceError as error:
             self.give_up(error)
@@ -57,39 +83,68 @@ class BoundedProtocol:
             super().connection_lost(exc)  # type: ignore[misc]
 
     def give_up(self, reason: SourceError) -> None:
-        """Let in nothing more, and tell who waits for something."""
         if not self._given_up:
             self._transport.abort()
             self.connection_lost(reason)
             self._given_up = True
 
-    def _look(self, data: bytes) -> None:
+    def _whole(self, data: bytes) -> bytes:
+        """Whole messages, which were looked at; the rest is held back."""
         self._received += len(data)
         if self._received > MAX_BYTES:
-            raise SourceFailed("The source says more than there is to say before the first row.")
-        data = self._begun + data
-        at = 0
-        while at + _HEADER.size <= len(data):
-            kind, length = _HEADER.unpack_from(data, at)
-            if kind == _ROW and not self._is_flat:
-                raise SourceFailed(_OTHER_TYPES)
+            raise SourceFailed(_TOO_MUCH)
+        self._held += data
+        at, end = 0, len(self._held)
+        while at + _HEADER_BYTES <= end:
+            kind, length = _HEADER(self._held, at)
+            if length > MAX_MESSAGE_BYTES:
+                raise SourceFailed(_TOO_MUCH)
+            if length < _HEADER_BYTES - 1:
+                raise SourceFailed("The source's answer could not be read (a message of no length).")
             following = at + 1 + length
-            if following > len(data):
+            if following > end:
                 break
-            if kind == _DESCRIPTION:
-                self._is_flat = _types(data[at + _HEADER.size : following]) <= _FLAT
+            self._look(kind, bytes(self._held[at + _HEADER_BYTES : following]))
             at = following
-        self._begun = data[at:]
+        whole = bytes(self._held[:at])
+        del self._held[:at]
+        return whole
+
+    def _look(self, kind: int, body: bytes) -> None:
+        if kind == _ROW:
+            if self._arrays:
+                _check_arrays(body, self._arrays)
+        elif kind == _DESCRIPTION:
+            if not self._describes:
+                raise SourceFailed(_UNASKED)
+            types = [] if self._of_any_type else _types(body)
+            if not self._types.issuperset(types):
+                raise SourceFailed(_UNASKED)
+            self._arrays = frozenset(place for place, oid in enumerate(types) if oid in _ARRAYS)
+        if kind in (_DESCRIPTION, _NO_DATA, _ERROR):  # one of these ends it
+            self._describes = self._of_any_type = False
 
 
-_OTHER_TYPES = "The source's answer is of other types than were asked for."
-
-
-def _types(description: bytes) -> set[int]:
-    (columns,) = _COUNT.unpack_from(description)
-    found, at = set(), _COUNT.size
+def _types(body: bytes) -> list[int]:
+    """The OIDs of the columns' types in a description."""
+    (columns,) = _SHORT(body)
+    types, at = [], _SHORT_BYTES
     for _ in range(columns):
-        at = description.index(0, at) + 1  # behind the name
-        found.add(_COLUMN.unpack_from(description, at)[2])
+        at = body.index(b"\0", at) + 1
+        types.append(_COLUMN.unpack_from(body, at)[2])
         at += _COLUMN.size
-    return found
+    return types
+
+
+def _check_arrays(body: bytes, places: frozenset[int]) -> None:
+    """Raise SourceFailed where one of a row's arrays says that it has more elements than bytes."""
+    (values,) = _SHORT(body)
+    at = _SHORT_BYTES
+    for place in range(values):
+        (size,) = _LONG(body, at)
+        at += 4
+        if place in places and size > 0:
+            (dimensions,) = _LONG(body, at)
+            if dimensions and (dimensions != 1 or _LONG(body, at + _ARRAY_HEAD_BYTES)[0] > size):
+                raise SourceFailed("The source's answer has arrays of more elements than it says.")
+        at += max(0, size)

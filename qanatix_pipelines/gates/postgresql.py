@@ -12,7 +12,7 @@ from struct import Struct
 from typing import Any
 
 from qanatix_pipelines.batches import MAX_BATCH_BYTES, MAX_ROW_BYTES
-from qanatix_pipelines.errors import SourceFailed
+from qanatix_pipelines.errors import SourceError, SourceFailed
 
 _HEADER = Struct("!BI").unpack_from  # a message's kind, and its length without the kind
 _HEADER_BYTES = 5
@@ -22,6 +22,12 @@ _ROW, _ERROR, _READY = b"DEZ"
 # What ends a fetch: the portal is suspended, and the server ready for the next command, in a transaction;
 _SUSPENDED = b"s\x00\x00\x00\x04Z\x00\x00\x00\x05T"
 _FAILED = b"Z\x00\x00\x00\x05E"  # or it is ready after an error.
+
+# Notices, settings, errors: what else a server may say, at once and during a fetch.
+MAX_MESSAGE_BYTES = 2**20
+MAX_OTHER_BYTES = 16 * 2**20
+_TOO_MUCH = "The source says too much that is not a row."
+_TOO_MANY = "The source sends more rows than it was asked for."
 
 # What is asked for when nothing is known yet of how wide the rows are.
 FIRST_ROWS = 50
@@ -43,6 +49,8 @@ class Gate(asyncio.Protocol):
         self._bytes = 0  # and theirs,
         self._aside = 0  # and those of all else that was said meanwhile
         self._giants: set[int] = set()
+        self._due = 0  # rows that were asked for and did not come yet,
+        self._others = 0  # and bytes of what else came during the fetch
         self._wanted = FIRST_ROWS
         self._begun = 0  # bytes that are still to come of a message whose head was seen,
         self._dropping = False  # and whether they are a giant's
@@ -59,12 +67,13 @@ class Gate(asyncio.Protocol):
     async def fetch(self, cursor: Any, rows: int) -> tuple[list[Any], frozenset[int]]:
         """The next rows of the driver's `cursor`, and the places of giants.
 
-        So many, or what MAX_BATCH_BYTES have room for; none at the end.
+        So many, or what MAX_BATCH_BYTES have room for; none at the end. Raises SourceFailed where the server sends more
+        rows than it was asked for, or too much else.
         """
         if self._limit == 0:
+            self._driver.rows_may_come = True
             self._transport.set_protocol(self)
-        self._limit, self._rows, self._bytes, self._giants = rows, 0, 0, set()
-        self._aside = 0
+        self._limit, self._rows, self._bytes, self._giants, self._others = rows, 0, 0, set(), 0
         fetched = await self._fetch(cursor)
         while self._rows < rows and not self._shut and not cursor._exhausted:  # noqa: SLF001  # no other way to know
             fetched += await self._fetch(cursor)
@@ -76,6 +85,7 @@ class Gate(asyncio.Protocol):
     async def _fetch(self, cursor: Any) -> list[Any]:
         # Where rows are still owed, these are given; the driver must ask for something, though.
         wanted = 1 if self.behind else min(self._limit - self._rows, self._wanted)
+        self._due += wanted
         # Once the driver has sent its request: it must not be given what it does not wait for.
         opening = asyncio.get_running_loop().call_soon(self._open) if self._shut else None
         try:
@@ -96,18 +106,31 @@ class Gate(asyncio.Protocol):
         self.data_received(b"")
 
     def data_received(self, data: bytes) -> None:
+        try:
+            self._received(data)
+        except SourceError as error:
+            self._over = True
+            self._driver.give_up(error)
+
+    def _received(self, data: bytes) -> None:
         data, self._held = self._held + data, b""
         start, at, end = 0, self._begun, len(data)  # of what is let in next, and of the message to look at
         if self._dropping:
             start = at
-        if not self._owed and self._bytes + end <= MAX_BATCH_BYTES:
+        if not self._owed and self._has_room(end):
             at = self._skim(data, at)
         while not (self._shut or self._over) and at + _HEADER_BYTES <= end:
             kind, length = _HEADER(data, at)
             if self._refuses(kind, length) or at + self._needed(kind, length) > end:
                 break
-            take = self._row if kind == _ROW else self._told
-            start = take(data, start, at, length)
+            if kind == _ROW:
+                start = self._row(data, start, at, length)
+            else:
+                self._said(1 + length)
+            if self._owed and kind in (_ERROR, _READY):
+                self._driver.data_received(data[start:at])
+                start = at + 1 + length
+                self._ended(kind, data[at:start])
             at += 1 + length
         if self._shut:
             at = start
@@ -120,14 +143,19 @@ class Gate(asyncio.Protocol):
 
     def _needed(self, kind: int, length: int) -> int:
         """How much of a message must be there to decide what becomes of it."""
-        if kind == _ROW and length > MAX_ROW_BYTES:
-            return _NULLS.size
+        if kind == _ROW:
+            return _NULLS.size if length > MAX_ROW_BYTES else _HEADER_BYTES
+        if length > MAX_MESSAGE_BYTES:
+            raise SourceFailed(_TOO_MUCH)
         return 1 + length if self._owed and kind in (_ERROR, _READY) else _HEADER_BYTES
+
+    def _has_room(self, size: int) -> bool:
+        """Whether all that is due, and so many bytes, have room in the batch."""
+        return self._bytes + size <= MAX_BATCH_BYTES and self._rows + self._due <= self._limit
 
     def _skim(self, data: bytes, at: int) -> int:
         """Pass whole messages from `at` on as fast as can be, up to a giant. Where the next one begins."""
-        rows = size = aside = 0
-        room = self._limit - self._rows
+        rows = size = others = 0
         end = len(data)
         last = end - _HEADER_BYTES
         while at <= last:
@@ -141,15 +169,20 @@ class Gate(asyncio.Protocol):
                 rows += 1
                 size += length
             else:
-                aside += length
+                others += 1 + length
             at = following
+        if rows > self._due:
+            raise SourceFailed(_TOO_MANY)
         self._rows += rows
         self._bytes += size
-        self._aside += aside
+        self._due -= rows
+        self._said(others)
         return at
 
     def _row(self, data: bytes, start: int, at: int, length: int) -> int:
         """Let in, or not, the row at `at`, of which a header is there at least. Where the next begins to be let in."""
+        if not self._due:
+            raise SourceFailed(_TOO_MANY)
         giant = length > MAX_ROW_BYTES
         size = 0 if giant else length
         if self._rows >= self._limit or (self._rows and self._bytes + size > MAX_BATCH_BYTES):
@@ -164,26 +197,13 @@ class Gate(asyncio.Protocol):
             start = at + 1 + length
         self._rows += 1
         self._bytes += size
+        self._due -= 1
         return start
 
-    def _refuses(self, kind: int, length: int) -> bool:
-        """Whether the server says too much that is no row; then nobody listens to it any more."""
-        if kind == _ROW or self._aside + length <= MAX_ASIDE_BYTES:
-            return False
-        self._over = True
-        self._driver.give_up(SourceFailed("The source says more beside its rows than there is to say."))
-        return True
-
-    def _told(self, data: bytes, start: int, at: int, length: int) -> int:
-        """Take what is no row, at `at`. Where the next message begins to be let in."""
-        self._aside += length
-        kind = data[at]
-        if not (self._owed and kind in (_ERROR, _READY)):
-            return start
-        self._driver.data_received(data[start:at])
-        start = at + 1 + length
-        self._ended(kind, data[at:start])
-        return start
+    def _said(self, others: int) -> None:
+        self._others += others
+        if self._others > MAX_OTHER_BYTES:
+            raise SourceFailed(_TOO_MUCH)
 
     def _ended(self, kind: int, message: bytes) -> None:
         """The server says that a fetch has ended of which the driver was told so before."""

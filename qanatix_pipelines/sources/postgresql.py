@@ -143,7 +143,7 @@ class PostgreSQL(Source):
                 local_start = await connection.fetchval(_LOCAL, start) if isinstance(start, datetime) else None
                 await connection.transaction(isolation="repeatable_read", readonly=True).start()
                 await connection.execute(_SESSION)
-            with _reported(statement=statement):
+            with _reported(statement=statement), connection._protocol.any_types():  # noqa: SLF001
                 prepared = await connection.prepare(statement.numbered())
             with _reported():
                 columns, wrapped = selected(statement.numbered(), prepared.get_attributes())
@@ -153,7 +153,6 @@ class PostgreSQL(Source):
                 bound = _integer if window.integer else _time
                 arguments = [bound(kind.name, start, local_start) for kind in kinds]
                 cursor = await (await connection.prepare(wrapped)).cursor(*arguments)
-                connection._protocol.expect_rows()  # noqa: SLF001
             # Where nothing is known of how far the snapshot reaches, the watermark stays where it is.
             reached = None if held or seen is None else min(seen, oldest or seen) - timedelta(microseconds=1)
             yield Reading(
