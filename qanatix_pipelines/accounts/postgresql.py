@@ -50,7 +50,6 @@ _MEANINGS = {
     "pg_write_server_files": "may write files of the source's machine (pg_write_server_files)",
     "pg_read_server_files": "may read files of the source's machine (pg_read_server_files)",
     "file functions": "may call functions that reach files of the source's machine",
-    "server functions": "may call functions that act on the source's whole server, such as pg_reload_conf",
     "dblink": "may call dblink, which opens connections from the source's machine",
     "server functions": "may call functions that act on the source's server as a whole",
     "replication": "may make replication slots (REPLICATION)",

@@ -31,8 +31,6 @@ _TOO_MANY = "The source sends more rows than it was asked for."
 
 # What is asked for when nothing is known yet of how wide the rows are.
 FIRST_ROWS = 50
-# Notices, settings and ends of fetches, all of them: the driver keeps messages of any length.
-MAX_ASIDE_BYTES = 2**20
 
 
 class Gate(asyncio.Protocol):
@@ -46,8 +44,7 @@ class Gate(asyncio.Protocol):
         self._driver: Any = transport.get_protocol()
         self._limit = 0  # rows of the present fetch,
         self._rows = 0  # those that were let in,
-        self._bytes = 0  # and theirs,
-        self._aside = 0  # and those of all else that was said meanwhile
+        self._bytes = 0  # and theirs
         self._giants: set[int] = set()
         self._due = 0  # rows that were asked for and did not come yet,
         self._others = 0  # and bytes of what else came during the fetch
@@ -121,7 +118,7 @@ class Gate(asyncio.Protocol):
             at = self._skim(data, at)
         while not (self._shut or self._over) and at + _HEADER_BYTES <= end:
             kind, length = _HEADER(data, at)
-            if self._refuses(kind, length) or at + self._needed(kind, length) > end:
+            if at + self._needed(kind, length) > end:
                 break
             if kind == _ROW:
                 start = self._row(data, start, at, length)
@@ -164,7 +161,7 @@ class Gate(asyncio.Protocol):
             if following > end:
                 break
             if kind == _ROW:
-                if length > MAX_ROW_BYTES or rows == room:
+                if length > MAX_ROW_BYTES:
                     break
                 rows += 1
                 size += length
