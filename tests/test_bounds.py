@@ -8,7 +8,7 @@ import pytest
 from qanatix_pipelines.errors import LoginRefused, SourceFailed
 from qanatix_pipelines.sources import open_source
 from qanatix_pipelines.watermarks import Window
-from tests.campaigns.hostile_answers import MONGODB_GREETINGS, NEO4J_GREETINGS, POSTGRESQL_GREETINGS
+from tests.campaigns.hostile_answers import MONGODB_GREETINGS, MYSQL_GREETINGS, NEO4J_GREETINGS, POSTGRESQL_GREETINGS
 from tests.servers.hostile import HostileServers, Line, Script
 from tests.servers.hostile_postgresql import (
     COMPLETE,
@@ -156,6 +156,17 @@ async def _endless_end(line: Line, _rows: int, _time: int) -> None:
 def test_what_postgresql_says_among_its_rows_has_an_end(execute: Execute, reason: str) -> None:
     with pytest.raises(SourceFailed, match=reason):
         rows_of(HostilePostgreSQL(execute=execute), batch_size=100)
+
+
+@pytest.mark.parametrize("name", ["endless rows for any question", "large columns for any question"])
+def test_what_mysql_says_before_the_first_row_has_an_end(name: str) -> None:
+    with pytest.raises(SourceFailed, match="more than there is to say before the first row"):
+        read_from("mysql", MYSQL_GREETINGS[name])
+
+
+def test_the_columns_of_mysqls_answer_have_an_end() -> None:
+    with pytest.raises(SourceFailed, match="more columns than any"):
+        read_from("mysql", MYSQL_GREETINGS["endless columns for any question"])
 
 
 def test_a_message_of_neo4j_has_an_end() -> None:
