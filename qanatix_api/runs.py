@@ -18,9 +18,11 @@ from qanatix_pipelines.connectors import Connector
 from qanatix_pipelines.errors import NotFound, OrchestratorUnavailable, PullCancelled, StoreUnavailable
 from qanatix_pipelines.naming import (
     CODE_LOCATION,
+    CONNECTOR_TAG,
     PARTITION_TAG,
     PULL_TAG,
     REPOSITORY,
+    SOURCE_TAG,
     TRIGGER_TAG,
     job_name,
     partitions_name,
@@ -65,10 +67,12 @@ LAUNCH_SECONDS = 60
 TERMINATE_SECONDS = 5  # who asks for a deletion does not wait for longer
 SELECTOR = {"repositoryLocationName": CODE_LOCATION, "repositoryName": REPOSITORY}
 
-# A receipt is asked for often at first, for most pulls are short; the run only to notice that its process died.
-_FIRST_POLL_SECONDS = 0.05
+# A receipt is asked for when a tenth more time has passed, so an answer is late by that at most, and a pull that takes
+# long, or waits with many others, is not asked for often. The run is asked only to notice that its process died.
+_SHORTEST_POLL_SECONDS = 0.02
+_POLL_SHARE = 0.1
 _LONGEST_POLL_SECONDS = 0.5
-_RUN_POLL_SECONDS = 1.0
+_RUN_POLL_SECONDS = 2.0  # it costs Dagster more than a receipt costs the store
 
 _Found = TypeVar("_Found")
 
@@ -104,6 +108,7 @@ class Runs:
 
         The run is told a partition and a pull's id: no credentials, no query, no configuration.
         """
+        source = await self._read(self._connectors.source_of, connector.id)
         execution = {
             "selector": {**SELECTOR, "pipelineName": job_name(connector.connector_type)},
             "executionMetadata": {
@@ -111,6 +116,8 @@ class Runs:
                     {"key": PARTITION_TAG, "value": connector.partition_key},
                     {"key": PULL_TAG, "value": str(receipt.id)},
                     {"key": TRIGGER_TAG, "value": "api"},
+                    {"key": CONNECTOR_TAG, "value": str(connector.id)},
+                    {"key": SOURCE_TAG, "value": source},
                 ]
             },
         }
@@ -136,19 +143,17 @@ class Runs:
         A pull whose run has ended without a word is begun again, so that nobody waits for a process that died. A store
         that is away meanwhile is waited for: the pull does so, too.
         """
-        deadline = time.monotonic() + seconds
-        pause = _FIRST_POLL_SECONDS
-        run_asked_at = time.monotonic()
+        began = run_asked_at = time.monotonic()
         while True:
             with suppress(StoreUnavailable):
                 receipt = await self._read(self._pulls.get, receipt.id)
                 if receipt.status.live and time.monotonic() - run_asked_at >= _RUN_POLL_SECONDS:
                     run_asked_at = time.monotonic()
                     await self._revive_if_dead(receipt)
-            if not receipt.status.live or time.monotonic() >= deadline:
+            waited = time.monotonic() - began
+            if not receipt.status.live or waited >= seconds:
                 return receipt
-            await asyncio.sleep(pause)
-            pause = min(pause * 1.2, _LONGEST_POLL_SECONDS)
+            await asyncio.sleep(min(max(_SHORTEST_POLL_SECONDS, _POLL_SHARE * waited), _LONGEST_POLL_SECONDS))
 
     async def add_partition(self, connector: Connector) -> None:
         """Show a new connector in Dagster. If Dagster is away, its sensor does it later."""

@@ -16,6 +16,9 @@ REPOSITORY = "__repository__"
 PARTITION_TAG = "dagster/partition"
 PULL_TAG = "qanatix/pull_id"
 TRIGGER_TAG = "qanatix/trigger"
+# What Dagster's queue counts by: the connector's id, and a digest that connectors to the same database share.
+CONNECTOR_TAG = "qanatix/connector_id"
+SOURCE_TAG = "qanatix/source"
 # Set to "true" on a run of one's own, everything is read again.
 FULL_REFRESH_TAG = "qanatix/full_refresh"
 

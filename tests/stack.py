@@ -1,4 +1,4 @@
-"""The whole system as processes of their own: Dagster's webserver, daemon and code server, and the API."""
+"""The whole system as processes of their own: Dagster's webserver, daemon and code server, the worker, and the API."""
 
 import os
 import shutil
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx2
 
+from qanatix_pipelines.launcher.calls import ask
 from tests.servers import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -30,13 +31,14 @@ with DagsterInstance.get() as instance:
 
 @dataclass
 class Stack:
-    """A running system. Its logs are `dagster.log` and `api.log` in `folder`."""
+    """A running system. Its logs are `worker.log`, `dagster.log` and `api.log` in `folder`."""
 
     folder: Path
     environment: dict[str, str]
     api_url: str
     dagster_url: str
     processes: dict[str, subprocess.Popen[bytes]]  # in the order in which they are started
+    root: Path = ROOT
 
     def command(self, *arguments: str) -> str:
         """Run `qanatix ...` in the system's environment and give what it prints."""
@@ -75,15 +77,18 @@ def start(
     *,
     api_port: int | None = None,
     dagster_port: int | None = None,
+    dagster_yaml: Path = ROOT / "dagster.yaml",
+    worker: bool = True,
+    root: Path = ROOT,
 ) -> Stack:
-    """Start the system with its data in `folder`, and wait until it answers.
+    """Start the system with its data in `folder` and its code from `root`, and wait until it answers.
 
     Raises RuntimeError that says which part did not start and where its log is.
     """
     api_port, dagster_port = api_port or free_port(), dagster_port or free_port()
     home = folder / "dagster"
     home.mkdir(parents=True, exist_ok=True)
-    shutil.copy(ROOT / "dagster.yaml", home)
+    shutil.copy(dagster_yaml, home / "dagster.yaml")
     environment = {
         **os.environ,
         "DAGSTER_HOME": str(home),
@@ -96,13 +101,17 @@ def start(
         **(extra or {}),
     }
     subprocess.run([sys.executable, "-c", _INITIALISE], env=environment, cwd=ROOT, check=True, capture_output=True)
-    stack = Stack(folder, environment, f"http://127.0.0.1:{api_port}", environment["QANATIX_DAGSTER_URL"], {})
+    stack = Stack(folder, environment, f"http://127.0.0.1:{api_port}", environment["QANATIX_DAGSTER_URL"], {}, root)
     programs = Path(sys.executable).parent
     try:
         stack.command("migrate")
         api = [programs / "uvicorn", "--factory", "qanatix_api.app:create_app", "--port", str(api_port)]
+        if worker:
+            _spawn_worker(stack)
         _spawn_dagster(stack)
         _spawn(stack, "api", api)
+        if worker:
+            _wait_for_worker(stack)
         _wait_for_dagster(stack)
         _wait(stack, "api", f"{stack.api_url}/healthz")
     except BaseException:
@@ -115,6 +124,26 @@ def restart_dagster(stack: Stack) -> None:
     """Start Dagster again after it was stopped or killed, at the same address, and wait until it answers."""
     _spawn_dagster(stack)
     _wait_for_dagster(stack)
+
+
+def restart_worker(stack: Stack) -> None:
+    """Start the worker again after it was stopped or killed, and wait until it answers."""
+    _spawn_worker(stack)
+    _wait_for_worker(stack)
+
+
+def _spawn_worker(stack: Stack) -> None:
+    _spawn(stack, "worker", [Path(sys.executable).with_name("qanatix-worker")])
+
+
+def _wait_for_worker(stack: Stack) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    while time.monotonic() < deadline and stack.processes["worker"].poll() is None:
+        with suppress(OSError):
+            ask(stack.environment["DAGSTER_HOME"])
+            return
+        time.sleep(0.1)
+    raise RuntimeError(f"worker did not start; the end of its log:\n{stack.log_end('worker')}")
 
 
 def _spawn_dagster(stack: Stack) -> None:
@@ -137,10 +166,10 @@ def _check_location(stack: Stack) -> None:
 
 
 def _spawn(stack: Stack, name: str, command: list[Path | str]) -> None:
-    with (stack.folder / f"{name}.log").open("wb") as log:
+    with (stack.folder / f"{name}.log").open("ab") as log:  # one that is started again goes on in it
         process = subprocess.Popen(
             command,
-            cwd=ROOT,
+            cwd=stack.root,
             env=stack.environment,
             stdin=subprocess.DEVNULL,
             stdout=log,

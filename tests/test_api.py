@@ -333,7 +333,13 @@ class TestPulling:
         (launch,) = dagster.launches
         assert launch["execution"].keys() == {"selector", "executionMetadata"}
         keys = [tag["key"] for tag in launch["execution"]["executionMetadata"]["tags"]]
-        assert keys == ["dagster/partition", "qanatix/pull_id", "qanatix/trigger"]
+        assert keys == [
+            "dagster/partition",
+            "qanatix/pull_id",
+            "qanatix/trigger",
+            "qanatix/connector_id",
+            "qanatix/source",
+        ]
         said = json.dumps(launch)
         assert PASSWORD not in said
         assert "SELECT" not in said

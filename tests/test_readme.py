@@ -93,7 +93,9 @@ def test_the_storage_that_the_readme_shows_is_one_that_dagster_takes(database: s
     assert (asked.stdout.strip(), asked.returncode) == ("0", 0), asked.stderr
 
 
-@pytest.mark.parametrize("command", ["dagster-webserver", "dagster-daemon", "dagster instance", "uvicorn"])
+@pytest.mark.parametrize(
+    "command", ["dagster-webserver", "dagster-daemon", "dagster instance", "qanatix-worker", "uvicorn"]
+)
 def test_every_program_that_the_readme_starts_is_installed(command: str) -> None:
     assert command in block("sh", "dagster-daemon run")
     assert Path(sys.executable).with_name(command.split(maxsplit=1)[0]).exists()

@@ -142,6 +142,15 @@ class ConnectorStore(OfTenant):
             rows = connection.execute(sa.select(newest).where(newest.c.age == 1))
             return {row.connector_id: LastPull(PullStatus(row.status), row.at) for row in rows}
 
+    def source_of(self, connector_id: UUID) -> str:
+        """12 hex digits that connectors share which read the same database as the same user. Raises NotFound."""
+        query = sa.select(tables.connector.c.place).where(self._is(connector_id))
+        with self._reader.connect() as connection:
+            row = connection.execute(query).one_or_none()
+        if row is None:
+            raise NotFound("connector")
+        return (row.place or connector_id.bytes).hex()[:12]
+
     def connection_config(self, connector: Connector) -> dict[str, Any]:
         """The credentials in clear, for the length of a pull.
 

@@ -94,6 +94,7 @@ def test_a_pull_whose_worker_code_server_and_daemon_are_killed_goes_on(
             _until(lambda: harness.connections() == 1)
             time.sleep(random.uniform(0, 9 if kill else 5))
             _kill_dagster(stack)
+            stacks.restart_worker(stack.stack)
             stacks.restart_dagster(stack.stack)
             restarted = time.monotonic()
             answer = asked.result()
@@ -108,10 +109,11 @@ def test_a_pull_whose_worker_code_server_and_daemon_are_killed_goes_on(
 
 
 def _kill_dagster(stack: System) -> None:
-    """SIGKILL for the webserver, the daemon, the code server and the workers, all at once."""
-    process = stack.stack.processes["dagster"]
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    """SIGKILL for the webserver, the daemon, the code server, the worker and its runs, all at once."""
+    for name in ("worker", "dagster"):
+        process = stack.stack.processes[name]
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def _entities(stack: System, connector: dict[str, Any]) -> int:

@@ -1,0 +1,155 @@
+"""How long a pull over REST takes, from the request to its answer: `make bench-latency`.
+
+Three roads do the same pull of the same rows, in turns, so that what else the machine does falls on all of them alike:
+- ours: the API, Dagster by the dagster.yaml of this folder, and the worker;
+- cold: the API, and Dagster with its own launcher and nothing else set;
+- bare: a `python -c` that calls the same pull, without an API and without Dagster.
+Then as many connectors are pulled at once by each of the first two.
+"""
+
+import argparse
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from tests import stack as stacks
+from tests.harness.postgresql import PostgreSQLHarness
+from tests.servers import postgresql
+from tests.system import System
+
+ROWS = 1000
+WAIT_SECONDS = 600
+COLD_YAML = """
+telemetry: {enabled: false}
+run_coordinator: {module: dagster.core.run_coordinator, class: DefaultRunCoordinator}
+"""
+BARE = """
+import sys
+from functools import partial
+from uuid import UUID
+from qanatix_pipelines.pull import run_pull
+from qanatix_pipelines.settings import read_settings
+from qanatix_pipelines.sources import open_source
+from qanatix_pipelines.store.opening import open_store
+store = open_store(read_settings())
+connector = store.connectors.get(UUID(sys.argv[1]))
+run_pull(store, connector, store.pulls.begin(connector, "bare"), partial(open_source, connector.connector_type))
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="make bench-latency ARGS=...", description=__doc__)
+    parser.add_argument("--pulls", type=int, default=20, help="how often each road pulls, one after the other")
+    parser.add_argument(
+        "--at-once", type=int, default=50, help="how many connectors are pulled at once; 0 leaves it out"
+    )
+    options = parser.parse_args()
+    source = postgresql.start()
+    try:
+        harness = PostgreSQLHarness(source)
+        harness.fill(ROWS)
+        with tempfile.TemporaryDirectory() as folder:
+            measure(Path(folder), harness, options.pulls, options.at_once)
+    finally:
+        source.stop()
+
+
+def measure(folder: Path, harness: PostgreSQLHarness, pulls: int, at_once: int) -> None:
+    cold_yaml = folder / "cold.yaml"
+    cold_yaml.write_text(COLD_YAML)
+    running: list[stacks.Stack] = []
+    try:
+        running.append(stacks.start(folder / "ours"))
+        running.append(stacks.start(folder / "cold", dagster_yaml=cold_yaml, worker=False))
+        ours, cold = (System(stack) for stack in running)
+        cold.api.timeout = ours.api.timeout = WAIT_SECONDS
+        roads = {
+            "ours": _over_rest(ours, _registered(ours, harness, 1)[0]),
+            "cold": _over_rest(cold, _registered(cold, harness, 1)[0]),
+            "bare": _without_dagster(ours, _registered(ours, harness, 1)[0]),
+        }
+        _say_versions(harness)
+        for road in roads.values():
+            road()  # what is only paid once is not told
+        seconds: dict[str, list[float]] = {name: [] for name in roads}
+        for _ in range(pulls):
+            for name, road in roads.items():
+                seconds[name].append(_timed(road))
+        for name, taken in seconds.items():
+            _say(f"{name}: {pulls} pulls of {ROWS} rows, one after the other", taken, seconds["ours"])
+        if at_once:
+            waves: dict[str, list[float]] = {}
+            for name, system in (("ours", ours), ("cold", cold)):
+                wave, waves[name] = _at_once(system, _registered(system, harness, at_once))
+                _say(f"{name}: {at_once} pulls at once, all answered after {wave:.2f} s", waves[name], waves["ours"])
+    finally:
+        for stack in running:
+            stack.stop()
+
+
+def _registered(system: System, harness: PostgreSQLHarness, count: int) -> list[dict[str, Any]]:
+    return [system.register(harness.everything, harness.config) for _ in range(count)]
+
+
+def _over_rest(system: System, connector: dict[str, Any]) -> Callable[[], None]:
+    def pull() -> None:
+        _check(system.pull(connector))
+
+    return pull
+
+
+def _without_dagster(system: System, connector: dict[str, Any]) -> Callable[[], None]:
+    def pull() -> None:
+        command = [sys.executable, "-c", BARE, connector["id"]]
+        subprocess.run(command, env=system.stack.environment, cwd=stacks.ROOT, check=True)
+
+    return pull
+
+
+def _at_once(system: System, connectors: list[dict[str, Any]]) -> tuple[float, list[float]]:
+    """Seconds until all are answered, and of each."""
+    with ThreadPoolExecutor(len(connectors)) as clients:
+        began = time.perf_counter()
+        taken = list(clients.map(lambda connector: _timed(_over_rest(system, connector)), connectors))
+        return time.perf_counter() - began, taken
+
+
+def _timed(road: Callable[[], None]) -> float:
+    began = time.perf_counter()
+    road()
+    return time.perf_counter() - began
+
+
+def _check(answer: httpx2.Response) -> None:
+    if answer.status_code != httpx2.codes.OK or answer.json()["records_pulled"] != ROWS:
+        raise RuntimeError(f"A pull was answered {answer.status_code}: {answer.text}")
+
+
+def _say(title: str, taken: list[float], ours: list[float]) -> None:
+    p50, p95 = statistics.median(taken), statistics.quantiles(taken, n=20)[-1]
+    ratio = p50 / statistics.median(ours)
+    print(f"{title}: p50 {p50:.2f} s, p95 {p95:.2f} s, {ratio:.1f} times ours", flush=True)
+
+
+def _say_versions(harness: PostgreSQLHarness) -> None:
+    packages = ", ".join(f"{name} {version(name)}" for name in ("dagster", "polars", "sqlalchemy"))
+    print(
+        f"Python {platform.python_version()}, {packages}, PostgreSQL {harness.server.version}; "
+        f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; both stores and Dagster's in SQLite",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    main()

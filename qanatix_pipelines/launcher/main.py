@@ -1,0 +1,69 @@
+"""The program `qanatix-worker`: loads the definitions, serves, and begins anew when our own code has changed."""
+
+import gc
+import json
+import logging
+import os
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from typing import NoReturn
+
+from qanatix_pipelines.tracebacks import outline
+
+log = logging.getLogger("qanatix.worker")
+
+# The runs that are children of this process since before it began anew: a process keeps its children then.
+_RUNS = "_QANATIX_WORKER_RUNS"
+_LOOK_SECONDS = 2.0
+
+
+def main() -> int:
+    logging.basicConfig(format="%(asctime)s %(name)s %(message)s", level=logging.INFO)
+    if not os.environ.get("DAGSTER_HOME"):
+        log.error("DAGSTER_HOME is not set.")
+        return 1
+    from dagster import DagsterInstance
+
+    from qanatix_pipelines.launcher import preload, revisions, runs
+    from qanatix_pipelines.launcher.worker import Worker
+
+    children = {int(pid): run_id for pid, run_id in json.loads(os.environ.pop(_RUNS, "{}")).items()}
+    revisions.remember()
+    edition = preload.edition()
+    try:
+        preload.definitions()
+    except Exception as error:  # noqa: BLE001  # whatever is wrong with them
+        log.error("The definitions do not load; runs are started cold until they are changed.\n%s", outline(error))  # noqa: TRY400
+        while preload.edition() == edition:
+            time.sleep(_LOOK_SECONDS)
+        _begin_anew(children)
+    try:
+        preload.check_forks()
+        # Opened once for all runs: neither SQLite's nor PostgreSQL's storage keeps a connection unless it is told to.
+        with DagsterInstance.get() as instance:
+            preload.touch(instance)
+            gc.collect()
+            gc.freeze()  # so that a child's collector leaves the pages alone that it shares
+            worker = Worker(
+                Path(instance.root_directory),
+                partial(runs.execute, instance),
+                partial(runs.bury, instance),
+                lambda: preload.edition() != edition,
+                children,
+            )
+            log.info("Ready in %s.", instance.root_directory)
+            stale = worker.serve()
+    except (OSError, RuntimeError) as error:
+        log.error("%s", error)  # noqa: TRY400  # it says all
+        return 1
+    if stale:
+        log.info("Our own code has changed: it is loaded anew.")
+        _begin_anew(worker.runs)
+    return 0
+
+
+def _begin_anew(children: dict[int, str]) -> NoReturn:
+    os.environ[_RUNS] = json.dumps(children)
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606  # the same program, by the same words

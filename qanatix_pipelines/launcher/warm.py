@@ -1,0 +1,44 @@
+"""Dagster's side: runs are handed to the worker, and to Dagster's own launcher where no worker takes them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from dagster import DefaultRunLauncher
+from dagster._core.launcher import LaunchRunContext
+from dagster._core.storage.tags import GRPC_INFO_TAG
+from dagster._serdes import ConfigurableClassData
+
+from qanatix_pipelines.launcher.calls import ask
+
+
+class WarmRunLauncher(DefaultRunLauncher):
+    """Starts runs in this Dagster home's worker; cold, in a process of the code server's, where none takes them."""
+
+    @classmethod
+    def from_config_value(cls, inst_data: ConfigurableClassData, config_value: Mapping[str, Any]) -> "WarmRunLauncher":
+        return cls(inst_data=inst_data, **config_value)
+
+    def launch_run(self, context: LaunchRunContext) -> None:
+        if not self._told(start=context.dagster_run.run_id):
+            message = "No worker takes the run: it is started cold."
+            self._instance.report_engine_event(message, context.dagster_run, cls=self.__class__)
+            super().launch_run(context)
+
+    def terminate(self, run_id: str) -> bool:
+        """Whether its process was told to end. It tells itself when it has.
+
+        One whose worker died meanwhile looks for itself whether it is to end, every few seconds.
+        """
+        run = self._instance.get_run_by_id(run_id)
+        if run is None or run.is_finished:
+            return False
+        if GRPC_INFO_TAG in run.tags:  # started cold
+            return bool(super().terminate(run_id))  # type: ignore[no-untyped-call]
+        self._instance.report_run_canceling(run)
+        return self._told(stop=run_id)
+
+    def _told(self, **request: str) -> bool:
+        try:
+            return bool(ask(self._instance.root_directory, **request).get("done"))
+        except (OSError, ValueError):  # no worker, one that is silent, or no worker's answer
+            return False
