@@ -202,24 +202,15 @@ class Journey:
         return done.returncode
 
 
-def kill_workers(dagster: int) -> int:
-    """SIGKILL to each process that runs a pull, of those that this Dagster has started. How many."""
-    killed = 0
-    for file in Path("/proc").glob("[0-9]*/cmdline"):
-        process = int(file.parent.name)
-        if b"multiprocessing.spawn" in _read(file):
-            with suppress(ProcessLookupError):
-                if os.getpgid(process) == dagster:
-                    os.kill(process, signal.SIGKILL)
-                    killed += 1
-    return killed
-
-
-def _read(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError:
-        return b""
+def kill_runs(worker: int) -> int:
+    """SIGKILL to each process that this worker has started for a run. How many."""
+    runs = [
+        child for task in Path(f"/proc/{worker}/task").iterdir() for child in (task / "children").read_text().split()
+    ]
+    for run in runs:
+        with suppress(ProcessLookupError):
+            os.kill(int(run), signal.SIGKILL)
+    return len(runs)
 
 
 def until(condition: Callable[[], bool]) -> None:

@@ -3,7 +3,7 @@
 from urllib.parse import quote
 from uuid import UUID
 
-from tests.campaigns.journey import Journey, kill_workers
+from tests.campaigns.journey import Journey, kill_runs
 from tests.campaigns.roads import road
 from tests.conftest import server
 from tests.databases import DATABASES
@@ -98,7 +98,7 @@ def _cancelled_run(j: Journey) -> int:
 def _killed_run(j: Journey) -> int:
     connector = j.registered({"dsn": j.dsn()}, SLOW.replace("600", "2"), batch_size=1)
     answer, _ = j.begun(connector)
-    assert kill_workers(j.system.stack.processes["dagster"].pid) > 0
+    assert kill_runs(j.system.stack.processes["worker"].pid) > 0
     assert j.api.delete(f"/connectors/{connector}").status_code == 204
     return answer()
 

@@ -133,7 +133,6 @@ class Walked:
     def places(self, search: Search) -> dict[str, bool]:
         """Whether it is found, in each kind of place."""
         files = {
-            "Dagster's runs": self.folder / "dagster" / "storage",
             "Dagster's history": self.folder / "dagster" / "history",
             "what the API prints": self.folder,
         }
@@ -143,6 +142,7 @@ class Walked:
         )
         return found | {
             "the store": bool(store),
+            "what a run prints": bool(search.among((self.folder / "worker.log").read_bytes(), "")),
             "the API's log": bool(search.among((self.folder / "api.log").read_bytes(), "")),
             "an answer": bool(search.each(("", text.encode()) for text in self.said)),
         }
