@@ -159,6 +159,12 @@ def test_a_config_is_refused_by_its_field(changes: dict[str, Any], field: str, s
         "/*! SELECT 1 */",
         "SELECT 1 /* /* */ INTO @x -- */",
         "SELECT 1--1 INTO @x",
+        "SELECT 1.0INTO @x",
+        "SELECT 1.INTO @x",
+        "SELECT .5INTO @x",
+        "SELECT 1.5e+3INTO @x",
+        "SELECT \\NINTO @x",
+        "SELECT id FROM items WHERE id > .5FOR UPDATE",
         "",
         "-- nothing",
         "SELECT 'not closed",
@@ -182,6 +188,7 @@ def test_a_query_that_is_none_is_refused_when_it_is_registered(query: str) -> No
         "WITH a AS (SELECT 1) SELECT /*+ NO_MERGE(a) */ * FROM a",
         "SELECT load_file FROM files",
         "SELECT 1--1",
+        "SELECT 1.5e-3, .5, 1., 0x1F, '\\N', `2nd`, t1.id FROM t1",
     ],
 )
 def test_a_query_is_accepted(query: str) -> None:

@@ -34,6 +34,14 @@ def parse_mysql(query: str) -> SqlQuery:
     first = next((token.token_type for token in tokens if token.token_type is not TokenType.L_PAREN), None)
     if first not in _QUERIES:
         raise QueryRejected("The query must begin with SELECT, WITH, VALUES or TABLE.")
+    # MySQL takes 1.0INTO and \NINTO for two words, where the tokenizer sees one.
+    if any(token.token_type is TokenType.VAR and token.text[0].isdigit() for token in tokens):
+        raise QueryRejected(
+            "The query has a word that begins with a digit: put a space between a number and what follows it, and such "
+            "a name in back-quotes."
+        )
+    if any(token.token_type is TokenType.BACKSLASH for token in tokens):
+        raise QueryRejected("The query has a backslash outside of strings and names: write NULL for \\N.")
     if any(token.token_type is TokenType.INTO for token in tokens):
         raise QueryRejected("The query must not say INTO: a pull writes neither files nor variables at the source.")
     quoted = (TokenType.STRING, TokenType.IDENTIFIER)

@@ -1,7 +1,7 @@
 """Queries that would do more than read, by connector type. `{trip}` is a folder that the source may write to.
 
-Those of `BY_RIGHTS` are stopped by the account's rights alone, where the gate lets them through: with a strong account
-that the operator allows, nothing does.
+Those of `BY_RIGHTS` are stopped by the account's rights alone; or, with a strong account that the operator allows, by a
+check of the names in the text.
 """
 
 _TOUCH = "touch {trip}/program"
@@ -224,6 +224,20 @@ SELECT id FROM prey INTO/**/OUTFILE '{trip}/out2' FIELDS TERMINATED BY ','
 SELECT 'x' INTO OUTFILE '{trip}/out4' FROM prey LIMIT 1
 SELECT LOAD_FILE('/etc/passwd') AS id
 SELECT `LOAD_FILE`('/etc/passwd') AS id
+SELECT load_file /* */ ('/etc/passwd') AS id
+SELECT @a := lOaD_FiLe('/etc/passwd') AS id
+SELECT NOT`LOAD_FILE`('/etc/passwd') AS id
+SELECT 1.0INTO OUTFILE '{trip}/out5'
+SELECT 1.INTO OUTFILE '{trip}/out6'
+SELECT .5INTO OUTFILE '{trip}/out7'
+SELECT 1.5e5INTO DUMPFILE '{trip}/out8'
+SELECT \\NINTO OUTFILE '{trip}/out9'
+SELECT 'x'INTO OUTFILE '{trip}/out10'
+SELECT`id`into outfile '{trip}/out11' FROM prey
+SELECT 1 AS`id`INTO/* ' */DUMPFILE '{trip}/out12'
+SELECT DATE'2020-01-01'INTO OUTFILE '{trip}/out13'
+WITH t AS (SELECT 1 AS id) SELECT * FROM t INTO OUTFILE '{trip}/out14'
+VALUES (1) INTO OUTFILE '{trip}/out15'
 """
 _MONGODB = """
 {"$where": "sleep(600000) || true"}
