@@ -14,6 +14,7 @@ QanatixError
     │   ├── AddressRefused      (or the operator opens the network, by QANATIX_ALLOW_NETWORKS)
     │   ├── LoginRefused
     │   ├── AccountTooStrong    (or the operator allows it, by QANATIX_ALLOW_STRONG_ACCOUNTS)
+    │   │   └── FunctionRefused
     │   ├── TlsFailed
     │   ├── QueryRejected
     │   ├── ResultUnusable
@@ -33,7 +34,7 @@ A `PullError` is written on the pull's receipt as its `code` and its sentence an
 what a driver or a server said: a password, an address or a row may stand in there.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 # Documents may use names of fields as keys, any number of them.
@@ -151,6 +152,19 @@ class AccountTooStrong(SourceError):
             f"The connector's account {right}, which a query could use. Nothing was read. Register an account that may "
             "only read what the query reads, as docs/security.md shows; or the operator allows strong accounts with "
             "QANATIX_ALLOW_STRONG_ACCOUNTS."
+        )
+
+
+class FunctionRefused(AccountTooStrong):
+    """The operator allows the account, but its query names functions that only rights would stop."""
+
+    def __init__(self, right: str, functions: Sequence[str]) -> None:
+        shown = ": " + ", ".join(functions[:_NAMES]) if functions else ""
+        SourceError.__init__(
+            self,
+            f"The connector's account {right}, and its query names functions that may do more than read, which nothing "
+            f"would stop{shown}. Nothing was read. Register an account that may only read what the query reads, as "
+            "docs/security.md shows; or leave these names out of the query.",
         )
 
 

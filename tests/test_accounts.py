@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from qanatix_pipelines.accounts import neo4j as neo4j_account
-from qanatix_pipelines.errors import AccountTooStrong
+from qanatix_pipelines.errors import AccountTooStrong, QueryRejected
 from qanatix_pipelines.sources import open_source
 from qanatix_pipelines.watermarks import Window
 from tests.harness.mongodb import MongoDBHarness
@@ -123,6 +123,61 @@ def test_a_postgresql_role_that_only_reads_is_not_refused(role: Role) -> None:
 
 def test_a_postgresql_superuser_is_read_with_where_the_operator_allows_it(role: Role) -> None:
     assert rows("postgresql", role("ALTER ROLE {} SUPERUSER"), QUERY, strong_accounts=True) == 1
+
+
+@pytest.mark.parametrize(
+    ("query", "named"),
+    [
+        ("SELECT nextval('counter') AS id", "nextval"),
+        ("SELECT Set_Config('role', 'x', true) AS id, pg_stat_file('x')", "pg_stat_file, set_config"),
+        ("SELECT ('/etc/passwd'::text).pg_read_file AS id", "pg_read_file"),
+        ("SELECT 1 AS id /* pg_sleep */", "pg_sleep"),
+        ("SELECT 'lo_export' AS id", "lo_export"),
+        ('SELECT 1 AS "lo_export"', "lo_export"),
+    ],
+)
+def test_a_postgresql_superuser_who_is_allowed_must_not_name_a_volatile_function(
+    role: Role, query: str, named: str
+) -> None:
+    with pytest.raises(
+        AccountTooStrong, match=f"^The connector's account is a superuser.* would stop: {named}\\. Noth"
+    ):
+        rows("postgresql", role("ALTER ROLE {} SUPERUSER"), query, strong_accounts=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "called"),
+    [
+        ("own", "OWN"),
+        ('"Own"', 'public . "Own"'),
+        ('"an own ""name"""', '"an own ""name"""'),
+        ("o\u0308wn$1", "O\u0308WN$1"),
+        ("o" * 63, "o" * 63 + "_cut_off"),
+    ],
+)
+def test_a_volatile_function_of_the_sources_own_is_one_too(role: Role, database: str, name: str, called: str) -> None:
+    strong = role("ALTER ROLE {} SUPERUSER")["dsn"].rpartition("/")[0] + f"/{database.rpartition('/')[2]}"
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(f"CREATE FUNCTION {name}() RETURNS int LANGUAGE sql AS 'SELECT 1'".encode())
+
+    with pytest.raises(AccountTooStrong, match="functions that may do more than read"):
+        rows("postgresql", {"dsn": strong}, f"SELECT {called}() AS id", strong_accounts=True)
+
+
+def test_a_postgresql_superuser_who_is_allowed_must_not_write_a_name_with_escapes(role: Role) -> None:
+    with pytest.raises(QueryRejected, match="with escapes"):
+        rows("postgresql", role("ALTER ROLE {} SUPERUSER"), 'SELECT 1 AS u&"a"', strong_accounts=True)
+
+
+def test_a_postgresql_superuser_who_is_allowed_may_name_what_is_harmless(role: Role) -> None:
+    query = "SELECT gen_random_uuid()::text AS id, random(), clock_timestamp(), now(), upper('x')"
+
+    assert rows("postgresql", role("ALTER ROLE {} SUPERUSER"), query, strong_accounts=True) == 1
+
+
+@pytest.mark.parametrize("strong_accounts", [True, False])
+def test_a_postgresql_role_that_only_reads_may_name_any_function(role: Role, *, strong_accounts: bool) -> None:
+    assert rows("postgresql", role(), "SELECT pg_sleep(0)::text AS id", strong_accounts=strong_accounts) == 1
 
 
 def test_dblink_is_refused_where_the_account_may_call_it(role: Role, database: str) -> None:

@@ -202,3 +202,22 @@ def test_an_escape_that_could_end_a_string_or_a_comment_is_rejected(query: str, 
 def test_a_query_that_cannot_be_one_says_why(query: str, sentence: str) -> None:
     with pytest.raises(QueryRejected, match=sentence):
         parse_cypher(query)
+
+
+@pytest.mark.parametrize(
+    "called",
+    [
+        "apoc.cypher.runFirstColumnSingle",
+        "apoc . /* */ `cypher`.runFirstColumnMany",
+        "`apoc.cypher`.runFirstColumn",
+        "`ap\\u006fc`.`c\\uuu0079pher`.`run`",
+        "APOC.Cypher.runFirstColumn",
+    ],
+)
+def test_functions_that_execute_a_text_are_refused(called: str) -> None:
+    with pytest.raises(QueryRejected, match=r"must not call apoc\.cypher"):
+        parse_cypher(f"RETURN {called}(\"CALL db.createLabel('Made')\", {{}}) AS id")
+
+
+def test_other_functions_of_apoc_may_be_called() -> None:
+    parse_cypher("RETURN apoc.text.join(['apoc.cypher.', n.cypher], '') AS id")

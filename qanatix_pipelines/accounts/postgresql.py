@@ -1,7 +1,5 @@
 """PostgreSQL: superusers, and whoever may use the server's files, programs, replication or other sessions."""
 
-from qanatix_pipelines.errors import AccountTooStrong
-
 # A query may take on any role that its session's user is a member of, `set_config('role', ...)` does it: so membership
 # counts, inherited or not. Attributes are not inherited, but taken on with the role.
 _TAKEN = """
@@ -57,9 +55,7 @@ _MEANINGS = {
 }
 
 
-def check(rights: str) -> None:
-    """Raise AccountTooStrong for the greatest of what `RIGHTS` has found."""
+def excess(rights: str) -> str | None:
+    """What the account may do beyond reading, the greatest of what `RIGHTS` has found; None for nothing."""
     found = rights.split(",")
-    for right, meaning in _MEANINGS.items():
-        if right in found:
-            raise AccountTooStrong(meaning)
+    return next((meaning for right, meaning in _MEANINGS.items() if right in found), None)

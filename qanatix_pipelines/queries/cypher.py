@@ -43,6 +43,10 @@ _COMMANDS = frozenset(
     ["ALTER", "CYPHER", "DENY", "DROP", "EXPLAIN", "GRANT", "PROFILE", "REVOKE", "SHOW", "START", "STOP", "TERMINATE"]
 )
 
+# Its functions would run the clauses that are refused here, and its procedures are called by CALL.
+_EXECUTES = "apoc.cypher."
+_ESCAPE = re.compile(r"\\u+([0-9a-fA-F]{4})")
+
 _COMPARISONS = frozenset(["=", "<>", "<", ">", "<=", ">=", "+", "-", "*", "/", "%"])
 _BEFORE_OPERAND = _COMPARISONS | {",", ":"}
 _WORDS_BEFORE_OPERAND = frozenset(
@@ -117,6 +121,8 @@ def _check(text: str, significant: Sequence[Token]) -> None:
         if token.text == ";":
             raise QueryRejected("The query must be one statement: there is a semicolon within it.")
     _check_clauses(significant)
+    if _EXECUTES in "".join(_plain(token) for token in significant if token.kind != "string").lower():
+        raise QueryRejected("The query must not call apoc.cypher, which executes a text.")
     for token in significant:
         # $all(...) and $any(...) are labels made by an expression.
         if token.kind == "parameter" and _parameter(token) not in (NAME, "all", "any"):
@@ -154,6 +160,10 @@ def _is_placeholder(significant: Sequence[Token], i: int) -> bool:
     if before.kind == "operator":
         return before.text in _BEFORE_OPERAND
     return before.word in _WORDS_BEFORE_OPERAND and before.end < colon.start
+
+
+def _plain(token: Token) -> str:
+    return _ESCAPE.sub(lambda escape: chr(int(escape[1], 16)), token.text).replace("`", "")
 
 
 def _parameter(token: Token) -> str:

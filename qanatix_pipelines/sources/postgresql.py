@@ -26,6 +26,7 @@ from qanatix_pipelines.batches import Batch, Column, Reading
 from qanatix_pipelines.bounds.hashing import Hashing
 from qanatix_pipelines.bounds.postgresql import BoundedProtocol
 from qanatix_pipelines.errors import (
+    AccountTooStrong,
     QueryRejected,
     SourceError,
     SourceFailed,
@@ -35,6 +36,7 @@ from qanatix_pipelines.faults.network import network_fault
 from qanatix_pipelines.faults.postgresql import explained
 from qanatix_pipelines.gates.postgresql import Gate
 from qanatix_pipelines.placeholders import SqlQuery, parse_sql
+from qanatix_pipelines.queries.postgresql import NAMED, check_named, names
 from qanatix_pipelines.sources import Source, SourceConfig
 from qanatix_pipelines.tls import Tls
 from qanatix_pipelines.values.postgresql import selected
@@ -137,12 +139,17 @@ class PostgreSQL(Source):
             with _reported():
                 # In this order: the snapshot must see every row that was committed before the clock was read.
                 clock, seen, oldest, held, rights = await connection.fetchrow(_REACH)
-                if not self.strong_accounts:
-                    account.check(rights)
+                excess = account.excess(rights)
+                if excess is not None and not self.strong_accounts:
+                    raise AccountTooStrong(excess)
                 start = window.start(clock)
                 local_start = await connection.fetchval(_LOCAL, start) if isinstance(start, datetime) else None
                 await connection.transaction(isolation="repeatable_read", readonly=True).start()
                 await connection.execute(_SESSION)
+                if excess is not None:
+                    text = statement.numbered()
+                    named = await connection.fetch(NAMED, *names(text))
+                    check_named(excess, [name for (name,) in named], text)
             with _reported(statement=statement), connection._protocol.any_types():  # noqa: SLF001
                 prepared = await connection.prepare(statement.numbered())
             with _reported():

@@ -353,6 +353,8 @@ WITH 1 AS x CALL apoc.export.csv.all('{trip}/out', {}) YIELD file RETURN file
 WITH 1 AS x CALL apoc.cypher.runWrite('CREATE (:Prey)', {}) YIELD value RETURN value
 WITH 1 AS x CALL apoc.periodic.commit('CREATE (:Prey)', {}) YIELD updates RETURN x
 RETURN apoc.create.uuid() AS id
+RETURN apoc.cypher.runFirstColumnSingle("LOAD CSV FROM 'http://127.0.0.1:{port}/' AS row RETURN row", {}) AS id
+RETURN `apoc` . /* */ `c\\u0079pher`.runFirstColumnMany("CALL db.createLabel('Made')", {}) AS id
 RETURN 1 AS id; CREATE (n:Prey)
 RETURN 1 AS id; MATCH (n) DETACH DELETE n
 RETURN '\\u0027 AS id; CREATE (n:Prey) //' AS id

@@ -273,9 +273,16 @@ MUTANTS = (
     Mutant(
         "a strong account is not refused",
         "qanatix_pipelines/sources/postgresql.py",
-        "account.check(rights)",
+        "raise AccountTooStrong(excess)",
         "pass",
         ("tests/test_accounts.py::test_a_refused_query_has_not_run",),
+    ),
+    Mutant(
+        "a strong account that is allowed may name any function",
+        "qanatix_pipelines/queries/postgresql.py",
+        "    if named:\n",
+        "    if not text:\n",
+        ("tests/test_accounts.py::test_a_postgresql_superuser_who_is_allowed_must_not_name_a_volatile_function",),
     ),
     Mutant(
         "a full refresh starts where the last pull did",

@@ -3,7 +3,7 @@
 import hashlib
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -88,13 +88,14 @@ class PostgreSQLPrey(Prey):
     def words(self) -> dict[str, str]:
         return {"host": "127.0.0.1", "port": str(self._port), "password": str(self._password)}
 
-    def with_dblink(self) -> bool:
-        """Install dblink where there is one; by itself it is refused, also of an account that may do nothing else."""
+    def extend(self, extensions: Collection[str]) -> set[str]:
+        """Install which of these there are. With dblink any account is refused."""
         with psycopg.connect(self._owner, autocommit=True) as connection:
-            there = connection.execute("SELECT FROM pg_available_extensions WHERE name = 'dblink'").fetchone()
-            if there is not None:
-                connection.execute("CREATE EXTENSION dblink")
-        return there is not None
+            found = connection.execute("SELECT name FROM pg_available_extensions").fetchall()
+            installed = {name for (name,) in found}.intersection(extensions)
+            for name in installed:
+                connection.execute(f"CREATE EXTENSION {name}".encode())
+        return installed
 
     def witness(self) -> dict[str, Any]:
         with psycopg.connect(self._owner, autocommit=True) as connection:

@@ -20,7 +20,7 @@ import bson.json_util
 import pytest
 
 from qanatix_pipelines.connectors import NewConnector
-from qanatix_pipelines.errors import AccountTooStrong, InvalidConnector, SourceError
+from qanatix_pipelines.errors import AccountTooStrong, InvalidConnector, QueryRejected, SourceError
 from qanatix_pipelines.placeholders import SqlQuery
 from qanatix_pipelines.pull import Limits, run_pull
 from qanatix_pipelines.queries.cypher import CypherQuery
@@ -29,6 +29,7 @@ from qanatix_pipelines.settings import Settings
 from qanatix_pipelines.sources import check_connector, open_source
 from qanatix_pipelines.store.opening import Store, open_store
 from tests.campaigns.conftest import DEEP
+from tests.campaigns.disguises import CALLS, EXTENSIONS, READS
 from tests.campaigns.hostile_queries import BY_RIGHTS, QUERIES
 from tests.campaigns.prey import MongoDBPrey, MySQLPrey, Neo4jPrey, PostgreSQLPrey, Prey
 from tests.conftest import ENCRYPTION_KEY, PEPPER, server
@@ -45,7 +46,15 @@ ROWS = "rows"
 # How a hostile query may end.
 ENDS = {
     *(REGISTERED, ROWS),
-    *("query_rejected", "result_unusable", "source_timeout", "source_failed", "source_unreachable", "login_refused"),
+    *(
+        "query_rejected",
+        "account_too_strong",
+        "result_unusable",
+        "source_timeout",
+        "source_failed",
+        "source_unreachable",
+        "login_refused",
+    ),
 }
 
 
@@ -157,9 +166,7 @@ def test_no_query_changes_its_source(
     try:
         run("least", prey.least, plain + rights, strong_accounts=False)
         if prey.strong != prey.least:
-            # The check of the text knows all of MySQL's that are stopped by rights, and none of PostgreSQL's.
-            known = rights if prey.connector_type == "mysql" else []
-            run("strong", prey.strong, plain + known, strong_accounts=True)
+            run("strong", prey.strong, plain + rights, strong_accounts=True)
         ungated(monkeypatch)
         run("least, unchecked", prey.least, plain + rights, strong_accounts=False)
         if prey.connector_type == "postgresql" and DEEP:
@@ -185,25 +192,34 @@ def filled(query: str, words: dict[str, str]) -> str:
     return query
 
 
-def test_what_only_rights_stop_is_refused_of_a_strong_account_and_harms_where_that_is_allowed(
-    store: Store, trip: Path, figures: Callable[[str], None]
+def test_what_only_rights_stop_is_refused_in_any_disguise_where_the_operator_allows_a_strong_account(
+    store: Store, trip: Path, monkeypatch: pytest.MonkeyPatch, figures: Callable[[str], None]
 ) -> None:
-    """So the tripwires are such, and the switch is what its documentation says."""
     with ExitStack() as stack:
         prey = _prey("postgresql", stack)
         assert isinstance(prey, PostgreSQLPrey)
+        installed = prey.extend(EXTENSIONS.values())
+        missing = [function for function, extension in EXTENSIONS.items() if extension not in installed]
         words = prey.words() | {"trip": str(trip)}
-        dblink = prey.with_dblink()
-        queries = [filled(query, words) for query in BY_RIGHTS["postgresql"] if dblink or "dblink" not in query]
+        calls = [call for call in CALLS if not any(function in call for function in missing)]
+        calls = [filled(call, words | {"n": str(n)}) for n, call in enumerate(calls)]
+        queries = [filled(query, words) for query in [*BY_RIGHTS["postgresql"], *READS]] + calls
+        attempt = partial(tried, store, "postgresql", prey.strong)
 
-        refused = Counter(tried(store, "postgresql", prey.strong, query, strong_accounts=False) for query in queries)
-        untouched = list(trip.iterdir())
-        allowed = Counter(tried(store, "postgresql", prey.strong, query, strong_accounts=True) for query in queries)
-        harmed = sorted(path.name for path in trip.iterdir())
+        before = prey.witness()
+        refused = Counter(attempt(query, strong_accounts=False) for query in queries)
+        allowed = Counter(attempt(query, strong_accounts=True) for query in queries)
+        files, after = list(trip.iterdir()), prey.witness()
+        # With the check of names taken out, so that it is known what it is worth.
+        monkeypatch.setattr("qanatix_pipelines.sources.postgresql.names", lambda _text: ([], []))
+        harmed = Counter(attempt(call, strong_accounts=True) for call in calls)
+        made = len(list(trip.iterdir()))
 
     figures(
-        f"hostile queries, rights: {len(queries)} queries; refused {dict(refused)}, allowed {dict(allowed)}, {harmed}"
+        f"hostile queries, rights: {len(queries)} queries; refused {dict(refused)}, allowed {dict(allowed)}, "
+        f"{len(files)} files; {len(calls)} unchecked {dict(harmed)}, {made} files"
     )
     assert refused == {AccountTooStrong.code: len(queries)}
-    assert untouched == []
-    assert harmed == (["exported", "program"] if dblink else ["exported"])
+    assert allowed.keys() == {AccountTooStrong.code, QueryRejected.code}
+    assert (files, after) == ([], before)
+    assert made == len(calls)

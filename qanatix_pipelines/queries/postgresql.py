@@ -1,0 +1,61 @@
+"""PostgreSQL's SQL: functions that a query of a strong account must not name, for nothing else would stop them.
+
+What a read-only transaction lets through are functions that act beyond rows: on files, programs, settings, sessions.
+The server calls them VOLATILE, and so each is refused whose name stands in the text, wherever and as whatever: in a
+comment, as a column, in a string too. Nothing needs to be known then of where a string or a comment ends, which a
+setting of the server's may change, nor of how else a function is called, such as `('/etc/passwd'::text).pg_read_file`.
+
+A name that is put together by an expression calls nothing, but in functions that execute a text. Those are volatile,
+or of `_EXECUTE`.
+"""
+
+import re
+from collections.abc import Collection, Sequence
+
+from qanatix_pipelines.errors import FunctionRefused, QueryRejected
+
+# As the server's lexer reads one: every character beyond ASCII may stand in it.
+_WORD = re.compile(r"[A-Za-z_\u0080-\U0010ffff][0-9A-Za-z_$\u0080-\U0010ffff]*")
+_ESCAPED = 'u&"'
+
+_HARMLESS = (
+    "'random', 'random_normal', 'array_sample', 'array_shuffle', 'clock_timestamp', 'timeofday', 'current_query', "
+    "'gen_random_uuid', 'uuidv4', 'uuidv7', 'pg_is_in_recovery'"
+)
+# Of tablefunc and xml2: they execute what they are given as text, and are declared stable.
+_EXECUTE = "'crosstab', 'crosstab2', 'crosstab3', 'crosstab4', 'crosstabn', 'connectby', 'xpath_table'"
+
+# The server itself folds the first argument's words and cuts names as long as it does a query's. What has an argument
+# of the type internal no query can call. Oids below 16384 are what a server is made with.
+NAMED = f"""
+SELECT DISTINCT proname::text FROM pg_catalog.pg_proc
+WHERE (
+  proname = ANY (ARRAY(SELECT (pg_catalog.parse_ident(word))[1]::name FROM pg_catalog.unnest($1::text[]) AS word))
+  OR proname = ANY ($2::text[]::name[])
+) AND NOT 'pg_catalog.internal'::pg_catalog.regtype = ANY (proargtypes)
+AND (provolatile = 'v' AND NOT (oid < 16384 AND proname IN ({_HARMLESS})) OR proname IN ({_EXECUTE}))
+"""
+
+
+def names(text: str) -> tuple[Sequence[str], Sequence[str]]:
+    """The arguments of `NAMED`: words, to be folded to lower case, and what may be a quoted name, as it is.
+
+    They are all that the server could take for a name in `text`, and more. Raises QueryRejected for a name whose
+    characters are escaped.
+    """
+    if _ESCAPED in text.lower():
+        raise QueryRejected('The query of such a strong account must not write a name with escapes, U&"...".')
+    found = _WORD.findall(text)
+    # A dollar is a part of a name, or ends a string before it.
+    words = {part for word in found for part in (word, *_WORD.findall(word.replace("$", " ")))}
+    # Whether a quote opens or closes is not asked; doubled, it is a part of the name.
+    quoted = {piece.replace("\0", '"') for piece in text.replace('""', "\0").split('"')}
+    return sorted(words), sorted(words | quoted)
+
+
+def check_named(right: str, named: Collection[str], text: str) -> None:
+    """Raise FunctionRefused for what `NAMED` has answered. `right` is what the account may do."""
+    if named:
+        # The server's word is not passed on, unless the query said it before.
+        said = {word.lower() for word in _WORD.findall(text)}
+        raise FunctionRefused(right, sorted(said.intersection(named)))
