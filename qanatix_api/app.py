@@ -1,5 +1,6 @@
 """The API's application. Serve it with `uvicorn --factory qanatix_api.app:create_app`."""
 
+import sys
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -19,9 +20,13 @@ from qanatix_api.rates import Rates
 from qanatix_api.request_ids import RequestIds
 from qanatix_api.runs import Runs
 from qanatix_api.services import Services, Shared
+from qanatix_pipelines.errors import QanatixError, StoreUnavailable
 from qanatix_pipelines.settings import Settings, read_settings
+from qanatix_pipelines.store.engine import named
 from qanatix_pipelines.store.keys import KeyStore, check_pepper
 from qanatix_pipelines.store.opening import open_store
+
+log = logs.logger(__name__)
 
 BASE_PATH = "/api/v1"
 READERS = 8
@@ -31,9 +36,20 @@ AWAY: dict[int | str, dict[str, Any]] = {503: problem("The store cannot be reach
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The application over `settings`, else over the environment.
 
-    Opens the store, so a wrong address or key raises SettingsError here and not at the first request.
+    Opens the store, so a wrong address or key raises SettingsError here and not at the first request; over the
+    environment, where whoever serves the API calls this, it ends the process with one line that says what is wrong.
     """
-    settings = settings or read_settings()
+    if settings is not None:
+        return _app(settings)
+    try:
+        return _app(read_settings())
+    except StoreUnavailable as error:
+        sys.exit(f"The API does not start. {error.reason or error}")
+    except QanatixError as error:
+        sys.exit(f"The API does not start. {error}")
+
+
+def _app(settings: Settings) -> FastAPI:
     store = open_store(settings)
     pepper = settings.api_key_pepper()
     check_pepper(store.engine, pepper)
@@ -61,6 +77,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     failures.install(app)
     logs.install()
+    unsaid = settings.production and settings.store_url is None
+    log.info("%sStore: %s.", "QANATIX_STORE_URL is not set. " if unsaid else "", named(store.engine))
     # The last to be added is the first that a request comes to.
     app.add_middleware(Bodies)
     app.add_middleware(Authentication, store=key_store, uses=uses, rates=Rates(settings), prefix=f"{BASE_PATH}/")

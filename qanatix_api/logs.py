@@ -25,9 +25,9 @@ def install() -> None:
     _write(AUDIT, "%(message)s")  # which is JSON
     for name in _OTHERS:
         logging.getLogger(name).addFilter(_outlined)
-    audit = logging.getLogger(AUDIT)
-    if audit.level == logging.NOTSET:
-        audit.setLevel(logging.INFO)
+    for name in (AUDIT, "qanatix_api"):
+        if logging.getLogger(name).level == logging.NOTSET:
+            logging.getLogger(name).setLevel(logging.INFO)
 
 
 def _write(name: str, form: str) -> None:

@@ -6,11 +6,11 @@ from datetime import datetime, timedelta
 import click
 
 from qanatix_pipelines.connectors import printable
-from qanatix_pipelines.errors import NotFound, QanatixError
+from qanatix_pipelines.errors import NotFound, QanatixError, StoreUnavailable
 from qanatix_pipelines.keys import KEY_ID, USUAL_SCOPES, ApiKey, Scope
 from qanatix_pipelines.settings import new_fernet_key, read_settings
 from qanatix_pipelines.store import migrations
-from qanatix_pipelines.store.engine import PULL_PATIENCE_SECONDS, connect
+from qanatix_pipelines.store.engine import PULL_PATIENCE_SECONDS, connect, named
 from qanatix_pipelines.store.keys import KeyStore, check_pepper
 from qanatix_pipelines.store.opening import open_engine, open_store
 from qanatix_pipelines.tenants import DEFAULT, Tenant, tenant
@@ -22,6 +22,8 @@ class _Group(click.Group):
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
+        except StoreUnavailable as error:
+            raise click.ClickException(error.reason or str(error)) from None
         except QanatixError as error:
             raise click.ClickException(str(error)) from None
 
@@ -61,8 +63,9 @@ def main() -> None:
 @main.command()
 def migrate() -> None:
     """Bring the store's tables to this release's form."""
-    migrations.upgrade(connect(read_settings().store_address()))
-    click.echo("The store is ready.", err=True)
+    engine = connect(read_settings().store_address())
+    migrations.upgrade(engine)
+    click.echo(f"The store is ready: {named(engine)}.", err=True)
 
 
 @main.command("generate-key")
@@ -90,14 +93,16 @@ def keys() -> None:
 def create_key(name: str, scopes: tuple[str, ...], expires_in_days: int | None, of: Tenant) -> None:
     """Make an API key and print it. It is not shown again."""
     expires_in = None if expires_in_days is None else timedelta(days=expires_in_days)
-    _print_secret(_key_store(of).create(name, frozenset(map(Scope, scopes)) or USUAL_SCOPES, expires_in))
+    store, place = _key_store(of)
+    _print_secret(store.create(name, frozenset(map(Scope, scopes)) or USUAL_SCOPES, expires_in), place)
 
 
 @keys.command("list")
 @click.option("--tenant", "of", metavar="NAME", callback=_tenant, help="Whose. Without it: every tenant's.")
 def list_keys(of: Tenant | None) -> None:
     """Show the keys: id, tenant, made when, last used when, until when, scopes and name."""
-    store = _key_store(DEFAULT)
+    store, place = _key_store(DEFAULT)
+    click.echo(f"Store: {place}. A line each: id, tenant, made, last used, until, scopes, name; in UTC.", err=True)
     for one in store.tenants() if of is None else [of]:
         for key in store.of(one).list():
             until = f"revoked {_minute(key.revoked_at)}" if key.revoked_at else f"until {_minute(key.expires_at)}"
@@ -117,10 +122,11 @@ def list_keys(of: Tenant | None) -> None:
 @_of_tenant
 def rotate_key(key_id: str, grace_seconds: int, of: Tenant) -> None:
     """Give a key a new secret and print it. KEY_ID is what `qanatix keys list` shows."""
+    store, place = _key_store(of)
     try:
-        _print_secret(_key_store(of).rotate(key_id, timedelta(seconds=grace_seconds)))
+        _print_secret(store.rotate(key_id, timedelta(seconds=grace_seconds)), place)
     except NotFound:
-        raise click.ClickException(f"No API key of the tenant {of} has the id {key_id}.") from None
+        raise _no_such_key(key_id, of, place) from None
 
 
 @keys.command("revoke")
@@ -128,8 +134,10 @@ def rotate_key(key_id: str, grace_seconds: int, of: Tenant) -> None:
 @_of_tenant
 def revoke_key(key_id: str, of: Tenant) -> None:
     """Refuse a key from now on. KEY_ID is what `qanatix keys list` shows."""
-    if not _key_store(of).revoke(key_id):
-        raise click.ClickException(f"No API key of the tenant {of} has the id {key_id}.")
+    store, place = _key_store(of)
+    if not store.revoke(key_id):
+        raise _no_such_key(key_id, of, place)
+    click.echo(f"The key {key_id} of the tenant {of} is refused from now on. Store: {place}.", err=True)
 
 
 @keys.command("rotate-encryption")
@@ -140,7 +148,16 @@ def rotate_encryption() -> None:
     needed yet.
     """
     store = open_store(read_settings(), PULL_PATIENCE_SECONDS)
-    rotated = store.connectors.rotate(_tell_progress)
+    place, moved = named(store.engine), 0
+
+    def tell(done: int, of: int) -> None:
+        """In twenty lines at most, whether somebody looks or a log."""
+        nonlocal moved
+        moved = done
+        if done == of or done % max(1, of // 20) == 0:
+            click.echo(f"{done} of {of}", err=True)
+
+    rotated = store.connectors.rotate(tell)
     for left in rotated.behind:
         click.echo(f"{left.id}  {left.name}  is under an old key yet: who wrote it has another first one", err=True)
     for left in rotated.unreadable:
@@ -155,28 +172,32 @@ def rotate_encryption() -> None:
         )
     if rotated.unreadable:
         raise click.ClickException("The others are under the first key; these need a key that is not here.")
-    click.echo(f"{rotated.connectors} connectors are under the first key: the old ones may be removed.", err=True)
+    count = "1 connector is" if rotated.connectors == 1 else f"{rotated.connectors} connectors are"
+    click.echo(
+        f"{'' if moved else 'Nothing to rotate: '}{count} under the first key of CONNECTOR_ENCRYPTION_KEY; keys after "
+        f"it may be removed. Store: {place}.",
+        err=True,
+    )
 
 
-def _tell_progress(done: int, of: int) -> None:
-    """In twenty lines at most, whether somebody looks or a log."""
-    if done == of or done % max(1, of // 20) == 0:
-        click.echo(f"{done} of {of}", err=True)
-
-
-def _print_secret(key: ApiKey) -> None:
+def _print_secret(key: ApiKey, place: str) -> None:
     click.echo(key.text)
     if sys.stdout.isatty():
-        click.echo("Keep it: only a keyed hash is stored.", err=True)
+        click.echo(f"Keep it: only a keyed hash is stored. Store: {place}.", err=True)
+
+
+def _no_such_key(key_id: str, of: Tenant, place: str) -> click.ClickException:
+    return click.ClickException(f"No API key of the tenant {of} has the id {key_id}. Store: {place}.")
 
 
 def _minute(time: datetime | None) -> str:
     return "never" if time is None else f"{time:%Y-%m-%d %H:%M}"
 
 
-def _key_store(of: Tenant) -> KeyStore:
+def _key_store(of: Tenant) -> tuple[KeyStore, str]:
+    """The tenant's keys, and which store they are in."""
     settings = read_settings()
     pepper = settings.api_key_pepper()
     engine = open_engine(settings)
     check_pepper(engine, pepper)
-    return KeyStore(engine, pepper, of)
+    return KeyStore(engine, pepper, of), named(engine)

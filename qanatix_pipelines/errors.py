@@ -63,13 +63,14 @@ class StoreNotReady(QanatixError):
 
 
 class StoreUnavailable(QanatixError):
-    """The store cannot be reached, or is locked."""
+    """The store cannot be reached, or is locked. `reason` is for its operator, not for a caller."""
 
     code: ClassVar[str] = "store_unavailable"
     sentence: ClassVar[str] = "The store does not answer. Nothing was changed; try again later."
 
-    def __init__(self) -> None:
+    def __init__(self, reason: str | None = None) -> None:
         super().__init__(self.sentence)
+        self.reason = reason
 
 
 class StoreFull(StoreUnavailable):

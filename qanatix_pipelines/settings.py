@@ -55,13 +55,16 @@ class Settings(BaseSettings):
     def egress(self) -> Egress:
         """Where pulls may connect to. Raises SettingsError if one of the networks is none."""
         texts = [text.strip() for text in self.allow_networks.split(",") if text.strip()]
-        try:
-            networks = [ipaddress.ip_network(text) for text in texts]
-        except ValueError:
-            raise SettingsError(
-                "QANATIX_ALLOW_NETWORKS",
-                "must be networks, such as 10.20.0.0/16,fd12::/16, whose host bits are 0.",
-            ) from None
+        networks = []
+        for position, text in enumerate(texts, start=1):
+            try:
+                networks.append(ipaddress.ip_network(text))
+            except ValueError:
+                raise SettingsError(
+                    "QANATIX_ALLOW_NETWORKS",
+                    f"is wrong: entry {position} of {len(texts)} is no network, such as 10.20.0.0/16 or fd12::/16, "
+                    "whose host bits are 0.",
+                ) from None
         return Egress(tuple(networks), loopback=not self.production)
 
     def store_address(self) -> str:
@@ -116,10 +119,12 @@ class Settings(BaseSettings):
 def read_settings() -> Settings:
     """The settings of this process's environment. Raises SettingsError that names the first wrong variable."""
     try:
-        return Settings()
+        settings = Settings()
+        settings.egress()
     except ValidationError as error:
         problem = error.errors(include_input=False, include_context=False, include_url=False)[0]
         raise SettingsError(str(problem["loc"][0]), f"is wrong: {problem['msg']}.") from None
+    return settings
 
 
 def new_fernet_key() -> str:

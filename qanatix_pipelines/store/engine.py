@@ -14,6 +14,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from qanatix_pipelines.errors import SettingsError, StoreFull, StoreUnavailable
+from qanatix_pipelines.store.faults import reason
 from qanatix_pipelines.store.tables import SCHEMA
 
 VARIABLE = "QANATIX_STORE_URL"
@@ -56,6 +57,15 @@ def connect(address: str, patience_seconds: int = PATIENCE_SECONDS) -> sa.Engine
     sa.event.listen(engine, "connect", partial(_prepare_postgresql, patience_seconds))
     sa.event.listen(engine, "handle_error", _tell_unavailable)
     return engine
+
+
+def named(engine: sa.Engine) -> str:
+    """Which store this is, for its operator: without its user and password."""
+    url = engine.url
+    if engine.dialect.name == "sqlite":
+        return f"SQLite in {url.database}"
+    place = url.host or url.query.get("host") or "this machine"
+    return f"PostgreSQL at {place}:{url.port or 5432}, database {url.database or url.query.get('dbname')}"
 
 
 @contextmanager
@@ -104,7 +114,7 @@ def _tell_unavailable(context: sa.engine.ExceptionContext) -> None:
 
 
 def _unavailable(error: BaseException) -> StoreUnavailable:
-    return StoreFull() if _is_full(error) else StoreUnavailable()
+    return StoreFull() if _is_full(error) else StoreUnavailable(reason(VARIABLE, error))
 
 
 def _is_full(error: BaseException) -> bool:

@@ -228,7 +228,7 @@ def _rotate(settings: Settings) -> None:
     command = [Path(sys.executable).with_name("qanatix"), "keys", "rotate-encryption"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stderr.endswith(" connectors are under the first key: the old ones may be removed.\n")
+    assert " under the first key of CONNECTOR_ENCRYPTION_KEY; keys after it may be removed. " in done.stderr
 
 
 def _rotate_and_die(settings: Settings, after: int) -> None:

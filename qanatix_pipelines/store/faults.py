@@ -1,0 +1,37 @@
+"""Why a store cannot be used, as its operator must hear it: a caller is told no more than that it is away."""
+
+import re
+import sqlite3
+from typing import Any
+
+# libpq and psycopg have no code for what fails before there is a session, only English sentences; a server's may be in
+# another language, and then nothing is told. None of them is passed on.
+_SENTENCES = {
+    r"failed to resolve host|could not translate host name": "names a host that is not known.",
+    r"Connection refused": "names a host on which no PostgreSQL answers at that port.",
+    r"timeout expired|timed out": "names a server that does not answer.",
+    r"password authentication failed|role .* does not exist": "has a user or a password that the server refuses.",
+    r"no password supplied": "has no password, and the server asks for one.",
+    r"no pg_hba.conf entry": "has a user whom the server does not let in from here (pg_hba.conf).",
+    r"database .* does not exist": "names a database that the server does not have.",
+    r"permission denied for database": "has a user who may not connect to that database.",
+    r"too many (clients|connections)|remaining connection slots": "names a server that takes no more connections.",
+}
+_FILES = {
+    sqlite3.SQLITE_CANTOPEN: "names a file that cannot be opened.",
+    sqlite3.SQLITE_READONLY: "names a file that this user may not write to.",
+    sqlite3.SQLITE_BUSY: "names a file that another process keeps locked.",
+}
+
+
+def reason(variable: str, error: BaseException) -> str | None:
+    """A sentence about `variable`, without its value; None if it is not known what is wrong."""
+    if isinstance(error, sqlite3.Error):
+        told = _FILES.get(_primary(error))
+    else:
+        told = next((told for pattern, told in _SENTENCES.items() if re.search(pattern, str(error))), None)
+    return None if told is None else f"{variable} {told}"
+
+
+def _primary(error: Any) -> int:
+    return int(error.sqlite_errorcode) & 0xFF
