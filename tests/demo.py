@@ -5,11 +5,16 @@ pulls a database of every other connector type, where such a server can be had.
 """
 
 import argparse
+import fcntl
 import json
+import os
+import shlex
 import shutil
 import signal
 import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -59,15 +64,31 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the shell that starts us ignores it
     for ending in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(ending, lambda *_: sys.exit(1))
-    shutil.rmtree(options.folder, ignore_errors=True)
-    options.folder.mkdir(parents=True)
     try:
-        return run(options.folder, once=options.once, every=options.all)
+        with alone(options.folder):
+            return run(options.folder, once=options.once, every=options.all)
     except KeyboardInterrupt:
         return 1 if options.once else 0
     except (ServerMissing, RuntimeError) as error:
         say(str(error))
         return 1
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """The folder, empty and locked. Raises RuntimeError if another demo runs in it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RuntimeError(f"A demo is already running, with its data in {folder}. Stop it first.") from None
+        for left in folder.iterdir():
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+        yield
+    finally:
+        os.close(lock)
 
 
 def run(folder: Path, *, once: bool, every: bool) -> int:
@@ -133,14 +154,20 @@ def tour(stack: stacks.Stack, source: Server) -> bool:
         shown("GET /entities", api.get("/entities", params={"vertical": "manufacturing", "limit": 1}))
     environment = stack.folder / "env"
     environment.touch(mode=0o600)
-    environment.write_text(
-        f"export QANATIX_URL='{stack.api_url}/api/v1'\nexport QANATIX_KEY='{key}'\nexport DEMO_DSN='{source.address}'\n"
-    )
+    given = {
+        "QANATIX_URL": f"{stack.api_url}/api/v1",
+        "QANATIX_KEY": key,
+        "DEMO_DSN": source.address,
+        "QANATIX_DATA_DIR": stack.environment["QANATIX_DATA_DIR"],
+    }
+    lines = [f"export {name}={shlex.quote(value)}\n" for name, value in given.items()]
+    lines.append(f'export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"\n')
+    environment.write_text("".join(lines))
     say(
         f"Dagster's UI   {stack.dagster_url}/assets/connectors/postgresql\n"
         f"API docs       {stack.api_url}/docs\n"
         f"API key        {key}\n"
-        f"To call it     . {environment}   # sets QANATIX_URL, QANATIX_KEY and DEMO_DSN for the README's curl calls"
+        f"To call it     . {environment}   # for the README's curl calls, and for qanatix on this store"
     )
     return FIRST.items() <= first.items() and SECOND.items() <= second.items()
 

@@ -17,6 +17,8 @@ import pytest
 from tests.stack import ROOT
 from tests.test_readme import block
 
+pytestmark = [pytest.mark.server, pytest.mark.stack]
+
 
 @dataclass(frozen=True)
 class Demo:
@@ -90,6 +92,23 @@ def test_the_readmes_curl_calls_work_as_printed(stack: Demo) -> None:
     assert rest[0] == "200"
     assert len(json.loads(rest[1])["items"]) == 2
     assert rest[2:] == ["200", "204"]
+
+
+def test_the_command_line_tends_the_demos_store(stack: Demo) -> None:
+    listed = subprocess.run(
+        ["bash", "-euc", f". {stack.folder}/env; qanatix keys list"], capture_output=True, text=True, check=True
+    )
+
+    assert listed.stdout.rstrip().endswith("  demo")
+
+
+def test_a_second_demo_in_the_same_folder_leaves_the_first_alone(stack: Demo) -> None:
+    command = [sys.executable, "-m", "tests.demo", "--folder", stack.folder]
+    second = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert (second.returncode, second.stderr) == (1, "")
+    assert second.stdout.startswith("\nA demo is already running")
+    assert (stack.folder / "env").exists()
 
 
 def test_a_demo_whose_services_die_says_so_and_ends(tmp_path: Path) -> None:
