@@ -1,6 +1,7 @@
 """Fixtures: real servers, started when a test first asks; a store of each kind; a whole pull without Dagster."""
 
 import logging
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -15,6 +16,8 @@ from qanatix_pipelines.connectors import Connector, NewConnector
 from qanatix_pipelines.pull import PullOutcome, run_pull
 from qanatix_pipelines.settings import Settings, new_fernet_key
 from qanatix_pipelines.sources import open_source
+from qanatix_pipelines.store import migrations
+from qanatix_pipelines.store.engine import connect
 from qanatix_pipelines.store.opening import Store, open_store
 from tests.certificates import self_signed
 from tests.databases import DATABASES
@@ -126,6 +129,23 @@ def new_database(postgresql: Server) -> str:
     return postgresql.address.rpartition("/")[0] + f"/{name}"
 
 
+@pytest.fixture(scope="session")
+def template_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite store that holds nothing yet: to migrate one takes much longer than to copy it."""
+    file = tmp_path_factory.mktemp("migrated") / "qanatix.db"
+    engine = connect(f"sqlite:///{file}")
+    migrations.upgrade(engine)
+    engine.dispose()
+    return file
+
+
+@pytest.fixture
+def data_dir(template_store: Path, tmp_path: Path) -> Path:
+    """A data folder with a SQLite store whose tables are made."""
+    shutil.copy(template_store, tmp_path)
+    return tmp_path
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def store_kind(request: pytest.FixtureRequest) -> str:
     kind: str = request.param
@@ -144,8 +164,10 @@ def settings(store_kind: str, tmp_path: Path, request: pytest.FixtureRequest) ->
 
 
 @pytest.fixture
-def store(settings: Settings) -> Iterator[Store]:
+def store(settings: Settings, request: pytest.FixtureRequest) -> Iterator[Store]:
     """An empty store: a test that takes it runs over SQLite and over PostgreSQL."""
+    if settings.store_url is None:
+        request.getfixturevalue("data_dir")
     opened = open_store(settings)
     yield opened
     opened.engine.dispose()

@@ -43,8 +43,8 @@ CONNECTORS = "/api/v1/connectors"
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    opened = open_store(Settings(data_dir=tmp_path, encryption_key=ENCRYPTION_KEY, pepper=PEPPER))
+def store(data_dir: Path) -> Iterator[Store]:
+    opened = open_store(Settings(data_dir=data_dir, encryption_key=ENCRYPTION_KEY, pepper=PEPPER))
     yield opened
     opened.engine.dispose()
 

@@ -38,8 +38,8 @@ ROUTES = {
 
 
 @pytest.fixture
-def api(tmp_path: Path) -> Iterator[TestClient]:
-    with TestClient(create_app(Settings(data_dir=tmp_path, encryption_key=ENCRYPTION_KEY, pepper=PEPPER))) as client:
+def api(data_dir: Path) -> Iterator[TestClient]:
+    with TestClient(create_app(Settings(data_dir=data_dir, encryption_key=ENCRYPTION_KEY, pepper=PEPPER))) as client:
         yield client
 
 

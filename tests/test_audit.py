@@ -30,9 +30,9 @@ BODY = {
 
 
 @pytest.fixture
-def api(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Iterator[TestClient]:
+def api(data_dir: Path, caplog: pytest.LogCaptureFixture) -> Iterator[TestClient]:
     settings = Settings(
-        data_dir=tmp_path,
+        data_dir=data_dir,
         encryption_key=ENCRYPTION_KEY,
         pepper=PEPPER,
         dagster_url=f"http://127.0.0.1:{free_port()}",  # nobody is there

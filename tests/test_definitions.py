@@ -26,13 +26,13 @@ from tests.stack import ROOT
 
 
 @pytest.fixture
-def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
+def settings(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
     """The process's environment names a SQLite store of the test's own."""
-    monkeypatch.setenv("QANATIX_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("QANATIX_DATA_DIR", str(data_dir))
     monkeypatch.setenv("CONNECTOR_ENCRYPTION_KEY", ENCRYPTION_KEY)
     monkeypatch.setenv("QANATIX_API_KEY_PEPPER", PEPPER)
     resources._opened.cache_clear()
-    yield Settings(data_dir=tmp_path, encryption_key=ENCRYPTION_KEY, pepper=PEPPER)
+    yield Settings(data_dir=data_dir, encryption_key=ENCRYPTION_KEY, pepper=PEPPER)
     resources._opened().engine.dispose()
     resources._opened.cache_clear()
 

@@ -23,8 +23,8 @@ LONG = NEW.model_copy(update={"connection_config": {"dsn": "postgresql://reader:
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(data_dir=tmp_path, encryption_key=SecretStr(ENCRYPTION_KEY), pepper=SecretStr(PEPPER))
+def settings(data_dir: Path) -> Settings:
+    return Settings(data_dir=data_dir, encryption_key=SecretStr(ENCRYPTION_KEY), pepper=SecretStr(PEPPER))
 
 
 @pytest.fixture

@@ -25,11 +25,11 @@ JOB = "pull_postgresql"
 
 
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    monkeypatch.setenv("QANATIX_DATA_DIR", str(tmp_path))
+def store(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    monkeypatch.setenv("QANATIX_DATA_DIR", str(data_dir))
     monkeypatch.setenv("CONNECTOR_ENCRYPTION_KEY", ENCRYPTION_KEY)
     resources._opened.cache_clear()
-    opened = open_store(Settings(data_dir=tmp_path, encryption_key=ENCRYPTION_KEY, pepper=PEPPER))
+    opened = open_store(Settings(data_dir=data_dir, encryption_key=ENCRYPTION_KEY, pepper=PEPPER))
     yield opened
     opened.engine.dispose()
     resources._opened().engine.dispose()

@@ -19,9 +19,9 @@ NOWHERE = f"{CONNECTORS}/00000000-0000-0000-0000-000000000001"
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
+def settings(data_dir: Path) -> Settings:
     return Settings(
-        data_dir=tmp_path,
+        data_dir=data_dir,
         encryption_key=ENCRYPTION_KEY,
         pepper=PEPPER,
         reads_per_minute=3,

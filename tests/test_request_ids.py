@@ -14,8 +14,8 @@ from tests.conftest import ENCRYPTION_KEY, PEPPER
 
 
 @pytest.fixture
-def client(tmp_path: Path) -> Iterator[TestClient]:
-    app = create_app(Settings(data_dir=tmp_path, encryption_key=ENCRYPTION_KEY, pepper=PEPPER))
+def client(data_dir: Path) -> Iterator[TestClient]:
+    app = create_app(Settings(data_dir=data_dir, encryption_key=ENCRYPTION_KEY, pepper=PEPPER))
     with TestClient(app, raise_server_exceptions=False) as opened:
         yield opened
 

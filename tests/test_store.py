@@ -43,7 +43,7 @@ from qanatix_pipelines.keys import new_key
 from qanatix_pipelines.pulls import PullStatus, Rejection
 from qanatix_pipelines.settings import Settings, new_fernet_key
 from qanatix_pipelines.store import engine, migrations, tables
-from qanatix_pipelines.store.engine import connect
+from qanatix_pipelines.store.engine import connect, named
 from qanatix_pipelines.store.ingestion import Ingestion
 from qanatix_pipelines.store.keys import KeyStore, check_cipher, check_pepper
 from qanatix_pipelines.store.opening import Store, open_store
@@ -840,9 +840,8 @@ class TestMigrations:
 
         migrating = [subprocess.Popen([qanatix, "migrate"], env=environment, stderr=subprocess.PIPE) for _ in range(4)]
 
-        assert [(process.communicate()[1], process.returncode) for process in migrating] == [
-            (b"The store is ready.\n", 0)
-        ] * 4
+        said = f"The store is ready: {named(connect(settings.store_address()))}.\n".encode()
+        assert [(process.communicate()[1], process.returncode) for process in migrating] == [(said, 0)] * 4
 
 
 @pytest.mark.parametrize(

@@ -207,9 +207,9 @@ class TestTenants:
 
 class TestApi:
     @pytest.fixture
-    def api(self, tmp_path: Path) -> Iterator[TestClient]:
+    def api(self, data_dir: Path) -> Iterator[TestClient]:
         settings = Settings(
-            data_dir=tmp_path,
+            data_dir=data_dir,
             encryption_key=ENCRYPTION_KEY,
             pepper=PEPPER,
             dagster_url=f"http://127.0.0.1:{free_port()}",  # nobody is there
