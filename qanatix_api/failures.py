@@ -100,7 +100,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     def _invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-        problems = [(part["loc"], part["msg"], part["type"]) for part in error.errors()]
+        problems = [(part["loc"], part["msg"].removeprefix("Value error, "), part["type"]) for part in error.errors()]
         for (place, *names), _message, _kind in problems:
             if place == "path":  # text that is no id names nothing
                 return _not_found(_, NotFound(names[0].removesuffix("_id")))

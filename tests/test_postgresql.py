@@ -318,6 +318,34 @@ class TestWideRows:
         assert asyncio.run(giants()) == [frozenset({1})]
 
 
+class TestRegistering:
+    @pytest.mark.parametrize(
+        ("query", "sentence"),
+        [
+            ("DELETE FROM products", "must begin with SELECT, WITH, VALUES or TABLE"),
+            ("/* x */ EXPLAIN SELECT 1", "must begin with SELECT, WITH, VALUES or TABLE"),
+            ("COPY products TO '/tmp/x'", "must begin with SELECT, WITH, VALUES or TABLE"),
+            ("SELECT * FROM products WHERE id = $1", "a parameter of its own"),
+        ],
+    )
+    def test_what_can_be_no_query_is_told_then(self, query: str, sentence: str) -> None:
+        with pytest.raises(QueryRejected, match=sentence):
+            source_module.PostgreSQL.check_query(query)
+
+    @pytest.mark.parametrize(
+        "query",
+        [
+            "((SELECT 1)) UNION SELECT 2",
+            "-- DELETE\nTABLE products",
+            "VALUES (1), (2)",
+            "WITH a AS (SELECT 1) TABLE a",
+            "SELECT '$1', $$ $1 $$, $a$ $1 $a$, a$1 FROM a",
+        ],
+    )
+    def test_a_query_is_one(self, query: str) -> None:
+        assert not source_module.PostgreSQL.check_query(query)
+
+
 class TestErrors:
     @pytest.mark.parametrize(
         ("expected", "query"),

@@ -1,4 +1,4 @@
-"""PostgreSQL's SQL: functions that a query of a strong account must not name, for nothing else would stop them.
+"""PostgreSQL's SQL: what is no query is told early; and which functions a strong account's query must not name.
 
 What a read-only transaction lets through are functions that act beyond rows: on files, programs, settings, sessions.
 The server calls them VOLATILE, and so each is refused whose name stands in the text, wherever and as whatever: in a
@@ -11,8 +11,15 @@ or of `_EXECUTE`.
 
 import re
 from collections.abc import Collection, Sequence
+from itertools import pairwise
+
+from sqlglot import tokenize
+from sqlglot.tokenizer_core import TokenType
 
 from qanatix_pipelines.errors import FunctionRefused, QueryRejected
+from qanatix_pipelines.placeholders import SqlQuery, parse_sql
+
+_QUERIES = (TokenType.SELECT, TokenType.WITH, TokenType.VALUES, TokenType.TABLE)
 
 # As the server's lexer reads one: every character beyond ASCII may stand in it.
 _WORD = re.compile(r"[A-Za-z_\u0080-\U0010ffff][0-9A-Za-z_$\u0080-\U0010ffff]*")
@@ -35,6 +42,19 @@ WHERE (
 ) AND NOT 'pg_catalog.internal'::pg_catalog.regtype = ANY (proargtypes)
 AND (provolatile = 'v' AND NOT (oid < 16384 AND proname IN ({_HARMLESS})) OR proname IN ({_EXECUTE}))
 """
+
+
+def parse_postgresql(query: str) -> SqlQuery:
+    """Like `parse_sql`. Raises QueryRejected also for what the server would refuse in any case: it is told earlier."""
+    statement = parse_sql(query, dialect="postgres")
+    tokens = tokenize(query, dialect="postgres")
+    first = next((token.token_type for token in tokens if token.token_type is not TokenType.L_PAREN), None)
+    if first not in _QUERIES:
+        raise QueryRejected("The query must begin with SELECT, WITH, VALUES or TABLE.")
+    for dollar, number in pairwise(tokens):
+        if dollar.text == "$" and dollar.token_type is TokenType.PARAMETER and number.start == dollar.end + 1:
+            raise QueryRejected("The query has a parameter of its own, such as $1: only :last_pull is bound.")
+    return statement
 
 
 def names(text: str) -> tuple[Sequence[str], Sequence[str]]:

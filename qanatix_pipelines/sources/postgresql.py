@@ -36,7 +36,7 @@ from qanatix_pipelines.faults.network import network_fault
 from qanatix_pipelines.faults.postgresql import explained
 from qanatix_pipelines.gates.postgresql import Gate
 from qanatix_pipelines.placeholders import SqlQuery, parse_sql
-from qanatix_pipelines.queries.postgresql import NAMED, check_named, names
+from qanatix_pipelines.queries.postgresql import NAMED, check_named, names, parse_postgresql
 from qanatix_pipelines.sources import Source, SourceConfig
 from qanatix_pipelines.tls import Tls
 from qanatix_pipelines.values.postgresql import selected
@@ -127,7 +127,7 @@ class PostgreSQL(Source):
 
     @classmethod
     def check_query(cls, query: str) -> bool:
-        return parse_sql(query, dialect="postgres").placeholders > 0
+        return parse_postgresql(query).placeholders > 0
 
     @asynccontextmanager
     async def read(self, query: str, *, window: Window, batch_size: int) -> AsyncIterator[Reading]:

@@ -108,6 +108,7 @@ def ungated(monkeypatch: pytest.MonkeyPatch) -> None:
 
     sources = "qanatix_pipelines.sources."
     monkeypatch.setattr(f"{sources}postgresql.parse_sql", lambda text, dialect: SqlQuery((text,)))  # noqa: ARG005
+    monkeypatch.setattr(f"{sources}postgresql.parse_postgresql", lambda text: SqlQuery((text,)))
     monkeypatch.setattr(f"{sources}mysql.parse_mysql", lambda text: SqlQuery((text,)))
     monkeypatch.setattr(f"{sources}mongodb.parse_mongo_query", mongo)
     monkeypatch.setattr(f"{sources}neo4j.parse_cypher", lambda text: CypherQuery(text, asks_for_last_pull=False))
