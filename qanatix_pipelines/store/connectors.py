@@ -105,6 +105,8 @@ class ConnectorStore(OfTenant):
                 credentials = self._cipher.encrypt(self.tenant, connector_id, connection_config)
                 values |= {"credentials": credentials, "place": place, "tls": tls}
             transaction.execute(table.update().where(self._is(connector_id)).values(**values))
+            if reread:
+                transaction.execute(_health_of(connector_id))  # other columns and no rows are no surprise now
             if void:
                 end_live(transaction, tables.pull.c.connector_id == connector_id, PullSuperseded())
         if connection_config is not None:
@@ -181,6 +183,7 @@ class ConnectorStore(OfTenant):
             gone = transaction.execute(tables.connector.delete().where(self._is(connector_id)))
             if gone.rowcount == 0:
                 raise NotFound("connector")
+            transaction.execute(_health_of(connector_id))
             end_live(transaction, tables.pull.c.connector_id == connector_id, PullSuperseded())
         self.erasure.begin()
         return connector
@@ -194,3 +197,7 @@ class ConnectorStore(OfTenant):
         if row is None:
             raise NotFound("connector")
         return Connector.model_validate(dict(row))
+
+
+def _health_of(connector_id: UUID) -> sa.Delete:
+    return tables.connector_health.delete().where(tables.connector_health.c.connector_id == connector_id)

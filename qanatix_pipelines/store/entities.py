@@ -82,12 +82,13 @@ class EntityStore(OfTenant):
         return page, _cursor(page[-1]) if len(found) > limit else None
 
     def count(self, vertical: str, entity_type: str) -> int:
-        table = tables.entity.c
-        query = sa.select(sa.func.count()).where(
-            table.tenant == self.tenant, table.vertical == vertical, table.entity_type == entity_type
+        """How many there are of a set, by what pulls have counted: at any size this takes the same time."""
+        kept = tables.entity_set.c
+        query = sa.select(kept.entities).where(
+            kept.tenant == self.tenant, kept.vertical == vertical, kept.entity_type == entity_type
         )
         with self._reader.connect() as connection:
-            return int(connection.execute(query).scalar_one())
+            return connection.execute(query).scalar() or 0
 
 
 def _cursor(last: Entity) -> str:

@@ -165,6 +165,31 @@ entity = sa.Table(
     sa.Index("entity_by_set", "tenant", "vertical", "entity_type", "created_at", "id"),
 )
 
+# How many entities a set has: to count them takes the longer, the more there are.
+entity_set = sa.Table(
+    "entity_set",
+    metadata,
+    sa.Column("tenant", sa.Text, primary_key=True),
+    sa.Column("vertical", sa.Text, primary_key=True),
+    sa.Column("entity_type", sa.Text, primary_key=True),
+    sa.Column("entities", sa.BigInteger, nullable=False),
+)
+
+# What a connector's completed pulls were like, so that nobody has to read all of its receipts.
+connector_health = sa.Table(
+    "connector_health",
+    metadata,
+    sa.Column("connector_id", sa.Uuid, primary_key=True),
+    sa.Column("completed_at", Instant, nullable=False),
+    sa.Column("had_rows", sa.Boolean, nullable=False),
+    # Of the last pull, if it read everything, found nothing, and earlier ones had rows.
+    sa.Column("emptied_at", Instant),
+    # Pairs of a name and a type; none where each document has fields of its own.
+    sa.Column("columns", sa.JSON, nullable=False),
+    sa.Column("columns_before", sa.JSON),
+    sa.Column("columns_changed_at", Instant),
+)
+
 api_key = sa.Table(
     "api_key",
     metadata,
