@@ -23,6 +23,7 @@ from qanatix_pipelines.naming import (
     PULL_TAG,
     REPOSITORY,
     SOURCE_TAG,
+    TENANT_TAG,
     TRIGGER_TAG,
     job_name,
     partitions_name,
@@ -116,8 +117,9 @@ class Runs:
                     {"key": PARTITION_TAG, "value": connector.partition_key},
                     {"key": PULL_TAG, "value": str(receipt.id)},
                     {"key": TRIGGER_TAG, "value": "api"},
-                    {"key": CONNECTOR_TAG, "value": str(connector.id)},
+                    {"key": CONNECTOR_TAG, "value": connector.partition_key},
                     {"key": SOURCE_TAG, "value": source},
+                    {"key": TENANT_TAG, "value": connector.tenant},
                 ]
             },
         }

@@ -23,6 +23,7 @@ QanatixError
     ├── CredentialsUnreadable   the caller registers the connector again, or the operator brings the key back
     ├── PullInProgress          the caller waits for the pull that is running
     ├── PullNotStarted          the caller tries again once Dagster is back
+    ├── PullNotBegun            the operator reads the run's log
     ├── PullSuperseded          nobody: another pull took over, or the connector was changed or deleted
     ├── PullCancelled           nobody: somebody asked for it
     ├── StagingLost             nobody: the pull begins again
@@ -211,6 +212,15 @@ class PullNotStarted(PullError):
 
     def __init__(self) -> None:
         super().__init__("Dagster could not start the pull. Nothing was pulled; try again later.")
+
+
+class PullNotBegun(PullError):
+    """A run that nobody had queued a pull for failed before it could begin one."""
+
+    code = "pull_not_begun"
+
+    def __init__(self) -> None:
+        super().__init__("The run failed before its pull began; it says why. Nothing was pulled.")
 
 
 class PullSuperseded(PullError):

@@ -13,6 +13,7 @@ import polars as pl
 
 from qanatix_api import runs
 from qanatix_pipelines.entities import EntityBatch
+from qanatix_pipelines.naming import PULL_TAG
 from qanatix_pipelines.store.ingestion import Ingestion
 from qanatix_pipelines.store.opening import Store
 
@@ -73,7 +74,7 @@ def completing(store: Store) -> Callable[[dict[str, str]], str]:
     def complete(tags: dict[str, str]) -> str:
         run_id = str(uuid4())
         connector = store.connectors.by_partition(tags["dagster/partition"])
-        receipt = store.pulls.claim(UUID(tags["qanatix/pull_id"]), connector, run_id)
+        receipt = store.pulls.claim(UUID(tags[PULL_TAG]), connector, run_id)
         frame = pl.DataFrame(
             {
                 "id": [UUID(int=7).bytes],

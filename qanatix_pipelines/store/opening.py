@@ -12,6 +12,7 @@ from qanatix_pipelines.store import migrations
 from qanatix_pipelines.store.connectors import ConnectorStore
 from qanatix_pipelines.store.engine import PATIENCE_SECONDS, connect
 from qanatix_pipelines.store.entities import EntityStore
+from qanatix_pipelines.store.entity_sets import EntitySet, entity_sets
 from qanatix_pipelines.store.keys import check_cipher
 from qanatix_pipelines.store.pulls import PullStore
 from qanatix_pipelines.store.tenants import Tenants
@@ -78,3 +79,13 @@ def open_store(settings: Settings, patience_seconds: int = PATIENCE_SECONDS) -> 
         PullStore(engine, DEFAULT),
         EntityStore(engine, DEFAULT),
     )
+
+
+def read_entity_sets(settings: Settings) -> list[EntitySet]:
+    """The entity sets, read once over a connection that is closed again; no table is made. Raises as `open_engine`."""
+    engine = connect(settings.store_address())
+    try:
+        migrations.check(engine)
+        return entity_sets(engine)
+    finally:
+        engine.dispose()
