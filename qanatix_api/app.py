@@ -15,6 +15,7 @@ from qanatix_api import connectors, entities, failures, keys, logs
 from qanatix_api.auth import Authentication, Uses
 from qanatix_api.bodies import Bodies
 from qanatix_api.failures import problem
+from qanatix_api.lineage import Lineage
 from qanatix_api.rates import Rates
 from qanatix_api.request_ids import RequestIds
 from qanatix_api.runs import Runs
@@ -46,8 +47,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         async with httpx2.AsyncClient() as client:
             with ThreadPoolExecutor(READERS, "receipts") as readers:
                 runs = Runs(str(settings.dagster_url), store, client, readers)
-                app.state.services = Services(settings, store, key_store, runs)
+                lineage = Lineage(runs)
+                app.state.services = Services(settings, store, key_store, runs, lineage)
                 yield
+                lineage.close()
                 await uses.finish()
         store.engine.dispose()
 

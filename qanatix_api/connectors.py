@@ -130,6 +130,7 @@ async def create_connector(
     connector = await run_in_threadpool(given.store.connectors.add, new, place.digest, place.tls)
     audit.record(caller, "connector.created", connector.id)
     later.add_task(given.runs.add_partition, connector)
+    given.lineage.expect(connector)
     return _answer(connector, None)
 
 
@@ -184,6 +185,7 @@ async def change_connector(
     except ValidationError as error:
         raise RequestValidationError([part | {"loc": ("body", *part["loc"])} for part in error.errors()]) from None
     audit.record(caller, "connector.changed", connector_id)
+    given.lineage.expect(changed)
     if live is not None and live.run_id is not None and changed.generation != kept.generation:
         later.add_task(given.runs.terminate, live.run_id)
     return _answer(changed, given.store.connectors.last_pulls().get(connector_id))

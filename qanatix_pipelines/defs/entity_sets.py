@@ -46,8 +46,7 @@ def entity_set_spec(entity_set: EntitySet) -> dg.AssetSpec:
         description=(
             f"The entities of type `{entity_set.entity_type}` in `{vertical}`"
             + ("" if tenant == DEFAULT else f", of the tenant `{tenant}`")
-            + ". Pulls fill it: each is a materialization, whose partition is its connector. What depends on it is "
-            "brought up to date after each."
+            + ". Pulls fill it: each that completes is a materialization, and tells its connector."
         ),
     )
 
@@ -63,6 +62,7 @@ def materialization(
         "dagster/row_count": store.entities.count(vertical, entity_type),
         "dagster/column_schema": schema(outcome),
         "connector": connector.name,
+        "partition": connector.partition_key,
         "pull_id": str(receipt.id),
     }
     if settings.preview_entities:
@@ -75,8 +75,7 @@ def materialization(
     return dg.AssetMaterialization(
         asset_key=entity_set_key(connector.tenant, vertical, entity_type),
         description=f"Entities from the connector {connector.name}.",
-        partition=connector.partition_key,
-        metadata=metadata,
+        metadata=metadata,  # no partition: what follows an asset that has none takes no notice of a partition's
     )
 
 
