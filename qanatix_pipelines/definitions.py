@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import dagster as dg
 
 from qanatix_pipelines.defs.assets import pull_asset
-from qanatix_pipelines.defs.checks import COUNTS_CHECK, asset_key, connector_checks, connector_health
+from qanatix_pipelines.defs.checks import connector_checks, connector_health, health_asset
 from qanatix_pipelines.defs.entity_sets import entity_set_spec, known_entity_sets
 from qanatix_pipelines.defs.failures import failed_runs
 from qanatix_pipelines.defs.lost_pulls import lost_pulls_sensor
@@ -27,9 +27,7 @@ _assets = {connector_type: pull_asset(connector_type) for connector_type in conn
 _jobs = [
     dg.define_asset_job(
         job_name(connector_type),
-        # Without the checks of all connectors: they would be a second step of each pull.
-        selection=dg.AssetSelection.assets(asset).without_checks()
-        | dg.AssetSelection.checks(dg.AssetCheckKey(asset_key(connector_type), COUNTS_CHECK)),
+        selection=dg.AssetSelection.assets(asset),
         description=f"One pull of one {connector_type} connector.",
         executor_def=dg.in_process_executor,  # one step: a second process buys nothing and costs a second
     )
@@ -40,8 +38,8 @@ _jobs = [
 def with_entity_sets(entity_sets: Sequence[EntitySet]) -> dg.Definitions:
     """All that Dagster sees, where these entity sets are known."""
     return dg.Definitions(
-        assets=[*_assets.values(), *map(entity_set_spec, entity_sets)],
-        asset_checks=[connector_checks(connector_type) for connector_type in connector_types()],
+        assets=[*_assets.values(), health_asset, *map(entity_set_spec, entity_sets)],
+        asset_checks=[connector_checks],
         jobs=[*_jobs, retention],
         schedules=[retention_schedule],
         sensors=[connector_partitions, lost_pulls_sensor(_jobs), failed_runs, connector_health],

@@ -8,8 +8,8 @@ from uuid import UUID
 import dagster as dg
 
 from qanatix_pipelines.connectors import Connector
-from qanatix_pipelines.defs.checks import COUNTS_CHECK, asset_key, counts_check
-from qanatix_pipelines.defs.entity_sets import OWNER, counts, materialization, schema
+from qanatix_pipelines.defs.checks import COUNTS_CHECK, OWNER, asset_key, counts_check
+from qanatix_pipelines.defs.entity_sets import counts, materialization, schema
 from qanatix_pipelines.errors import NotFound, PullError, StoreUnavailable
 from qanatix_pipelines.naming import FULL_REFRESH_TAG, PULL_TAG, entity_set_key, partitions_name
 from qanatix_pipelines.pull import PullOutcome, run_pull

@@ -1,7 +1,8 @@
-"""What is amiss with a type's connectors, as checks of its asset.
+"""What is amiss with connectors, as checks of an asset of their own, `connectors/health`, that nothing materializes.
 
-Dagster keeps one status for each asset and check. So a check looks at all connectors of the type: one that is amiss is
-not covered by the next one's success. It warns, and names those that are meant, for the others' pulls are good.
+Dagster keeps one status for each asset and check, and forgets it with the asset's next materialization. So each check
+looks at all connectors of a type, for else the next one's success would cover what is amiss, and stands beside the asset
+that pulls materialize. It warns, and names those that are meant, for the others are well.
 """
 
 import json
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
+from hashlib import sha256
 from typing import Any
 
 import dagster as dg
@@ -21,6 +23,8 @@ from qanatix_pipelines.sources import connector_types
 from qanatix_pipelines.store.clock import now
 from qanatix_pipelines.store.health import health_of
 
+OWNER = "team:data-engineering"
+HEALTH = dg.AssetKey([CONNECTORS_KEY_PREFIX, "health"])
 COUNTS_CHECK = "counts_add_up"
 FRESH, NOT_EMPTY, SAME_COLUMNS = "fresh", "not_empty", "same_columns"
 DESCRIPTIONS = {
@@ -35,12 +39,17 @@ NAMED = 50
 
 @dataclass(frozen=True)
 class Finding:
-    """How a check of one type's connectors went: `amiss` are names and reasons."""
+    """How a check of one type's connectors went: `amiss` are partitions, names and reasons."""
 
     connector_type: str
     check: str
     connectors: int
     amiss: tuple[tuple[str, str, str], ...]
+
+    @property
+    def digest(self) -> str:
+        """Another one where others are amiss, or for another reason."""
+        return sha256(json.dumps(self.amiss).encode()).hexdigest()[:16]
 
     @cached_property
     def fields(self) -> dict[str, Any]:
@@ -55,8 +64,8 @@ class Finding:
                 schema=dg.TableSchema([dg.TableColumn(name, "string") for name in ("partition", "connector", "why")]),
             )
         return {
-            "asset_key": asset_key(self.connector_type),
-            "check_name": self.check,
+            "asset_key": HEALTH,
+            "check_name": check_name(self.check, self.connector_type),
             "passed": not self.amiss,
             "severity": dg.AssetCheckSeverity.WARN,
             "description": f"{len(self.amiss)} of {self.connectors} connectors" if self.amiss else None,
@@ -77,21 +86,30 @@ def counts_check(connector_type: str) -> dg.AssetCheckSpec:
     )
 
 
-def connector_checks(connector_type: str) -> dg.AssetChecksDefinition:
-    """The checks of a type's connectors, to be run from the asset's page; `connector_health` runs them by itself."""
+def check_name(check: str, connector_type: str) -> str:
+    return f"{check}_{connector_type}"
 
-    @dg.multi_asset_check(
-        name=f"check_{connector_type}",
-        specs=[
-            dg.AssetCheckSpec(check, asset=asset_key(connector_type), description=description)
-            for check, description in DESCRIPTIONS.items()
-        ],
-    )
-    def check(store: StoreResource) -> Iterator[dg.AssetCheckResult]:
-        for finding in findings(health_of(store.open().engine, connector_type), connector_type, now(), patience()):
-            yield dg.AssetCheckResult(**finding.fields)
 
-    return check
+health_asset = dg.AssetSpec(
+    HEALTH,
+    deps=[asset_key(connector_type) for connector_type in connector_types()],
+    group_name=CONNECTORS_KEY_PREFIX,
+    owners=[OWNER],
+    description="How the connectors of each type are: its checks warn, and name those that are amiss.",
+)
+
+
+@dg.multi_asset_check(
+    specs=[
+        dg.AssetCheckSpec(check_name(check, connector_type), asset=HEALTH, description=description)
+        for connector_type in connector_types()
+        for check, description in DESCRIPTIONS.items()
+    ]
+)
+def connector_checks(store: StoreResource) -> Iterator[dg.AssetCheckResult]:
+    """To be run from the asset's page; `connector_health` runs them by itself."""
+    for finding in all_findings(store):
+        yield dg.AssetCheckResult(**finding.fields)
 
 
 @dg.sensor(
@@ -102,20 +120,20 @@ def connector_checks(connector_type: str) -> dg.AssetChecksDefinition:
 def connector_health(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.SensorResult:
     """Evaluates the checks outside of pulls, which so lose no time; only a change is written down."""
     told: dict[str, Any] = json.loads(context.cursor or "{}")
-    seen: dict[str, Any] = {}
-    events = []
+    seen = {finding.fields["check_name"]: finding for finding in all_findings(store)}
+    now_amiss = {name: finding.digest for name, finding in seen.items()}
+    return dg.SensorResult(
+        asset_events=[
+            dg.AssetCheckEvaluation(**seen[name].fields) for name in seen if told.get(name) != now_amiss[name]
+        ],
+        cursor=json.dumps(now_amiss),
+    )
+
+
+def all_findings(store: StoreResource) -> Iterator[Finding]:
+    patience = timedelta(hours=read_settings().stale_hours)
     for connector_type in connector_types():
-        health = health_of(store.open().engine, connector_type)
-        for finding in findings(health, connector_type, now(), patience()) if health else ():
-            key = f"{connector_type}:{finding.check}"
-            seen[key] = sorted(partition for partition, _, _ in finding.amiss)[:NAMED]
-            if told.get(key) != seen[key]:
-                events.append(dg.AssetCheckEvaluation(**finding.fields))
-    return dg.SensorResult(asset_events=events, cursor=json.dumps(seen))
-
-
-def patience() -> timedelta:
-    return timedelta(hours=read_settings().stale_hours)
+        yield from findings(health_of(store.open().engine, connector_type), connector_type, now(), patience)
 
 
 def findings(health: Sequence[Health], connector_type: str, at: datetime, patience: timedelta) -> Iterator[Finding]:

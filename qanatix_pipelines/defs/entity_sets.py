@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 
 from qanatix_pipelines.connectors import Connector
+from qanatix_pipelines.defs.checks import OWNER
 from qanatix_pipelines.errors import QanatixError
 from qanatix_pipelines.naming import CONNECTORS_KEY_PREFIX, TENANT_TAG, entity_set_key
 from qanatix_pipelines.pull import PullOutcome
@@ -19,7 +20,6 @@ from qanatix_pipelines.tenants import DEFAULT
 
 log = logging.getLogger(__name__)
 
-OWNER = "team:data-engineering"
 PREVIEW_CHARACTERS = 160
 
 
