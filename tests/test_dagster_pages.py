@@ -39,6 +39,25 @@ def harness() -> PostgreSQLHarness:
     return PostgreSQLHarness(server("postgresql"))
 
 
+def test_a_new_entity_set_comes_to_stand_below_its_connectors(stack: System, harness: PostgreSQLHarness) -> None:
+    connector = stack.register(harness.everything, harness.config)
+
+    _until(lambda: _parents(stack, ["testing", connector["entity_type"]]) == [["connectors", "postgresql"]])
+
+
+def test_an_asset_of_another_code_location_is_materialized_after_each_pull(
+    stack: System, harness: PostgreSQLHarness
+) -> None:
+    harness.fill(3)
+    connector = stack.register(harness.everything, harness.config, vertical="manufacturing", entity_type="product")
+
+    stack.pull(connector)
+    _until(lambda: _counted(stack) == [3])
+    harness.fill(4)
+    stack.pull(connector)
+    _until(lambda: _counted(stack) == [4, 3])
+
+
 def test_a_backfill_pulls_its_connectors_and_no_others(stack: System, harness: PostgreSQLHarness) -> None:
     harness.fill(5)
     good = [stack.register(harness.everything, harness.config, name=name) for name in ("One", "Two")]
@@ -71,25 +90,6 @@ def test_a_backfill_pulls_its_connectors_and_no_others(stack: System, harness: P
     assert keys[other["id"]] not in materialized | failed
     statuses = [stack.api.get(f"/connectors/{one['id']}").json()["last_pull_status"] for one in (*good, bad, other)]
     assert statuses == ["completed", "completed", "failed", None]
-
-
-def test_a_new_entity_set_comes_to_stand_below_its_connectors(stack: System, harness: PostgreSQLHarness) -> None:
-    connector = stack.register(harness.everything, harness.config)
-
-    _until(lambda: _parents(stack, ["testing", connector["entity_type"]]) == [["connectors", "postgresql"]])
-
-
-def test_an_asset_of_another_code_location_is_materialized_after_each_pull(
-    stack: System, harness: PostgreSQLHarness
-) -> None:
-    harness.fill(3)
-    connector = stack.register(harness.everything, harness.config, vertical="manufacturing", entity_type="product")
-
-    stack.pull(connector)
-    _until(lambda: _counted(stack) == [3])
-    harness.fill(4)
-    stack.pull(connector)
-    _until(lambda: _counted(stack) == [4, 3])
 
 
 @pytest.mark.parametrize("trigger", ["ui", "re-execution"])

@@ -1,8 +1,8 @@
 """What is amiss with connectors, as checks of an asset of their own, `connectors/health`, that nothing materializes.
 
 Dagster keeps one status for each asset and check, and forgets it with the asset's next materialization. So each check
-looks at all connectors of a type, for else the next one's success would cover what is amiss, and stands beside the asset
-that pulls materialize. It warns, and names those that are meant, for the others are well.
+looks at all connectors of a type, for else the next one's success would cover what is amiss, and stands beside the
+asset that pulls materialize. It warns, and names those that are meant, for the others are well.
 """
 
 import json
