@@ -35,6 +35,7 @@ def lost_pulls_sensor(jobs: Sequence[Any]) -> dg.SensorDefinition:
         jobs=jobs,
         minimum_interval_seconds=INTERVAL_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Begins pulls again whose process or host died, and settles runs that cannot tell how they ended.",
     )
     def lost_pulls(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.SensorResult:
         """Begins pulls again whose process or host died, and settles runs that their own processes cannot."""
