@@ -183,8 +183,8 @@ class ConnectorStore(OfTenant):
             gone = transaction.execute(tables.connector.delete().where(self._is(connector_id)))
             if gone.rowcount == 0:
                 raise NotFound("connector")
-            transaction.execute(_health_of(connector_id))
             end_live(transaction, tables.pull.c.connector_id == connector_id, PullSuperseded())
+            transaction.execute(_health_of(connector_id))
         self.erasure.begin()
         return connector
 

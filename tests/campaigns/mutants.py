@@ -5,6 +5,7 @@ from dataclasses import dataclass
 PULLS = "qanatix_pipelines/store/pulls.py"
 CONNECTORS = "qanatix_pipelines/store/connectors.py"
 INGESTION = "qanatix_pipelines/store/ingestion.py"
+ENTITY_SETS = "qanatix_pipelines/store/entity_sets.py"
 ENGINE = "qanatix_pipelines/store/engine.py"
 PULL = "qanatix_pipelines/pull.py"
 WATERMARKS = "qanatix_pipelines/watermarks.py"
@@ -401,9 +402,23 @@ MUTANTS = (
     Mutant(
         "everybody's entities are counted",
         ENTITIES,
-        "            table.tenant == self.tenant, table.vertical == vertical",
-        "            table.vertical == vertical",
+        "            kept.tenant == self.tenant, kept.vertical == vertical",
+        "            kept.vertical == vertical",
         _tenants("TestEntities::test_anothers_are_not_there[sqlite]"),
+    ),
+    Mutant(
+        "a set's count is of its last pull only",
+        ENTITY_SETS,
+        "kept.c.entities + added.excluded.entities",
+        "added.excluded.entities",
+        ("tests/test_entity_sets.py::test_only_new_entities_are_counted[sqlite]",),
+    ),
+    Mutant(
+        "a changed entity is counted again",
+        ENTITY_SETS,
+        "            entity.created_at == merged_at,\n",
+        "",
+        ("tests/test_entity_sets.py::test_only_new_entities_are_counted[sqlite]",),
     ),
     Mutant(
         "a key is found, rotated and revoked whosever it is",
