@@ -5,7 +5,9 @@ import dagster as dg
 from qanatix_pipelines.defs.assets import pull_asset
 from qanatix_pipelines.defs.lost_pulls import lost_pulls_sensor
 from qanatix_pipelines.defs.resources import SourceResource, StoreResource
+from qanatix_pipelines.defs.schedules import schedules_sensor
 from qanatix_pipelines.defs.sensors import connector_partitions
+from qanatix_pipelines.defs.watches import watches_sensor
 from qanatix_pipelines.naming import job_name
 from qanatix_pipelines.settings import read_settings
 from qanatix_pipelines.sources import connector_types
@@ -30,7 +32,7 @@ _jobs = [
 defs = dg.Definitions(
     assets=list(_assets.values()),
     jobs=_jobs,
-    sensors=[connector_partitions, lost_pulls_sensor(_jobs)],
+    sensors=[connector_partitions, lost_pulls_sensor(_jobs), schedules_sensor(_jobs), watches_sensor(_jobs)],
     resources={
         "store": StoreResource(),
         **{connector_type: SourceResource(connector_type=connector_type) for connector_type in connector_types()},

@@ -19,6 +19,8 @@ TRIGGER_TAG = "qanatix/trigger"
 # What Dagster's queue counts by: the connector's id, and a digest that connectors to the same database share.
 CONNECTOR_TAG = "qanatix/connector_id"
 SOURCE_TAG = "qanatix/source"
+# When its schedule asks for the pull after this one.
+NEXT_DUE_TAG = "qanatix/next_due_at"
 # Set to "true" on a run of one's own, everything is read again.
 FULL_REFRESH_TAG = "qanatix/full_refresh"
 

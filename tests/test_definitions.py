@@ -84,7 +84,7 @@ def test_dagster_sees_these_assets_jobs_and_sensors(definitions: dg.Definitions)
             "connectors/postgresql:counts_add_up",
         ],
         "jobs": ["pull_mongodb", "pull_mysql", "pull_neo4j", "pull_postgresql"],
-        "sensors": ["connector_partitions", "lost_pulls"],
+        "sensors": ["connector_partitions", "connector_schedules", "connector_watches", "lost_pulls"],
         "resources": ["mongodb", "mysql", "neo4j", "postgresql", "store"],
     }
 
