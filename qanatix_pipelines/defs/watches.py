@@ -15,11 +15,12 @@ import dagster as dg
 
 from qanatix_pipelines.defs.requests import add_partitions, run_request, submitted, waiting
 from qanatix_pipelines.defs.resources import SourceResource, StoreResource
-from qanatix_pipelines.errors import PullBroken, PullError, SourceTimeout, StoreUnavailable
+from qanatix_pipelines.errors import PullError, SourceTimeout, StoreUnavailable, WatchBroken
 from qanatix_pipelines.looks import LOOK_SECONDS, look
 from qanatix_pipelines.store.clock import now
 from qanatix_pipelines.store.opening import Store
 from qanatix_pipelines.store.watches import Asked, Look
+from qanatix_pipelines.tracebacks import outline
 
 INTERVAL_SECONDS = 15
 # No look begins later in a tick, and none is waited for beyond LOOK_SECONDS more: Dagster allows a tick 60.
@@ -113,7 +114,8 @@ def _outcome(resource: StoreResource, store: Store, one: Look, end: float) -> st
     except StoreUnavailable:
         return None
     except Exception as error:  # noqa: BLE001  # no connector may end the tick; what it says may hold a row
-        return PullBroken(type(error).__name__)
+        log.error("The watch of the connector %s broke: %s", connector.id, outline(error))  # noqa: TRY400
+        return WatchBroken(type(error).__name__)
 
 
 def _key(asked: Asked) -> str:
