@@ -3,16 +3,13 @@
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from uuid import uuid4
 
 import dagster as dg
 import pytest
 import sqlalchemy as sa
-from dagster import DagsterRun, DagsterRunStatus
-from dagster._core.storage.tags import RUN_KEY_TAG
+from dagster import DagsterRunStatus
 
 from qanatix_pipelines.connectors import Connector, NewConnector
-from qanatix_pipelines.defs import resources
 from qanatix_pipelines.defs.schedules import LIMIT, schedules_sensor
 from qanatix_pipelines.errors import StoreUnavailable
 from qanatix_pipelines.settings import Settings
@@ -20,7 +17,7 @@ from qanatix_pipelines.store import tables
 from qanatix_pipelines.store.opening import Store
 from qanatix_pipelines.store.schedules import Schedules
 from qanatix_pipelines.tenants import Tenant
-from tests.conftest import ENCRYPTION_KEY, PEPPER
+from tests.ticks import evaluate, in_environment, submit
 
 NOON = datetime(2126, 11, 25, 12, 0, tzinfo=UTC)  # to come, so that each connector's first time is known
 
@@ -29,14 +26,8 @@ Tick = Callable[[datetime], list[dg.RunRequest]]
 
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
-    """The process's environment names a SQLite store of the test's own."""
-    monkeypatch.setenv("QANATIX_DATA_DIR", str(tmp_path))
-    monkeypatch.setenv("CONNECTOR_ENCRYPTION_KEY", ENCRYPTION_KEY)
-    monkeypatch.setenv("QANATIX_API_KEY_PEPPER", PEPPER)
-    resources._opened.cache_clear()
-    yield Settings(data_dir=tmp_path, encryption_key=ENCRYPTION_KEY, pepper=PEPPER)
-    resources._opened().engine.dispose()
-    resources._opened.cache_clear()
+    with in_environment(tmp_path, monkeypatch) as given:
+        yield given
 
 
 @pytest.fixture
@@ -54,18 +45,14 @@ def skipped() -> list[str]:
 @pytest.fixture
 def tick(settings: Settings, instance: dg.DagsterInstance, skipped: list[str]) -> Tick:  # noqa: ARG001  # the environment
     """Evaluate the sensor at a time: what it asks for."""
-    from qanatix_pipelines.definitions import _jobs, defs
+    from qanatix_pipelines.definitions import _jobs
 
     def evaluated(at: datetime) -> list[dg.RunRequest]:
-        sensor = schedules_sensor(_jobs, lambda: at)
-        context = dg.build_sensor_context(
-            instance=instance, definitions=defs, resources={"store": resources.StoreResource()}
-        )
-        result = sensor(context)
-        if isinstance(result, dg.SkipReason):
-            skipped.append(result.skip_message or "")
+        asked = evaluate(schedules_sensor(_jobs, lambda: at), instance)
+        if isinstance(asked, str):
+            skipped.append(asked)
             return []
-        return list(result.run_requests or ())
+        return asked
 
     return evaluated
 
@@ -91,17 +78,6 @@ def add(store: Store) -> Callable[..., Connector]:
         return connector
 
     return added
-
-
-def submit(
-    instance: dg.DagsterInstance,
-    requests: list[dg.RunRequest],
-    status: DagsterRunStatus = DagsterRunStatus.SUCCESS,
-) -> None:
-    """What the daemon does of a tick's requests."""
-    for request in requests:
-        tags = {**request.tags, RUN_KEY_TAG: str(request.run_key)}
-        instance.add_run(DagsterRun(request.job_name or "", run_id=str(uuid4()), tags=tags, status=status))
 
 
 @pytest.fixture

@@ -11,10 +11,9 @@ from uuid import uuid4
 import dagster as dg
 import pytest
 from dagster import DagsterRun, DagsterRunStatus
-from dagster._core.storage.tags import RUN_KEY_TAG
 
 from qanatix_pipelines.connectors import Connector, Watch
-from qanatix_pipelines.defs import resources, watches
+from qanatix_pipelines.defs import watches
 from qanatix_pipelines.egress import DEVELOPMENT, Egress
 from qanatix_pipelines.errors import AddressRefused, SourceTimeout, StoreUnavailable
 from qanatix_pipelines.looks import look
@@ -22,9 +21,10 @@ from qanatix_pipelines.settings import Settings
 from qanatix_pipelines.sources import check_watch, open_source
 from qanatix_pipelines.store.opening import Store
 from qanatix_pipelines.store.watches import Watches
-from tests.conftest import ENCRYPTION_KEY, PEPPER, server
+from tests.conftest import server
 from tests.harness import Harness
 from tests.harness.postgresql import PostgreSQLHarness
+from tests.ticks import evaluate, in_environment, submit
 
 QUERIES = {
     "postgresql": "SELECT max(updated_at) FROM items",
@@ -45,14 +45,8 @@ def store_kind() -> str:
 
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
-    """The process's environment names a SQLite store of the test's own."""
-    monkeypatch.setenv("QANATIX_DATA_DIR", str(tmp_path))
-    monkeypatch.setenv("CONNECTOR_ENCRYPTION_KEY", ENCRYPTION_KEY)
-    monkeypatch.setenv("QANATIX_API_KEY_PEPPER", PEPPER)
-    resources._opened.cache_clear()
-    yield Settings(data_dir=tmp_path, encryption_key=ENCRYPTION_KEY, pepper=PEPPER)
-    resources._opened().engine.dispose()
-    resources._opened.cache_clear()
+    with in_environment(tmp_path, monkeypatch) as given:
+        yield given
 
 
 @pytest.fixture
@@ -64,14 +58,10 @@ def instance() -> Iterator[dg.DagsterInstance]:
 @pytest.fixture
 def tick(settings: Settings, instance: dg.DagsterInstance) -> Tick:  # noqa: ARG001  # it sets the environment
     """Evaluate the sensor at a time: what it asks for, or why it does not."""
-    from qanatix_pipelines.definitions import _jobs, defs
+    from qanatix_pipelines.definitions import _jobs
 
     def evaluated(at: datetime) -> Evaluated:
-        context = dg.build_sensor_context(
-            instance=instance, definitions=defs, resources={"store": resources.StoreResource()}
-        )
-        result = watches.watches_sensor(_jobs, lambda: at)(context)
-        return result.skip_message if isinstance(result, dg.SkipReason) else list(result.run_requests)
+        return evaluate(watches.watches_sensor(_jobs, lambda: at), instance)
 
     return evaluated
 
@@ -79,15 +69,6 @@ def tick(settings: Settings, instance: dg.DagsterInstance) -> Tick:  # noqa: ARG
 @pytest.fixture
 def postgresql() -> PostgreSQLHarness:
     return PostgreSQLHarness(server("postgresql"))
-
-
-def submit(instance: dg.DagsterInstance, requests: Evaluated) -> None:
-    """What the daemon does of a tick's requests."""
-    assert isinstance(requests, list)
-    for request in requests:
-        tags = {**request.tags, RUN_KEY_TAG: str(request.run_key)}
-        run = DagsterRun(request.job_name or "", run_id=str(uuid4()), tags=tags, status=DagsterRunStatus.SUCCESS)
-        instance.add_run(run)
 
 
 def keys(requests: Evaluated) -> list[str]:
