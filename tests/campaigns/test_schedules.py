@@ -119,7 +119,7 @@ def test_each_connector_is_pulled_once_for_each_time_however_often_the_daemon_di
     twice = sum(count > 1 for count in runs.values())
     figures(
         f"schedules: {CONNECTORS} connectors, {WINDOWS} times, {daemon.deaths} deaths, {runs.total()} runs, "
-        f"{twice} twice; a tick takes {statistics.median(idle):.3f} s idle, {statistics.median(busy):.3f} s with 100 due"
+        f"{twice} twice; tick {statistics.median(idle):.3f} s idle, {statistics.median(busy):.3f} s with 100 due"
     )
     assert daemon.deaths > 2
     assert runs == Counter(f"{connector}/{window}" for connector in connectors for window in windows)
