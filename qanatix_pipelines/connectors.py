@@ -126,7 +126,7 @@ class NewConnector(ConnectorSettings):
 
 
 class Connector(ConnectorSettings):
-    """A registered connector. It holds no credentials: who needs them asks the store, inside a run.
+    """A registered connector. It holds no credentials: who needs them asks the store, inside a run or for a look.
 
     `tls` is what they demand; None if they were kept by a release that did not tell it yet.
 

@@ -34,7 +34,7 @@ def _cron(text: str) -> str:
 
 @cache
 def _zones() -> frozenset[str]:
-    return frozenset(available_timezones())
+    return frozenset(available_timezones()) - {"localtime"}  # which each machine takes for another
 
 
 def _zone(name: str) -> str:

@@ -156,7 +156,7 @@ class ConnectorStore(OfTenant):
         return source_name(row.place, connector_id)
 
     def connection_config(self, connector: Connector) -> dict[str, Any]:
-        """The credentials in clear, for the length of a pull.
+        """The credentials in clear, for the length of a pull or a look.
 
         Raises PullSuperseded if the connector is gone or was changed: they may be another database's by now;
         CredentialsUnreadable.
