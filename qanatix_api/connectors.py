@@ -14,7 +14,7 @@ from qanatix_api import audit
 from qanatix_api.auth import needs
 from qanatix_api.examples import EXAMPLES
 from qanatix_api.failures import problem, pull_failure
-from qanatix_api.services import Given, Services
+from qanatix_api.services import Given
 from qanatix_pipelines.connectors import Connector, NewConnector, Watch
 from qanatix_pipelines.credentials import REDACTED
 from qanatix_pipelines.errors import InvalidConnector, OrchestratorUnavailable, PullNotStarted
@@ -252,30 +252,6 @@ async def pull_connector(given: Given, caller: Puller, connector_id: UUID, asked
     return answer
 
 
-@router.post(
-    "/{connector_id}/pause",
-    summary="Pause a connector",
-    responses={404: problem("There is no such connector.")},
-)
-def pause_connector(given: Given, caller: Writer, connector_id: UUID) -> ConnectorAnswer:
-    """Let its schedule and its watch rest. A pull that is running or queued goes on, and a pull that is asked for is
-    still done.
-    """
-    return _pause(given, caller, connector_id, paused=True)
-
-
-@router.post(
-    "/{connector_id}/resume",
-    summary="Resume a connector",
-    responses={404: problem("There is no such connector.")},
-)
-def resume_connector(given: Given, caller: Writer, connector_id: UUID) -> ConnectorAnswer:
-    """Follow its schedule and its watch again, from now on: what fell due meanwhile is not made up for, but a source
-    that changed meanwhile is pulled.
-    """
-    return _pause(given, caller, connector_id, paused=False)
-
-
 @router.delete(
     "/{connector_id}",
     status_code=status.HTTP_204_NO_CONTENT,
@@ -293,12 +269,6 @@ async def delete_connector(given: Given, caller: Writer, connector_id: UUID, lat
         removed, _ = await asyncio.gather(removing, given.runs.terminate(live.run_id))
     audit.record(caller, "connector.deleted", connector_id)
     later.add_task(given.runs.remove_partition, removed)
-
-
-def _pause(given: Services, caller: KeyRecord, connector_id: UUID, *, paused: bool) -> ConnectorAnswer:
-    changed = given.store.connectors.change(connector_id, {"paused": paused})
-    audit.record(caller, "connector.paused" if paused else "connector.resumed", connector_id)
-    return _answer(changed, given.store.connectors.last_pulls().get(connector_id))
 
 
 def _answer(connector: Connector, last: LastPull | None) -> ConnectorAnswer:
