@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, lru_cache
 from typing import Annotated
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -18,6 +18,7 @@ _ALLOWED = (
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 
 
+@lru_cache(1024)  # each answer about a connector checks it again
 def _cron(text: str) -> str:
     fields = text.upper().split()
     if len(fields) != _FIELDS:
