@@ -11,7 +11,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import RedirectResponse
 from fastapi_offline import FastAPIOffline
 
-from qanatix_api import connectors, entities, failures, keys, logs
+from qanatix_api import connectors, entities, failures, keys, logs, pauses
 from qanatix_api.auth import Authentication, Uses
 from qanatix_api.bodies import Bodies
 from qanatix_api.failures import problem
@@ -83,6 +83,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         },
     )
     api.include_router(connectors.router)
+    api.include_router(pauses.router)
     api.include_router(entities.router)
     api.include_router(keys.router)
     app.include_router(api)

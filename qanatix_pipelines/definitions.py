@@ -11,7 +11,9 @@ from qanatix_pipelines.defs.failures import failed_runs
 from qanatix_pipelines.defs.lost_pulls import lost_pulls_sensor
 from qanatix_pipelines.defs.resources import SourceResource, StoreResource
 from qanatix_pipelines.defs.retention import retention, retention_schedule
+from qanatix_pipelines.defs.schedules import schedules_sensor
 from qanatix_pipelines.defs.sensors import connector_partitions
+from qanatix_pipelines.defs.watches import watches_sensor
 from qanatix_pipelines.naming import job_name
 from qanatix_pipelines.settings import read_settings
 from qanatix_pipelines.sources import connector_types
@@ -42,7 +44,14 @@ def with_entity_sets(entity_sets: Sequence[EntitySet]) -> dg.Definitions:
         asset_checks=[connector_checks],
         jobs=[*_jobs, retention],
         schedules=[retention_schedule],
-        sensors=[connector_partitions, lost_pulls_sensor(_jobs), failed_runs, connector_health],
+        sensors=[
+            connector_partitions,
+            schedules_sensor(_jobs),
+            watches_sensor(_jobs),
+            lost_pulls_sensor(_jobs),
+            failed_runs,
+            connector_health,
+        ],
         resources={
             "store": StoreResource(),
             **{connector_type: SourceResource(connector_type=connector_type) for connector_type in connector_types()},

@@ -28,7 +28,8 @@ QanatixError
     ├── PullCancelled           nobody: somebody asked for it
     ├── StagingLost             nobody: the pull begins again
     ├── PullLost                the operator looks for the crashed runs: the pull was begun several times
-    └── PullBroken              the operator reads the run's log: the fault is ours
+    ├── PullBroken              the operator reads the run's log: the fault is ours
+    └── WatchBroken             the operator reads the daemon's log: the fault is ours
 
 A `PullError` is written on the pull's receipt as its `code` and its sentence and nothing else, so neither may ever hold
 what a driver or a server said: a password, an address or a row may stand in there.
@@ -262,3 +263,10 @@ class PullBroken(PullError):
 
     def __init__(self, kind: str) -> None:
         super().__init__(f"The pull broke on a fault of its own ({kind}). Nothing was ingested; its run says where.")
+
+
+class WatchBroken(PullError):
+    code = "watch_broken"
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(f"The watch broke on a fault of its own ({kind}).")

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from qanatix_pipelines.schedules import Schedule
 from qanatix_pipelines.tenants import Tenant
 
 # Its columns' names and types, in order.
@@ -30,10 +31,18 @@ class Health:
     columns: Columns
     before: Columns | None
     changed_at: datetime | None
+    schedule: Schedule | None = None
+    # It rests, or is pulled only when its source changes: nobody knows when the next pull should be.
+    irregular: bool = False
 
     def is_stale(self, at: datetime, patience: timedelta) -> bool:
-        """Whether no pull has completed for longer than `patience`."""
-        return at - (self.completed_at or self.created_at) > patience
+        """Whether no pull has completed in two of its schedule's times, or without one for longer than `patience`."""
+        if self.irregular:
+            return False
+        last = self.completed_at or self.created_at
+        if self.schedule is None:
+            return at - last > patience
+        return at > self.schedule.next_after(self.schedule.next_after(last))
 
     def change(self, at: datetime) -> str | None:
         """What changed of the columns in the day before `at`, in words."""

@@ -22,6 +22,8 @@ HOST_TAG = "qanatix/host"
 # What Dagster's queue counts by: the connector's partition key, and a digest that connectors to one database share.
 CONNECTOR_TAG = "qanatix/connector"
 SOURCE_TAG = "qanatix/source"
+# When its schedule asks for the pull after this one.
+NEXT_DUE_TAG = "qanatix/next_due_at"
 # Set to "true" on a run of one's own, everything is read again.
 FULL_REFRESH_TAG = "qanatix/full_refresh"
 

@@ -89,7 +89,14 @@ def test_dagster_sees_these_assets_jobs_and_sensors(definitions: dg.Definitions)
         ],
         "jobs": [*(f"pull_{name}" for name in types), "retention"],
         "schedules": ["retention_schedule"],
-        "sensors": ["connector_health", "connector_partitions", "failed_runs", "lost_pulls"],
+        "sensors": [
+            "connector_health",
+            "connector_partitions",
+            "connector_schedules",
+            "connector_watches",
+            "failed_runs",
+            "lost_pulls",
+        ],
         "resources": [*types, "store"],
     }
 

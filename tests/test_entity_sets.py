@@ -92,7 +92,7 @@ def test_what_was_there_before_the_count_is_counted_when_the_store_is_migrated(s
             connection.execute(sa.schema.DropTable(tables.metadata.tables[f"{tables.SCHEMA}.{name}"]))
         config = migrations._config()
         config.attributes["connection"] = connection
-        command.stamp(config, "0005")
+        command.stamp(config, "0006")
         for number in range(3):
             entity = {"tenant": "acme", "id": uuid4(), "vertical": "retail", "entity_type": "shop", "digest": b"d"}
             about = {"data": f'{{"n":{number}}}', "connector_id": uuid4(), "pull_id": uuid4()}

@@ -1,15 +1,18 @@
 """What a connector's completed pulls tell of it, in SQLite and in PostgreSQL."""
 
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import polars as pl
 import pytest
 
 from qanatix_pipelines.batches import Column
-from qanatix_pipelines.connectors import Connector
+from qanatix_pipelines.connectors import Connector, Watch
 from qanatix_pipelines.health import CHANGE_SHOWN, Health, difference
+from qanatix_pipelines.schedules import Schedule
 from qanatix_pipelines.store.health import health_of
 from qanatix_pipelines.store.ingestion import Ingestion
 from qanatix_pipelines.store.opening import Store
@@ -134,3 +137,24 @@ def test_a_new_connector_is_not_stale_at_once() -> None:
 def test_another_order_of_columns_is_no_difference() -> None:
     assert difference((("a", "text"), ("b", "text")), (("b", "text"), ("a", "text"))) is None
     assert difference((("a", "text"), ("b", "text")), (("a", "text"),)) == "b is gone"
+
+
+@pytest.mark.parametrize(
+    ("minutes", "stale"), [(9, False), (10, False), (11, True)], ids=["before the second", "at the second", "after it"]
+)
+def test_a_connector_with_a_schedule_is_stale_when_it_has_missed_two_times(
+    store: Store, minutes: int, *, stale: bool
+) -> None:
+    store.connectors.add(NEW.model_copy(update={"schedule": Schedule(cron="*/5 * * * *")}))
+    found = replace(health(store), completed_at=AT)
+
+    assert found.is_stale(AT + timedelta(minutes=minutes), 30 * DAY) is stale
+
+
+@pytest.mark.parametrize("change", [{"paused": True}, {"watch": Watch(query="SELECT 1")}], ids=["paused", "watched"])
+def test_a_connector_that_rests_or_waits_for_a_change_is_not_stale(
+    store: Store, connector: Connector, change: dict[str, Any]
+) -> None:
+    store.connectors.change(connector.id, change)
+
+    assert not health(store).is_stale(AT + 1000 * DAY, DAY)

@@ -28,7 +28,7 @@ HEALTH = dg.AssetKey([CONNECTORS_KEY_PREFIX, "health"])
 COUNTS_CHECK = "counts_add_up"
 FRESH, NOT_EMPTY, SAME_COLUMNS = "fresh", "not_empty", "same_columns"
 DESCRIPTIONS = {
-    FRESH: "Each connector has completed a pull within QANATIX_STALE_HOURS.",
+    FRESH: "Each connector has completed a pull in the last two times of its schedule, or in QANATIX_STALE_HOURS.",
     NOT_EMPTY: "No connector that reads everything has found nothing where it found rows before.",
     SAME_COLUMNS: "No connector's query has returned other columns than before, within the last day.",
 }

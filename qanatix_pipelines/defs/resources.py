@@ -41,7 +41,7 @@ def _opened() -> Store:
 
 
 class SourceResource(dg.ConfigurableResource[Any]):
-    """Databases of one type. Opened with a connector's credentials, inside a run only."""
+    """Databases of one type. Opened with a connector's credentials, inside a run or for a look only."""
 
     connector_type: str
 

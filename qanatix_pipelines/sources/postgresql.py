@@ -34,7 +34,7 @@ from qanatix_pipelines.errors import (
 from qanatix_pipelines.faults.network import network_fault
 from qanatix_pipelines.faults.postgresql import explained
 from qanatix_pipelines.gates.postgresql import Gate
-from qanatix_pipelines.placeholders import SqlQuery, parse_sql
+from qanatix_pipelines.placeholders import SqlQuery, greatest, parse_sql
 from qanatix_pipelines.sources import Source, SourceConfig
 from qanatix_pipelines.tls import Tls
 from qanatix_pipelines.values.postgresql import selected
@@ -126,6 +126,10 @@ class PostgreSQL(Source):
     @classmethod
     def check_query(cls, query: str) -> bool:
         return parse_sql(query, dialect="postgres").placeholders > 0
+
+    @classmethod
+    def newest(cls, query: str, column: str) -> str:
+        return greatest(parse_sql(query, dialect="postgres"), '"' + column.replace('"', '""') + '"')
 
     @asynccontextmanager
     async def read(self, query: str, *, window: Window, batch_size: int) -> AsyncIterator[Reading]:

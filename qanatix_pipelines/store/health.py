@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from qanatix_pipelines.batches import Column
 from qanatix_pipelines.health import Columns, Health, difference
 from qanatix_pipelines.pulls import Pull
+from qanatix_pipelines.schedules import Schedule
 from qanatix_pipelines.store import tables
 from qanatix_pipelines.store.clock import now
 from qanatix_pipelines.tenants import Tenant
@@ -60,6 +61,9 @@ def health_of(engine: sa.Engine, connector_type: str) -> list[Health]:
             health.columns,
             health.columns_before,
             health.columns_changed_at,
+            connector.schedule,
+            connector.watch,
+            connector.paused,
         )
         .join_from(tables.connector, tables.connector_health, connector.id == health.connector_id, isouter=True)
         .where(connector.connector_type == connector_type)
@@ -78,6 +82,8 @@ def health_of(engine: sa.Engine, connector_type: str) -> list[Health]:
                 _columns(row.columns or []),
                 None if row.columns_before is None else _columns(row.columns_before),
                 row.columns_changed_at,
+                None if row.schedule is None else Schedule.model_validate(row.schedule),
+                irregular=row.paused or (row.watch is not None and row.schedule is None),
             )
             for row in connection.execute(query)
         ]

@@ -95,7 +95,25 @@ connector = sa.Table(
     sa.Column("watermark", WatermarkText),
     sa.Column("watermark_at", Instant),
     sa.Column("created_at", Instant, nullable=False),
+    sa.Column("paused", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("schedule", sa.JSON(none_as_null=True)),
+    # NULL where nothing is scheduled, or paused.
+    sa.Column("next_due_at", Instant),
+    sa.Column("watch", sa.JSON(none_as_null=True)),
+    # When to look next, NULL where nothing is watched, or paused.
+    sa.Column("next_look_at", Instant),
+    sa.Column("watched_at", Instant),
+    # Of what was seen when a pull was last asked for; and of what was seen since and no run is known to pull yet.
+    sa.Column("watch_digest", sa.Text),
+    sa.Column("watch_asked", sa.Text),
+    # How often it changed, so that what comes back to what it was is something new.
+    sa.Column("watch_changes", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("watch_failures", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("watch_error_code", sa.Text),
+    sa.Column("watch_error_detail", sa.Text),
     sa.Index("connector_by_tenant", "tenant", "created_at", "id"),
+    sa.Index("connector_by_due", "next_due_at"),
+    sa.Index("connector_by_look", "next_look_at"),
 )
 
 pull = sa.Table(

@@ -5,8 +5,8 @@ from alembic import op
 
 from qanatix_pipelines.store.tables import SCHEMA, Instant
 
-revision = "0006"
-down_revision = "0005"
+revision = "0007"
+down_revision = "0006"
 
 
 def upgrade() -> None:
