@@ -12,10 +12,11 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import RedirectResponse
 from fastapi_offline import FastAPIOffline
 
-from qanatix_api import connectors, entities, failures, keys, logs
+from qanatix_api import connectors, entities, failures, keys, logs, pauses
 from qanatix_api.auth import Authentication, Uses
 from qanatix_api.bodies import Bodies
 from qanatix_api.failures import problem
+from qanatix_api.lineage import Lineage
 from qanatix_api.rates import Rates
 from qanatix_api.request_ids import RequestIds
 from qanatix_api.runs import Runs
@@ -62,8 +63,10 @@ def _app(settings: Settings) -> FastAPI:
         async with httpx2.AsyncClient() as client:
             with ThreadPoolExecutor(READERS, "receipts") as readers:
                 runs = Runs(str(settings.dagster_url), store, client, readers)
-                app.state.services = Services(settings, store, key_store, runs)
+                lineage = Lineage(runs)
+                app.state.services = Services(settings, store, key_store, runs, lineage)
                 yield
+                lineage.close()
                 await uses.finish()
         store.engine.dispose()
 
@@ -98,6 +101,7 @@ def _app(settings: Settings) -> FastAPI:
         },
     )
     api.include_router(connectors.router)
+    api.include_router(pauses.router)
     api.include_router(entities.router)
     api.include_router(keys.router)
     app.include_router(api)

@@ -15,6 +15,8 @@ Action = Literal[
     "connector.created",
     "connector.changed",
     "connector.deleted",
+    "connector.paused",
+    "connector.resumed",
     "connector.pulled",
     "key.created",
     "key.rotated",

@@ -15,12 +15,13 @@ from qanatix_api.auth import needs
 from qanatix_api.examples import EXAMPLES
 from qanatix_api.failures import problem, pull_failure
 from qanatix_api.services import Given
-from qanatix_pipelines.connectors import Connector, NewConnector
+from qanatix_pipelines.connectors import Connector, NewConnector, Watch
 from qanatix_pipelines.credentials import REDACTED
 from qanatix_pipelines.errors import InvalidConnector, OrchestratorUnavailable, PullNotStarted
 from qanatix_pipelines.keys import KeyRecord, Scope
 from qanatix_pipelines.pulls import Pull, PullStatus
-from qanatix_pipelines.sources import check_config, check_connector, check_query, connector_types
+from qanatix_pipelines.schedules import Schedule
+from qanatix_pipelines.sources import check_config, check_connector, check_query, check_watch, connector_types
 from qanatix_pipelines.store.connectors import LastPull
 from qanatix_pipelines.tls import Tls
 
@@ -53,6 +54,8 @@ class ConnectorChanges(BaseModel):
     batch_size: Annotated[int, Field(strict=True)] | None = None
     cursor_column: str | None = None
     overlap: Annotated[int, Field(strict=True)] | None = None
+    schedule: Schedule | None = Field(None, description="All of it. Null ends it.")
+    watch: Watch | None = Field(None, description="All of it. Null ends it.")
 
 
 class PullRequest(BaseModel):
@@ -63,6 +66,13 @@ class PullRequest(BaseModel):
     full_refresh: Annotated[bool, Field(strict=True)] = Field(
         False, description="Read everything, as on a first pull. It also finds what changed without a later time."
     )
+
+
+class WatchError(BaseModel):
+    """Why the last look at the source failed."""
+
+    code: str
+    detail: str
 
 
 class ConnectorAnswer(BaseModel):
@@ -89,6 +99,15 @@ class ConnectorAnswer(BaseModel):
     batch_size: int
     cursor_column: str | None
     overlap: int | None
+    schedule: Schedule | None
+    next_due_at: datetime | None = Field(
+        description="When the schedule asks for the next pull. Null without one, and while the connector is paused."
+    )
+    watch: Watch | None
+    watched_at: datetime | None = Field(description="When the source last answered a look.")
+    watch_failures: int = Field(description="How many looks have failed since.")
+    watch_error: WatchError | None
+    paused: bool = Field(description="Whether its schedule and its watch rest.")
     last_pull_at: datetime | None = Field(description="When the last pull ended, or began if it has not ended yet.")
     last_pull_status: PullStatus | None
     created_at: datetime
@@ -127,9 +146,11 @@ async def create_connector(
     the time up to which earlier pulls have seen the source; it is always bound as a parameter.
     """
     place = check_connector(new.connector_type, new.connection_config, new.query, new.cursor_column)
+    check_watch(new.connector_type, new.query, new.watch)
     connector = await run_in_threadpool(given.store.connectors.add, new, place.digest, place.tls)
     audit.record(caller, "connector.created", connector.id)
     later.add_task(given.runs.add_partition, connector)
+    given.lineage.expect(connector)
     return _answer(connector, None)
 
 
@@ -179,11 +200,13 @@ async def change_connector(
     try:
         wanted = Connector.model_validate(kept.model_dump() | settings)
         check_query(wanted.connector_type, wanted.query, wanted.cursor_column)
+        check_watch(wanted.connector_type, wanted.query, wanted.watch)
         # It may find another change made meanwhile, with which this one does not go together.
         changed = await run_in_threadpool(given.store.connectors.change, connector_id, settings, config, digest, tls)
     except ValidationError as error:
         raise RequestValidationError([part | {"loc": ("body", *part["loc"])} for part in error.errors()]) from None
     audit.record(caller, "connector.changed", connector_id)
+    given.lineage.expect(changed)
     if live is not None and live.run_id is not None and changed.generation != kept.generation:
         later.add_task(given.runs.terminate, live.run_id)
     return _answer(changed, given.store.connectors.last_pulls().get(connector_id))
@@ -255,6 +278,11 @@ def _answer(connector: Connector, last: LastPull | None) -> ConnectorAnswer:
         **connector.model_dump(include=set(ConnectorAnswer.model_fields)),
         collection=connector.vertical,
         record_type=connector.entity_type,
+        watch_error=(
+            None
+            if connector.watch_error_code is None
+            else WatchError(code=connector.watch_error_code, detail=connector.watch_error_detail or "")
+        ),
         last_pull_at=None if last is None else last.at,
         last_pull_status=None if last is None else last.status,
     )

@@ -14,6 +14,7 @@ EXAMPLES: dict[str, Any] = {
             "query": "SELECT * FROM products WHERE updated_at > :last_pull",
             "name_column": "product_name",
             "batch_size": 5000,
+            "schedule": {"cron": "*/15 6-18 * * MON-FRI", "timezone": "Europe/Berlin"},
         },
     },
     "mongodb": {
@@ -68,6 +69,7 @@ EXAMPLES: dict[str, Any] = {
             },
             "query": "SELECT id, customer, total, updated_at FROM orders WHERE updated_at > :last_pull",
             "name_column": "customer",
+            "watch": {"cursor_column": "updated_at", "every_seconds": 60},
         },
     },
 }

@@ -23,6 +23,7 @@ from qanatix_pipelines.naming import (
     PULL_TAG,
     REPOSITORY,
     SOURCE_TAG,
+    TENANT_TAG,
     TRIGGER_TAG,
     job_name,
     partitions_name,
@@ -116,8 +117,9 @@ class Runs:
                     {"key": PARTITION_TAG, "value": connector.partition_key},
                     {"key": PULL_TAG, "value": str(receipt.id)},
                     {"key": TRIGGER_TAG, "value": "api"},
-                    {"key": CONNECTOR_TAG, "value": str(connector.id)},
+                    {"key": CONNECTOR_TAG, "value": connector.partition_key},
                     {"key": SOURCE_TAG, "value": source},
+                    {"key": TENANT_TAG, "value": connector.tenant},
                 ]
             },
         }
@@ -157,18 +159,26 @@ class Runs:
 
     async def add_partition(self, connector: Connector) -> None:
         """Show a new connector in Dagster. If Dagster is away, its sensor does it later."""
-        await self._try(ADD_PARTITION, **_partition(connector))
+        await self.answer(ADD_PARTITION, **_partition(connector))
 
     async def remove_partition(self, connector: Connector) -> None:
         """Take a deleted connector out of Dagster's grid; the history of its runs stays."""
-        await self._try(DELETE_PARTITION, **_partition(connector))
+        await self.answer(DELETE_PARTITION, **_partition(connector))
 
     async def terminate(self, run_id: str) -> None:
         """Ask Dagster to stop a run."""
-        await self._try(TERMINATE, seconds=TERMINATE_SECONDS, run=run_id)
+        await self.answer(TERMINATE, seconds=TERMINATE_SECONDS, run=run_id)
+
+    async def answer(self, document: str, seconds: float = LAUNCH_SECONDS, **variables: Any) -> dict[str, Any]:
+        """What Dagster answers; nothing if it does not."""
+        try:
+            return await self._ask(document, seconds, **variables)
+        except (httpx2.HTTPError, OrchestratorUnavailable) as error:
+            log.warning("Dagster did not answer (%s); going on without.", type(error).__name__)
+            return {}
 
     async def _revive_if_dead(self, receipt: Pull) -> None:
-        answer = await self._try(STATUS, run=receipt.run_id or "")
+        answer = await self.answer(STATUS, run=receipt.run_id or "")
         if not answer:
             return  # no run could be begun now, and that must not cost the pull one of its attempts
         status = answer["runOrError"].get("status")
@@ -188,13 +198,6 @@ class Runs:
 
     async def _read(self, get: Callable[[UUID], _Found], wanted: UUID) -> _Found:
         return await asyncio.get_running_loop().run_in_executor(self._readers, get, wanted)
-
-    async def _try(self, document: str, seconds: float = LAUNCH_SECONDS, **variables: Any) -> dict[str, Any]:
-        try:
-            return await self._ask(document, seconds, **variables)
-        except (httpx2.HTTPError, OrchestratorUnavailable) as error:
-            log.warning("Dagster did not answer (%s); going on without.", type(error).__name__)
-            return {}
 
     async def _ask(self, document: str, seconds: float = LAUNCH_SECONDS, **variables: Any) -> dict[str, Any]:
         response = await self._client.post(

@@ -6,6 +6,7 @@ from typing import Annotated, Self
 from fastapi import Depends, Request
 
 from qanatix_api.auth import caller
+from qanatix_api.lineage import Lineage
 from qanatix_api.runs import Runs
 from qanatix_pipelines.keys import KeyRecord
 from qanatix_pipelines.settings import Settings
@@ -20,6 +21,7 @@ class Services:
     store: Store
     keys: KeyStore
     runs: Runs
+    lineage: Lineage
 
     def of(self, tenant: Tenant) -> Self:
         """The same for another tenant."""

@@ -2,7 +2,7 @@
 
 import unicodedata
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 from uuid import UUID
 
 from pydantic import (
@@ -14,9 +14,11 @@ from pydantic import (
     StringConstraints,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 
 from qanatix_pipelines.naming import CONNECTORS_KEY_PREFIX
+from qanatix_pipelines.schedules import Schedule
 from qanatix_pipelines.tenants import Tenant
 from qanatix_pipelines.tls import Tls
 from qanatix_pipelines.watermarks import OVERLAP_COUNT, OVERLAP_SECONDS, Watermark
@@ -24,6 +26,8 @@ from qanatix_pipelines.watermarks import OVERLAP_COUNT, OVERLAP_SECONDS, Waterma
 NAME_LENGTH = 200
 MIN_OVERLAP_SECONDS = 2
 MAX_OVERLAP = 1_000_000_000_000
+MIN_WATCH_SECONDS = 30
+MAX_WATCH_SECONDS = 86_400
 # They turn the text that follows around, in a log too (Unicode Standard Annex 9, section 2).
 _DIRECTIONS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
@@ -60,6 +64,25 @@ ColumnName = Annotated[str, StringConstraints(min_length=1, max_length=200), Aft
 Query = Annotated[str, StringConstraints(min_length=1, max_length=100_000), AfterValidator(_storable)]
 
 
+class Watch(BaseModel):
+    """How to tell cheaply that a source has changed: it is looked at `every_seconds`, and pulled if it has.
+
+    What is compared is the first row of `query`, or the greatest value that `cursor_column` has in the connector's own.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    query: Query | None = None
+    cursor_column: ColumnName | None = None
+    every_seconds: Annotated[int, Field(strict=True, ge=MIN_WATCH_SECONDS, le=MAX_WATCH_SECONDS)] = 60
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        if (self.query is None) == (self.cursor_column is None):
+            raise ValueError("must have a query or a cursor_column, and not both")
+        return self
+
+
 class ConnectorSettings(BaseModel):
     """What a caller says of a connector, but for its credentials."""
 
@@ -77,6 +100,8 @@ class ConnectorSettings(BaseModel):
     batch_size: Annotated[int, Field(strict=True, ge=1, le=50_000)] = 5000
     cursor_column: ColumnName | None = None
     overlap: Annotated[int, Field(strict=True, ge=0, le=MAX_OVERLAP)] | None = None
+    schedule: Schedule | None = None
+    watch: Watch | None = None
 
     @field_validator("overlap", mode="after")
     @classmethod
@@ -101,12 +126,16 @@ class NewConnector(ConnectorSettings):
 
 
 class Connector(ConnectorSettings):
-    """A registered connector. It holds no credentials: who needs them asks the store, inside a run.
+    """A registered connector. It holds no credentials: who needs them asks the store, inside a run or for a look.
 
     `tls` is what they demand; None if they were kept by a release that did not tell it yet.
 
     `watermark` is what `:last_pull` will be bound to, less the overlap; None until a pull that uses it completes. It
     was read at `watermark_at`, by the store's clock. `generation` counts the changes that make a running pull void.
+
+    `next_due_at` is when its schedule asks for the next pull; None without one, and while it is `paused`. `watched_at`
+    is when its watch last got an answer; since then it failed `watch_failures` times, the last time for
+    `watch_error_code` and `watch_error_detail`.
     """
 
     id: UUID
@@ -117,3 +146,9 @@ class Connector(ConnectorSettings):
     watermark_at: datetime | None
     created_at: datetime
     tls: Tls | None = None
+    paused: bool = False
+    next_due_at: datetime | None = None
+    watched_at: datetime | None = None
+    watch_failures: int = 0
+    watch_error_code: str | None = None
+    watch_error_detail: str | None = None

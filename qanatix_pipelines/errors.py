@@ -24,11 +24,13 @@ QanatixError
     ├── CredentialsUnreadable   the caller registers the connector again, or the operator brings the key back
     ├── PullInProgress          the caller waits for the pull that is running
     ├── PullNotStarted          the caller tries again once Dagster is back
+    ├── PullNotBegun            the operator reads the run's log
     ├── PullSuperseded          nobody: another pull took over, or the connector was changed or deleted
     ├── PullCancelled           nobody: somebody asked for it
     ├── StagingLost             nobody: the pull begins again
     ├── PullLost                the operator looks for the crashed runs: the pull was begun several times
-    └── PullBroken              the operator reads the run's log: the fault is ours
+    ├── PullBroken              the operator reads the run's log: the fault is ours
+    └── WatchBroken             the operator reads the daemon's log: the fault is ours
 
 A `PullError` is written on the pull's receipt as its `code` and its sentence and nothing else, so neither may ever hold
 what a driver or a server said: a password, an address or a row may stand in there.
@@ -228,6 +230,15 @@ class PullNotStarted(PullError):
         super().__init__("Dagster could not start the pull. Nothing was pulled; try again later.")
 
 
+class PullNotBegun(PullError):
+    """A run that nobody had queued a pull for failed before it could begin one."""
+
+    code = "pull_not_begun"
+
+    def __init__(self) -> None:
+        super().__init__("The run failed before its pull began; it says why. Nothing was pulled.")
+
+
 class PullSuperseded(PullError):
     code = "pull_superseded"
 
@@ -267,3 +278,10 @@ class PullBroken(PullError):
 
     def __init__(self, kind: str) -> None:
         super().__init__(f"The pull broke on a fault of its own ({kind}). Nothing was ingested; its run says where.")
+
+
+class WatchBroken(PullError):
+    code = "watch_broken"
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(f"The watch broke on a fault of its own ({kind}).")

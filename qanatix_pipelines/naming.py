@@ -12,13 +12,18 @@ CONNECTORS_KEY_PREFIX = "connectors"
 CODE_LOCATION = "qanatix"
 REPOSITORY = "__repository__"
 
-# Run tags. Only identifiers may ever be put into a tag: Dagster stores and shows them in clear.
+# Run tags. Only identifiers may ever be put into a tag: Dagster stores and shows them in clear. Those that begin with
+# a dot its pages hide.
 PARTITION_TAG = "dagster/partition"
-PULL_TAG = "qanatix/pull_id"
+PULL_TAG = ".dagster/qanatix_pull_id"
 TRIGGER_TAG = "qanatix/trigger"
-# What Dagster's queue counts by: the connector's id, and a digest that connectors to the same database share.
-CONNECTOR_TAG = "qanatix/connector_id"
+TENANT_TAG = "qanatix/tenant"
+HOST_TAG = "qanatix/host"
+# What Dagster's queue counts by: the connector's partition key, and a digest that connectors to one database share.
+CONNECTOR_TAG = "qanatix/connector"
 SOURCE_TAG = "qanatix/source"
+# When its schedule asks for the pull after this one.
+NEXT_DUE_TAG = "qanatix/next_due_at"
 # Set to "true" on a run of one's own, everything is read again.
 FULL_REFRESH_TAG = "qanatix/full_refresh"
 

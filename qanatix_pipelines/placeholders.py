@@ -68,6 +68,12 @@ def parse_sql(text: str, dialect: str) -> SqlQuery:
     return SqlQuery(tuple(text[start:stop] for start, stop in zip(starts, ends, strict=True)))
 
 
+def greatest(query: SqlQuery, column: str) -> str:
+    """A query for the greatest value of a column of another's result; `column` is quoted as its dialect does."""
+    # The query's last line may be a comment.
+    return f"SELECT max({column}) AS greatest FROM (\n{f':{NAME}'.join(query.parts)}\n) AS watched"
+
+
 def _is_placeholder(colon: Token, name: Token) -> bool:
     return (
         colon.token_type is TokenType.COLON

@@ -45,7 +45,9 @@ class Ingestion(Protocol):
     def renew(self) -> None: ...
     def restart(self) -> None: ...
     def stage(self, batch: EntityBatch, rows: int) -> None: ...
-    def commit(self, watermark: Watermark | None, read_at: datetime, started: float) -> Pull: ...
+    def commit(
+        self, watermark: Watermark | None, read_at: datetime, started: float, columns: tuple[Column, ...] = ()
+    ) -> Pull: ...
     def cancel(self) -> None: ...
 
 
@@ -75,6 +77,7 @@ class _Read:
     """A source that was read to its end, and staged."""
 
     columns: tuple[Column, ...]
+    declared: tuple[Column, ...]  # those that do not vary with the rows
     watermark: Watermark | None
     at: datetime
 
@@ -204,7 +207,7 @@ async def _read(
             rows += batch.frame.height
             on_batch(rows)
     watermark = reading.watermark if connector.cursor_column is None else cursor.greatest
-    return _Read(tuple(columns.values()), watermark, at)
+    return _Read(tuple(columns.values()), reading.columns or (), watermark, at)
 
 
 def _window(connector: Connector, at: datetime, *, full_refresh: bool) -> Window:
@@ -244,7 +247,7 @@ class _Cursor:
 
 async def _commit(ingestion: Ingestion, read: _Read, started: float) -> Pull:
     try:
-        return await asyncio.to_thread(ingestion.commit, read.watermark, read.at, started)
+        return await asyncio.to_thread(ingestion.commit, read.watermark, read.at, started, read.declared)
     except asyncio.CancelledError:
         await asyncio.to_thread(ingestion.cancel)  # its thread would go on
         raise

@@ -11,8 +11,9 @@ from uuid import UUID, uuid4
 
 import polars as pl
 
-from qanatix_api import runs
+from qanatix_api import lineage, runs
 from qanatix_pipelines.entities import EntityBatch
+from qanatix_pipelines.naming import PULL_TAG
 from qanatix_pipelines.store.ingestion import Ingestion
 from qanatix_pipelines.store.opening import Store
 
@@ -26,6 +27,8 @@ class FakeDagster:
         self.launches: list[dict[str, Any]] = []
         self.raw: bytes | None = None  # what is answered instead, if it is not Dagster that answers
         self.partitions: list[tuple[str, str]] = []
+        self.shown: dict[tuple[str, ...], list[list[str]]] = {}  # entity sets, and what fills them
+        self.reloads = 0
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
@@ -46,6 +49,12 @@ class FakeDagster:
             kind = "add" if document == runs.ADD_PARTITION else "delete"
             self.partitions.append((kind, variables["partition"]))
             return {f"{kind}DynamicPartition": {"__typename": "Success"}}
+        if document == lineage.SHOWN:
+            parents = self.shown.get(tuple(variables["key"]["path"]))
+            return {"assetNodeOrError": {} if parents is None else {"dependencyKeys": [{"path": p} for p in parents]}}
+        if document == lineage.RELOAD:
+            self.reloads += 1
+            return {"reloadRepositoryLocation": {"__typename": "WorkspaceLocationEntry"}}
         assert document == runs.TERMINATE
         return {"terminateRun": {"__typename": "TerminateRunSuccess"}}
 
@@ -73,7 +82,7 @@ def completing(store: Store) -> Callable[[dict[str, str]], str]:
     def complete(tags: dict[str, str]) -> str:
         run_id = str(uuid4())
         connector = store.connectors.by_partition(tags["dagster/partition"])
-        receipt = store.pulls.claim(UUID(tags["qanatix/pull_id"]), connector, run_id)
+        receipt = store.pulls.claim(UUID(tags[PULL_TAG]), connector, run_id)
         frame = pl.DataFrame(
             {
                 "id": [UUID(int=7).bytes],

@@ -39,6 +39,7 @@ class Stack:
     dagster_url: str
     processes: dict[str, subprocess.Popen[bytes]]  # in the order in which they are started
     root: Path = ROOT
+    workspace: str = "workspace.yaml"
 
     def command(self, *arguments: str) -> str:
         """Run `qanatix ...` in the system's environment and give what it prints."""
@@ -80,8 +81,11 @@ def start(
     dagster_yaml: Path = ROOT / "dagster.yaml",
     worker: bool = True,
     root: Path = ROOT,
+    workspace: str = "workspace.yaml",
 ) -> Stack:
     """Start the system with its data in `folder` and its code from `root`, and wait until it answers.
+
+    `workspace` is the file, below `root`, that names Dagster's code locations.
 
     Raises RuntimeError that says which part did not start and where its log is.
     """
@@ -101,7 +105,9 @@ def start(
         **(extra or {}),
     }
     subprocess.run([sys.executable, "-c", _INITIALISE], env=environment, cwd=ROOT, check=True, capture_output=True)
-    stack = Stack(folder, environment, f"http://127.0.0.1:{api_port}", environment["QANATIX_DAGSTER_URL"], {}, root)
+    stack = Stack(
+        folder, environment, f"http://127.0.0.1:{api_port}", environment["QANATIX_DAGSTER_URL"], {}, root, workspace
+    )
     programs = Path(sys.executable).parent
     try:
         stack.command("migrate")
@@ -148,7 +154,7 @@ def _wait_for_worker(stack: Stack) -> None:
 
 def _spawn_dagster(stack: Stack) -> None:
     program, port = Path(sys.executable).with_name("dagster"), stack.dagster_url.rpartition(":")[2]
-    _spawn(stack, "dagster", [program, "dev", "-w", "workspace.yaml", "-h", "127.0.0.1", "-p", port])
+    _spawn(stack, "dagster", [program, "dev", "-w", stack.workspace, "-h", "127.0.0.1", "-p", port])
 
 
 def _wait_for_dagster(stack: Stack) -> None:
@@ -161,7 +167,7 @@ def _check_location(stack: Stack) -> None:
     query = "{ workspaceOrError { ... on Workspace { locationEntries { locationOrLoadError { __typename } } } } }"
     answer = httpx2.post(f"{stack.dagster_url}/graphql", json={"query": query}, timeout=READY_SECONDS).json()
     entries = answer["data"]["workspaceOrError"]["locationEntries"]
-    if [entry["locationOrLoadError"]["__typename"] for entry in entries] != ["RepositoryLocation"]:
+    if {entry["locationOrLoadError"]["__typename"] for entry in entries} != {"RepositoryLocation"}:
         raise RuntimeError(f"The definitions did not load:\n{stack.log_end('dagster')}")
 
 

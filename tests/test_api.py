@@ -19,6 +19,7 @@ from fastapi.testclient import TestClient
 from qanatix_api.app import create_app
 from qanatix_api.runs import STATUS
 from qanatix_pipelines.errors import PullError, QueryRejected, ResultUnusable, SourceUnreachable, StoreUnavailable
+from qanatix_pipelines.naming import PULL_TAG
 from qanatix_pipelines.pulls import Pull
 from qanatix_pipelines.settings import Settings
 from qanatix_pipelines.store import tables
@@ -336,10 +337,11 @@ class TestPulling:
         keys = [tag["key"] for tag in launch["execution"]["executionMetadata"]["tags"]]
         assert keys == [
             "dagster/partition",
-            "qanatix/pull_id",
+            ".dagster/qanatix_pull_id",
             "qanatix/trigger",
-            "qanatix/connector_id",
+            "qanatix/connector",
             "qanatix/source",
+            "qanatix/tenant",
         ]
         said = json.dumps(launch)
         assert PASSWORD not in said
@@ -363,7 +365,7 @@ class TestPulling:
         error: PullError,
     ) -> None:
         def fail(tags: dict[str, str]) -> str:
-            store.pulls.end(store.pulls.get(UUID(tags["qanatix/pull_id"])), error)
+            store.pulls.end(store.pulls.get(UUID(tags[PULL_TAG])), error)
             return "run"
 
         dagster.on_launch = fail
@@ -495,7 +497,7 @@ class TestPulling:
         self, api: TestClient, registered: dict[str, Any], dagster: FakeDagster, store: Store
     ) -> None:
         def claim_and_die(tags: dict[str, str]) -> str:
-            store.pulls.claim(UUID(tags["qanatix/pull_id"]), store.connectors.get(UUID(registered["id"])), "zombie")
+            store.pulls.claim(UUID(tags[PULL_TAG]), store.connectors.get(UUID(registered["id"])), "zombie")
             with store.engine.begin() as transaction:
                 transaction.execute(tables.pull.update().values(lease_until=datetime(2000, 1, 1, tzinfo=UTC)))
             return "zombie"

@@ -14,14 +14,17 @@ import yaml
 
 from qanatix_pipelines.connectors import Connector, NewConnector
 from qanatix_pipelines.defs import resources
-from qanatix_pipelines.naming import CODE_LOCATION
+from qanatix_pipelines.defs.checks import HEALTH
+from qanatix_pipelines.defs.entity_sets import known_entity_sets
+from qanatix_pipelines.naming import CODE_LOCATION, PULL_TAG
 from qanatix_pipelines.settings import Settings
+from qanatix_pipelines.store.entity_sets import EntitySet
 from qanatix_pipelines.store.opening import Store
-from qanatix_pipelines.tenants import Tenant
+from qanatix_pipelines.tenants import DEFAULT, Tenant
 from tests.conftest import ENCRYPTION_KEY, PEPPER
 from tests.harness import Harness
 from tests.harness.postgresql import PostgreSQLHarness
-from tests.servers import Server
+from tests.servers import Server, free_port
 from tests.stack import ROOT
 
 
@@ -39,9 +42,9 @@ def settings(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settin
 
 @pytest.fixture
 def definitions(settings: Settings) -> dg.Definitions:  # noqa: ARG001  # it sets the environment
-    from qanatix_pipelines.definitions import defs
+    from qanatix_pipelines.definitions import with_entity_sets
 
-    return defs
+    return with_entity_sets([])
 
 
 @pytest.fixture
@@ -71,21 +74,30 @@ def test_dagster_sees_these_assets_jobs_and_sensors(definitions: dg.Definitions)
         "assets": sorted(key.to_user_string() for key in repository.asset_graph.get_all_asset_keys()),
         "checks": sorted(key.to_user_string() for key in repository.asset_graph.asset_check_keys),
         "jobs": sorted(name for name in repository.job_names if not name.startswith("__")),
+        "schedules": sorted(schedule.name for schedule in repository.schedule_defs),
         "sensors": sorted(sensor.name for sensor in repository.sensor_defs),
         "resources": sorted(repository.get_top_level_resources()),
     }
 
+    types = ("mongodb", "mysql", "neo4j", "postgresql")
+    checks = ("fresh", "not_empty", "same_columns")
     assert seen == {
-        "assets": ["connectors/mongodb", "connectors/mysql", "connectors/neo4j", "connectors/postgresql"],
+        "assets": ["connectors/health", *(f"connectors/{name}" for name in types)],
         "checks": [
-            "connectors/mongodb:counts_add_up",
-            "connectors/mysql:counts_add_up",
-            "connectors/neo4j:counts_add_up",
-            "connectors/postgresql:counts_add_up",
+            *(f"connectors/health:{check}_{name}" for check in checks for name in types),
+            *(f"connectors/{name}:counts_add_up" for name in types),
         ],
-        "jobs": ["pull_mongodb", "pull_mysql", "pull_neo4j", "pull_postgresql"],
-        "sensors": ["connector_partitions", "lost_pulls"],
-        "resources": ["mongodb", "mysql", "neo4j", "postgresql", "store"],
+        "jobs": [*(f"pull_{name}" for name in types), "retention"],
+        "schedules": ["retention_schedule"],
+        "sensors": [
+            "connector_health",
+            "connector_partitions",
+            "connector_schedules",
+            "connector_watches",
+            "failed_runs",
+            "lost_pulls",
+        ],
+        "resources": [*types, "store"],
     }
 
 
@@ -111,7 +123,7 @@ def test_dagsters_own_validation_passes(tmp_path: Path) -> None:
 
 def test_every_asset_is_partitioned_described_and_owned(definitions: dg.Definitions) -> None:
     graph = definitions.get_repository_def().asset_graph
-    for key in graph.get_all_asset_keys():
+    for key in graph.get_all_asset_keys() - {HEALTH}:
         node = graph.get(key)
         assert isinstance(node.partitions_def, dg.DynamicPartitionsDefinition)
         assert node.partitions_def.name == f"connectors_{key.path[-1]}"
@@ -119,6 +131,51 @@ def test_every_asset_is_partitioned_described_and_owned(definitions: dg.Definiti
         assert node.group_name == "connectors"
         assert node.owners
         assert "polars" in node.kinds
+
+
+def test_a_pull_is_one_step(definitions: dg.Definitions) -> None:
+    """The checks of all connectors are no part of it."""
+    job = definitions.resolve_job_def("pull_postgresql")
+
+    assert [node.name for node in job.nodes] == ["connectors__postgresql"]
+
+
+def test_an_entity_set_stands_below_the_connectors_that_fill_it(definitions: dg.Definitions) -> None:  # noqa: ARG001
+    from qanatix_pipelines.definitions import with_entity_sets
+
+    ours = EntitySet(DEFAULT, "spare-parts", "bolt.metric", ("mysql", "postgresql"))
+    theirs = EntitySet(Tenant("acme"), "spare-parts", "bolt.metric", ("neo4j",))
+    graph = with_entity_sets([ours, theirs]).get_repository_def().asset_graph
+
+    found = {
+        key: (sorted(parent.path[-1] for parent in graph.get(key).parent_keys), graph.get(key).group_name)
+        for key in graph.get_all_asset_keys()
+        if key.path[0] != "connectors"
+    }
+    assert found == {
+        dg.AssetKey(["spare-parts", "bolt.metric"]): (["mysql", "postgresql"], "spare_parts"),
+        dg.AssetKey(["acme", "spare-parts", "bolt.metric"]): (["neo4j"], "acme/spare_parts"),
+    }
+
+
+def test_entity_sets_are_read_from_the_store(store: Store, settings: Settings) -> None:
+    new = NewConnector(
+        name="Ours", connector_type="mysql", vertical="a", entity_type="b", query="SELECT 1", connection_config={}
+    )
+    store.connectors.add(new)
+    store.of(Tenant("acme")).connectors.add(new)
+
+    assert known_entity_sets(settings) == [
+        EntitySet(Tenant("acme"), "a", "b", ("mysql",)),
+        EntitySet(DEFAULT, "a", "b", ("mysql",)),
+    ]
+
+
+@pytest.mark.parametrize("address", ["sqlite:///{folder}/empty.db", "postgresql://nobody@127.0.0.1:{port}/none"])
+def test_without_the_store_there_are_no_entity_sets_and_no_error(tmp_path: Path, address: str) -> None:
+    url = address.format(folder=tmp_path, port=free_port())
+
+    assert known_entity_sets(Settings(store_url=url)) == []
 
 
 def test_a_pull_runs_in_one_process(definitions: dg.Definitions) -> None:
@@ -147,8 +204,37 @@ def test_a_materialization_is_a_pull_with_its_counts_as_metadata(
     assert [column.name for column in metadata["dagster/column_schema"].columns] == ["id", "name", "updated_at"]
     assert [record.data["reason"] for record in metadata["rejections"].records] == ["name_column is null or blank"]
     assert entity_set.asset_key == dg.AssetKey(["testing", "item"])
-    assert entity_set.partition == connector.partition_key
-    assert entity_set.metadata["dagster/row_count"].value == 6
+    assert entity_set.partition is None
+    told = {key: getattr(value, "value", value) for key, value in entity_set.metadata.items()}
+    assert [told[count] for count in counts] == [7, 6, 0, 1]
+    assert told["dagster/row_count"] == 6
+    assert told["rows_per_second"] > 0
+    assert told["partition"] == connector.partition_key
+    assert [column.name for column in told["dagster/column_schema"].columns] == ["id", "name", "updated_at"]
+    assert not told.keys() & {"newest", "entities", "connector_in_api"}
+
+
+def test_an_operator_may_have_the_newest_entities_and_links_shown(
+    definitions: dg.Definitions,
+    instance: dg.DagsterInstance,
+    harness: Harness,
+    register: Callable[..., Connector],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("QANATIX_PREVIEW_ENTITIES", "2")
+    monkeypatch.setenv("QANATIX_PUBLIC_URL", "https://connectors.example.com/")
+    harness.fill(3)
+    connector = register(harness, "SELECT id, repeat('long', 1000) AS note FROM items ORDER BY id")
+
+    result = materialize(definitions, instance, connector.partition_key)
+
+    entity_set, _ = result.asset_materializations_for_node("connectors__postgresql")
+    newest = [record.data for record in entity_set.metadata["newest"].records]
+    assert len(newest) == 2
+    assert {len(record["data"]) for record in newest} == {161}
+    base = "https://connectors.example.com/api/v1"
+    assert entity_set.metadata["entities"].value == f"{base}/entities?vertical=testing&entity_type=item"
+    assert entity_set.metadata["connector_in_api"].value == f"{base}/connectors/{connector.id}"
 
 
 def test_the_check_of_the_counts_passes(
@@ -253,7 +339,7 @@ def test_a_queued_pull_is_taken_by_its_run(
     connector = register(harness, harness.everything)
     queued, _ = store.pulls.queue(connector.id)
 
-    result = materialize(definitions, instance, connector.partition_key, {"qanatix/pull_id": str(queued.id)})
+    result = materialize(definitions, instance, connector.partition_key, {PULL_TAG: str(queued.id)})
 
     receipt = store.pulls.get(queued.id)
     assert (receipt.status, receipt.run_id, receipt.records_pulled) == ("completed", result.run_id, 2)

@@ -12,6 +12,7 @@ from dagster import DagsterEventType, DagsterRunStatus
 
 from qanatix_pipelines.connectors import Connector, NewConnector
 from qanatix_pipelines.defs import lost_pulls, resources
+from qanatix_pipelines.naming import CONNECTOR_TAG, PULL_TAG
 from qanatix_pipelines.pulls import PullStatus
 from qanatix_pipelines.settings import Settings
 from qanatix_pipelines.store import tables
@@ -76,17 +77,15 @@ def start_run(instance: dg.DagsterInstance) -> Callable[..., str]:
     """A run that Dagster shows in a status, and whose process is not there."""
     from qanatix_pipelines.definitions import defs
 
-    def started(status: DagsterRunStatus = DagsterRunStatus.STARTED, **tags: str) -> str:
-        job = defs.resolve_job_def(JOB)
-        run = instance.create_run_for_job(
-            job, run_id=str(uuid4()), tags={tag.replace("__", "/"): value for tag, value in tags.items()}
-        )
+    def started(status: DagsterRunStatus = DagsterRunStatus.STARTED, job_name: str = JOB, **tags: str) -> str:
+        job = defs.resolve_job_def(job_name)
+        run = instance.create_run_for_job(job, run_id=str(uuid4()), tags=tags)
         if status is not DagsterRunStatus.NOT_STARTED:
             event = {
                 DagsterRunStatus.STARTING: DagsterEventType.PIPELINE_STARTING,
                 DagsterRunStatus.STARTED: DagsterEventType.PIPELINE_START,
             }[status]
-            instance.report_dagster_event(dg.DagsterEvent(event.value, job_name=JOB), run_id=run.run_id)
+            instance.report_dagster_event(dg.DagsterEvent(event.value, job_name=job_name), run_id=run.run_id)
         return run.run_id
 
     return started
@@ -133,7 +132,7 @@ def test_a_lost_pull_is_begun_again_by_a_run_of_its_own(
     (request,) = tick()
 
     assert (request.job_name, request.partition_key) == (JOB, connector.partition_key)
-    assert request.tags["qanatix/pull_id"] == str(receipt.id)
+    assert request.tags[PULL_TAG] == str(receipt.id)
     assert store.pulls.get(receipt.id).attempt == 2
     assert tick() == []
 
@@ -171,7 +170,7 @@ def test_a_queued_pull_whose_run_is_being_started_waits_for_it(
     store: Store, connector: Connector, tick: Callable[[], list[dg.RunRequest]], start_run: Callable[..., str]
 ) -> None:
     receipt, _ = store.pulls.queue(connector.id)
-    start_run(DagsterRunStatus.STARTING, qanatix__pull_id=str(receipt.id))
+    start_run(DagsterRunStatus.STARTING, **{PULL_TAG: str(receipt.id)})
     _expire(store)
 
     assert tick() == []
@@ -186,7 +185,7 @@ def test_a_pull_whose_run_was_cancelled_is_cancelled(
     start_run: Callable[..., str],
 ) -> None:
     receipt, _ = store.pulls.queue(connector.id)
-    run = instance.get_run_by_id(start_run(DagsterRunStatus.STARTING, qanatix__pull_id=str(receipt.id)))
+    run = instance.get_run_by_id(start_run(DagsterRunStatus.STARTING, **{PULL_TAG: str(receipt.id)}))
     assert run is not None
     instance.report_run_canceled(run)
     _expire(store)
@@ -203,21 +202,23 @@ def test_a_run_that_another_code_server_was_starting_is_not_waited_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     receipt, _ = store.pulls.queue(connector.id)
-    start_run(DagsterRunStatus.STARTING, qanatix__pull_id=str(receipt.id))
+    start_run(DagsterRunStatus.STARTING, **{PULL_TAG: str(receipt.id)})
     _expire(store)
     monkeypatch.setattr(lost_pulls, "_LOADED_AT", datetime.now(UTC) + timedelta(seconds=1))
 
     assert len(tick()) == 1
 
 
+@pytest.mark.parametrize("job_name", [JOB, "__ASSET_JOB"], ids=["ours", "backfill"])
 def test_a_run_that_died_after_its_pull_completed_is_a_success_and_told(
     store: Store,
     connector: Connector,
     instance: dg.DagsterInstance,
     tick: Callable[[], list[dg.RunRequest]],
     start_run: Callable[..., str],
+    job_name: str,
 ) -> None:
-    run_id = start_run()
+    run_id = start_run(DagsterRunStatus.STARTED, job_name, **{CONNECTOR_TAG: connector.partition_key})
     receipt = store.pulls.begin(connector, run_id)
     Ingestion(store.engine, connector, receipt).commit(None, datetime.now(UTC), 0)
     tick()

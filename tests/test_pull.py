@@ -266,9 +266,11 @@ class _Watched(Ingestion):
         super().__init__(store.engine, connector, receipt)
         self.committing, self.cancelled = threading.Event(), threading.Event()
 
-    def commit(self, watermark: Watermark | None, read_at: datetime, started: float) -> Pull:
+    def commit(
+        self, watermark: Watermark | None, read_at: datetime, started: float, columns: tuple[Column, ...] = ()
+    ) -> Pull:
         self.committing.set()
-        return super().commit(watermark, read_at, started)
+        return super().commit(watermark, read_at, started, columns)
 
     def cancel(self) -> None:
         super().cancel()

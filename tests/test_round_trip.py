@@ -171,10 +171,22 @@ def test_a_deleted_connector_leaves_the_grid_and_stops_its_pull(stack: System, h
 
 
 def test_what_the_api_asks_of_dagster_is_in_dagsters_schema(stack: System) -> None:
-    from qanatix_api import runs
+    from qanatix_api import lineage, runs
 
-    for document in (runs.ADD_PARTITION, runs.DELETE_PARTITION, runs.STATUS, runs.TERMINATE):
-        variables = {"set": "connectors_mysql", "partition": "p", "selector": runs.SELECTOR, "run": str(uuid4())}
+    for document in (
+        runs.ADD_PARTITION,
+        runs.DELETE_PARTITION,
+        runs.STATUS,
+        runs.TERMINATE,
+        lineage.SHOWN,
+    ):
+        variables = {
+            "key": {"path": ["testing", "item"]},
+            "set": "connectors_mysql",
+            "partition": "p",
+            "selector": runs.SELECTOR,
+            "run": str(uuid4()),
+        }
         declared = {name: value for name, value in variables.items() if f"${name}:" in document}
         response = httpx2.post(
             f"{stack.stack.dagster_url}/graphql", json={"query": document, "variables": declared}, timeout=60

@@ -8,15 +8,15 @@ from uuid import UUID
 import dagster as dg
 
 from qanatix_pipelines.connectors import Connector
+from qanatix_pipelines.defs.checks import COUNTS_CHECK, OWNER, asset_key, counts_check
+from qanatix_pipelines.defs.entity_sets import counts, materialization, schema
 from qanatix_pipelines.errors import NotFound, PullError, StoreUnavailable
-from qanatix_pipelines.naming import CONNECTORS_KEY_PREFIX, FULL_REFRESH_TAG, PULL_TAG, entity_set_key, partitions_name
+from qanatix_pipelines.naming import FULL_REFRESH_TAG, PULL_TAG, entity_set_key, partitions_name
 from qanatix_pipelines.pull import PullOutcome, run_pull
 from qanatix_pipelines.pulls import Pull
 from qanatix_pipelines.sources import source_of
 from qanatix_pipelines.store.opening import Store
 from qanatix_pipelines.tracebacks import places
-
-COUNTS_CHECK = "counts_add_up"
 
 
 def partitions_of(connector_type: str) -> dg.DynamicPartitionsDefinition:
@@ -24,23 +24,16 @@ def partitions_of(connector_type: str) -> dg.DynamicPartitionsDefinition:
 
 
 def pull_asset(connector_type: str) -> dg.AssetsDefinition:
-    key = dg.AssetKey([CONNECTORS_KEY_PREFIX, connector_type])
     source_type = source_of(connector_type)
 
     @dg.asset(
-        key=key,
+        key=asset_key(connector_type),
         partitions_def=partitions_of(connector_type),
         required_resource_keys={"store", connector_type},
-        check_specs=[
-            dg.AssetCheckSpec(
-                COUNTS_CHECK,
-                asset=key,
-                description="records_pulled = records_ingested + duplicates_skipped + records_rejected",
-            )
-        ],
+        check_specs=[counts_check(connector_type)],
         group_name="connectors",
         kinds={source_type.kind, "polars"},
-        owners=["team:data-engineering"],
+        owners=[OWNER],
         tags={"qanatix/connector_type": connector_type},
         description=(
             f"The {source_type.title} connectors. Each partition is one connector; materializing it is one pull: "
@@ -76,8 +69,8 @@ def pull_asset(connector_type: str) -> dg.AssetsDefinition:
                 },
                 allow_retries=False,
             ) from None
-        context.log_event(_entity_set_materialization(store, connector, outcome))
-        return _result(outcome)
+        context.log_event(materialization(store, connector, outcome, context.resources.store.settings()))
+        return _result(connector, outcome)
 
     return connectors
 
@@ -97,29 +90,25 @@ def _progress(context: dg.AssetExecutionContext) -> Callable[[int], None]:
     return log
 
 
-def _schema(outcome: PullOutcome) -> dg.TableSchema:
-    return dg.TableSchema([dg.TableColumn(column.name, column.source_type) for column in outcome.columns])
-
-
-def _result(outcome: PullOutcome) -> dg.MaterializeResult[None]:
+def _result(connector: Connector, outcome: PullOutcome) -> dg.MaterializeResult[None]:
     receipt = outcome.receipt
     counted = receipt.records_ingested + receipt.duplicates_skipped + receipt.records_rejected
     rejections = [dg.TableRecord({"row": r.row, "reason": r.reason}) for r in receipt.rejections]
-    metadata: dict[str, dg.MetadataValue[Any]] = {
-        "records_pulled": dg.MetadataValue.int(receipt.records_pulled),
-        "records_ingested": dg.MetadataValue.int(receipt.records_ingested),
-        "duplicates_skipped": dg.MetadataValue.int(receipt.duplicates_skipped),
-        "records_rejected": dg.MetadataValue.int(receipt.records_rejected),
-        "duration_seconds": dg.MetadataValue.float(round(receipt.duration_seconds, 3)),
-        "pull_id": dg.MetadataValue.text(str(receipt.id)),
-        "dagster/partition_row_count": dg.MetadataValue.int(receipt.records_pulled),
-        "dagster/column_schema": dg.MetadataValue.table_schema(_schema(outcome)),
+    metadata: dict[str, Any] = {
+        **counts(outcome),
+        "connector": connector.name,
+        "entity_set": dg.MetadataValue.asset(
+            dg.AssetKey(entity_set_key(connector.tenant, connector.vertical, connector.entity_type))
+        ),
+        "pull_id": str(receipt.id),
+        "dagster/partition_row_count": receipt.records_pulled,
+        "dagster/column_schema": schema(outcome),
     }
     match receipt.watermark:
         case datetime():
             metadata["last_pull"] = dg.MetadataValue.timestamp(receipt.watermark)
         case int():
-            metadata["last_pull"] = dg.MetadataValue.text(str(receipt.watermark))  # it may have more than 64 bits
+            metadata["last_pull"] = str(receipt.watermark)  # it may have more than 64 bits
     if rejections:
         metadata["rejections"] = dg.MetadataValue.table(rejections)
     return dg.MaterializeResult(
@@ -128,23 +117,7 @@ def _result(outcome: PullOutcome) -> dg.MaterializeResult[None]:
             dg.AssetCheckResult(
                 check_name=COUNTS_CHECK,
                 passed=receipt.records_pulled == counted,
-                metadata={"records_pulled": receipt.records_pulled, "counted": counted},
+                metadata={"records_pulled": receipt.records_pulled, "counted": counted, "connector": connector.name},
             )
         ],
-    )
-
-
-def _entity_set_materialization(store: Store, connector: Connector, outcome: PullOutcome) -> dg.AssetMaterialization:
-    """The entity set's own history: it is filled by connectors of any type, and other assets may depend on it."""
-    return dg.AssetMaterialization(
-        asset_key=entity_set_key(connector.tenant, connector.vertical, connector.entity_type),
-        description=f"Entities from the connector {connector.name}.",
-        partition=connector.partition_key,
-        metadata={
-            "records_ingested": outcome.receipt.records_ingested,
-            "connector": connector.name,
-            "pull_id": str(outcome.receipt.id),
-            "dagster/row_count": store.entities.count(connector.vertical, connector.entity_type),
-            "dagster/column_schema": _schema(outcome),
-        },
     )

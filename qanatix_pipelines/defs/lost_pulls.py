@@ -13,7 +13,14 @@ from dagster import DagsterEvent, DagsterEventType, DagsterRun, DagsterRunStatus
 
 from qanatix_pipelines.defs.resources import StoreResource
 from qanatix_pipelines.errors import PullCancelled
-from qanatix_pipelines.naming import CONNECTORS_KEY_PREFIX, PULL_TAG, TRIGGER_TAG, job_name, partitions_name
+from qanatix_pipelines.naming import (
+    CONNECTOR_TAG,
+    CONNECTORS_KEY_PREFIX,
+    PULL_TAG,
+    TRIGGER_TAG,
+    job_name,
+    partitions_name,
+)
 from qanatix_pipelines.pulls import LEASE_SECONDS, Pull, PullStatus
 from qanatix_pipelines.sources import connector_types
 from qanatix_pipelines.store.engine import PULL_PATIENCE_SECONDS
@@ -35,6 +42,7 @@ def lost_pulls_sensor(jobs: Sequence[Any]) -> dg.SensorDefinition:
         jobs=jobs,
         minimum_interval_seconds=INTERVAL_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Begins pulls again whose process or host died, and settles runs that cannot tell how they ended.",
     )
     def lost_pulls(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.SensorResult:
         """Begins pulls again whose process or host died, and settles runs that their own processes cannot."""
@@ -95,7 +103,7 @@ def _settle(instance: dg.DagsterInstance, opened: Store) -> None:
     ours = {job_name(connector_type) for connector_type in connector_types()}
     for record in instance.get_run_records(RunsFilter(statuses=[DagsterRunStatus.STARTED])):
         run = record.dagster_run
-        if run.job_name not in ours:
+        if run.job_name not in ours and CONNECTOR_TAG not in run.tags:  # a backfill's are of no job of ours
             continue
         tenant = opened.tenants.of_run(run.run_id)
         pull = None if tenant is None else opened.of(tenant).pulls.of_run(run.run_id)

@@ -8,7 +8,7 @@ import dagster as dg
 
 from qanatix_pipelines.egress import Egress
 from qanatix_pipelines.pull import Limits
-from qanatix_pipelines.settings import read_settings
+from qanatix_pipelines.settings import Settings, read_settings
 from qanatix_pipelines.sources import Source, open_source
 from qanatix_pipelines.store.engine import PULL_PATIENCE_SECONDS
 from qanatix_pipelines.store.opening import Store, open_store
@@ -19,6 +19,10 @@ class StoreResource(dg.ConfigurableResource[Any]):
 
     def open(self) -> Store:
         return _opened()
+
+    def settings(self) -> Settings:
+        """What the process's environment decides."""
+        return read_settings()
 
     def limits(self) -> Limits:
         """How long a pull may take, by the process's environment."""
@@ -37,7 +41,7 @@ def _opened() -> Store:
 
 
 class SourceResource(dg.ConfigurableResource[Any]):
-    """Databases of one type. Opened with a connector's credentials, inside a run only."""
+    """Databases of one type. Opened with a connector's credentials, inside a run or for a look only."""
 
     connector_type: str
 

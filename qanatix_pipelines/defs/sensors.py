@@ -7,7 +7,11 @@ from qanatix_pipelines.defs.resources import StoreResource
 from qanatix_pipelines.sources import connector_types
 
 
-@dg.sensor(minimum_interval_seconds=60, default_status=dg.DefaultSensorStatus.RUNNING)
+@dg.sensor(
+    minimum_interval_seconds=60,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Keeps the partitions the same as the store's connectors.",
+)
 def connector_partitions(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.SensorResult:
     """Adds and removes partitions where the API could not: Dagster was down, or the store was changed by hand."""
     registered: dict[str, set[str]] = {connector_type: set() for connector_type in connector_types()}

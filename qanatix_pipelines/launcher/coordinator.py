@@ -7,16 +7,29 @@ from typing import Any
 from dagster import DagsterRun, DagsterRunStatus, QueuedRunCoordinator, RunsFilter
 from dagster._core.run_coordinator import SubmitRunContext
 from dagster._core.storage.dagster_run import ACTIVE_RUN_STATUSES
-from dagster._core.storage.tags import PRIORITY_TAG
+from dagster._core.storage.tags import (
+    AUTOMATION_CONDITION_TAG,
+    BACKFILL_ID_TAG,
+    PRIORITY_TAG,
+    SCHEDULE_NAME_TAG,
+    SENSOR_NAME_TAG,
+)
 from dagster._utils.tags import TagConcurrencyLimitsCounter
 
 from qanatix_pipelines.errors import NotFound, StoreUnavailable
 from qanatix_pipelines.launcher import revisions
-from qanatix_pipelines.naming import CONNECTOR_TAG, PARTITION_TAG, SOURCE_TAG, TRIGGER_TAG
+from qanatix_pipelines.naming import CONNECTOR_TAG, PARTITION_TAG, SOURCE_TAG, TENANT_TAG, TRIGGER_TAG
 from qanatix_pipelines.settings import read_settings
 from qanatix_pipelines.store.opening import Store, open_store
 
 log = logging.getLogger(__name__)
+
+_TRIGGERS = {
+    BACKFILL_ID_TAG: "backfill",
+    AUTOMATION_CONDITION_TAG: "automation",
+    SCHEDULE_NAME_TAG: "schedule",
+    SENSOR_NAME_TAG: "sensor",
+}
 
 
 class PullRunCoordinator(QueuedRunCoordinator):
@@ -52,16 +65,21 @@ class PullRunCoordinator(QueuedRunCoordinator):
 
     def _tagged(self, run: DagsterRun) -> DagsterRun:
         partition = run.tags.get(PARTITION_TAG)
-        if partition is None or CONNECTOR_TAG in run.tags:
+        if partition is None:
             return run
-        try:
-            connectors = _store().connectors.of(_store().tenants.of_partition(partition))
-            connector = connectors.by_partition(partition)
-            source = connectors.source_of(connector.id)
-        except (NotFound, StoreUnavailable) as error:  # the run will find out by itself, and tell it
-            log.warning("The run %s is not counted: %s", run.run_id, error)
-            return run
-        return self._with_tags(run, {CONNECTOR_TAG: str(connector.id), SOURCE_TAG: source})
+        tags = {}
+        if run.parent_run_id is not None or TRIGGER_TAG not in run.tags:  # one that is executed again has its parent's
+            tags[TRIGGER_TAG] = _trigger(run)
+        if CONNECTOR_TAG not in run.tags:
+            try:
+                connectors = _store().connectors.of(_store().tenants.of_partition(partition))
+                connector = connectors.by_partition(partition)
+                tags[SOURCE_TAG] = connectors.source_of(connector.id)
+            except (NotFound, StoreUnavailable) as error:  # the run will find out by itself, and tell it
+                log.warning("The run %s is not counted: %s", run.run_id, error)
+                return run
+            tags |= {CONNECTOR_TAG: connector.partition_key, TENANT_TAG: connector.tenant}
+        return self._with_tags(run, tags) if tags else run
 
     def _with_tags(self, run: DagsterRun, tags: dict[str, str]) -> DagsterRun:
         self._instance.add_run_tags(run.run_id, tags)
@@ -72,3 +90,13 @@ class PullRunCoordinator(QueuedRunCoordinator):
 def _store() -> Store:
     """One store a process, opened when the first run without tags is submitted."""
     return open_store(read_settings())
+
+
+def _trigger(run: DagsterRun) -> str:
+    """What started a run that does not say so itself, by the tags that Dagster gives."""
+    if run.parent_run_id is not None:
+        return "re-execution"
+    for tag, trigger in _TRIGGERS.items():
+        if tag in run.tags:
+            return trigger
+    return "ui"

@@ -1,5 +1,6 @@
 """Dagster's side: runs are handed to the worker, and to Dagster's own launcher where no worker takes them."""
 
+import socket
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,7 @@ from dagster._core.storage.tags import GRPC_INFO_TAG
 from dagster._serdes import ConfigurableClassData
 
 from qanatix_pipelines.launcher.calls import ask
+from qanatix_pipelines.naming import HOST_TAG
 
 
 class WarmRunLauncher(DefaultRunLauncher):
@@ -19,7 +21,9 @@ class WarmRunLauncher(DefaultRunLauncher):
         return cls(inst_data=inst_data, **config_value)
 
     def launch_run(self, context: LaunchRunContext) -> None:
-        if not self._told(start=context.dagster_run.run_id):
+        run_id = context.dagster_run.run_id
+        self._instance.add_run_tags(run_id, {HOST_TAG: socket.gethostname()})  # before both write to the run
+        if not self._told(start=run_id):
             message = "No worker takes the run: it is started cold."
             self._instance.report_engine_event(message, context.dagster_run, cls=self.__class__)
             super().launch_run(context)

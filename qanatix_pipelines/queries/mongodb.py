@@ -115,6 +115,19 @@ def parse_mongo_query(text: str) -> MongoQuery:
     return query
 
 
+def newest(text: str, field: str) -> str:
+    """A query for the document whose `field` is the greatest of those that another query finds: for that field only.
+
+    Raises QueryRejected.
+    """
+    if not _is_field(field):
+        raise QueryRejected(f"The query's sort.{_shown(field)} must be a field, and 1 or -1.")
+    given = _parsed(text)
+    found = given["filter"] if "filter" in given and given.keys() <= set(_FORM) else given
+    projection = {field: 1} if field.partition(".")[0] == "_id" else {field: 1, "_id": 0}
+    return json.dumps({"filter": found, "projection": projection, "sort": {field: -1}})
+
+
 def _parsed(text: str) -> Any:
     if len(text.encode(errors="replace")) > MAX_BYTES:
         raise QueryRejected(f"The query is longer than {MAX_BYTES // 1024} KiB.")

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from qanatix_pipelines.batches import Reading
+from qanatix_pipelines.connectors import Watch
 from qanatix_pipelines.credentials import REDACTED
 from qanatix_pipelines.errors import InvalidConnector, QueryRejected
 from qanatix_pipelines.tls import Tls
@@ -64,6 +65,17 @@ class Source(ABC):
 
         Raises QueryRejected if it cannot be a query of this type.
         """
+
+    @classmethod
+    def newest(cls, query: str, column: str) -> str:  # noqa: ARG003  # they are for those that can
+        """A query for the greatest value of `column` in the result of one that `check_query` passed.
+
+        Raises QueryRejected where there is no such query.
+        """
+        raise QueryRejected(
+            f"is not possible with {cls.title}: give a query instead, that returns one row which differs when the "
+            "source has changed"
+        )
 
     @abstractmethod
     def read(self, query: str, *, window: Window, batch_size: int) -> AbstractAsyncContextManager[Reading]:
@@ -130,6 +142,27 @@ def check_query(connector_type: str, query: str, cursor_column: str | None = Non
         raise InvalidConnector(
             ("cursor_column",), "is the column that :last_pull is compared with, but the query does not say :last_pull"
         )
+
+
+def check_watch(connector_type: str, query: str, watch: Watch | None) -> None:
+    """As `check_connector`, for the watch of a connector whose query was checked."""
+    if watch is None:
+        return
+    field = "cursor_column" if watch.query is None else "query"
+    try:
+        look = look_query(connector_type, query, watch)
+        asks_for_last_pull = source_of(connector_type).check_query(look)
+    except QueryRejected as error:
+        raise InvalidConnector(("watch", field), str(error)) from None
+    if watch.query is not None and asks_for_last_pull:
+        raise InvalidConnector(("watch", field), "must not say :last_pull: what it returns would change with each pull")
+
+
+def look_query(connector_type: str, query: str, watch: Watch) -> str:
+    """What is asked at each look, in the type's own language. Raises QueryRejected."""
+    if watch.query is not None:
+        return watch.query
+    return source_of(connector_type).newest(query, watch.cursor_column or "")
 
 
 def open_source(connector_type: str, connection_config: Mapping[str, Any], *, strong_accounts: bool = False) -> Source:

@@ -28,7 +28,7 @@ from qanatix_pipelines.errors import (
 )
 from qanatix_pipelines.faults.mongodb import explained
 from qanatix_pipelines.faults.network import connection_lost, network_fault
-from qanatix_pipelines.queries.mongodb import MongoQuery, parse_mongo_query
+from qanatix_pipelines.queries.mongodb import MongoQuery, newest, parse_mongo_query
 from qanatix_pipelines.sources import Source, SourceConfig
 from qanatix_pipelines.tls import Tls
 from qanatix_pipelines.values.documents import Gathering
@@ -105,6 +105,10 @@ class MongoDB(Source):
     @classmethod
     def check_query(cls, query: str) -> bool:
         return parse_mongo_query(query).asks_for_last_pull
+
+    @classmethod
+    def newest(cls, query: str, column: str) -> str:
+        return newest(query, column)
 
     @asynccontextmanager
     async def read(self, query: str, *, window: Window, batch_size: int) -> AsyncIterator[Reading]:

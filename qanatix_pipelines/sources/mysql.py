@@ -36,6 +36,7 @@ from qanatix_pipelines.errors import (
 from qanatix_pipelines.faults.mysql import explained
 from qanatix_pipelines.faults.network import network_fault
 from qanatix_pipelines.gates.mysql import Rows
+from qanatix_pipelines.placeholders import greatest
 from qanatix_pipelines.queries.mysql import bound, parse_mysql
 from qanatix_pipelines.sources import Source, SourceConfig
 from qanatix_pipelines.tls import Tls
@@ -93,6 +94,10 @@ class MySQL(Source):
     @classmethod
     def check_query(cls, query: str) -> bool:
         return parse_mysql(query).placeholders > 0
+
+    @classmethod
+    def newest(cls, query: str, column: str) -> str:
+        return greatest(parse_mysql(query), "`" + column.replace("`", "``") + "`")
 
     @asynccontextmanager
     async def read(self, query: str, *, window: Window, batch_size: int) -> AsyncIterator[Reading]:

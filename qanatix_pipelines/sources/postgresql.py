@@ -35,7 +35,7 @@ from qanatix_pipelines.errors import (
 from qanatix_pipelines.faults.network import network_fault
 from qanatix_pipelines.faults.postgresql import explained
 from qanatix_pipelines.gates.postgresql import Gate
-from qanatix_pipelines.placeholders import SqlQuery, parse_sql
+from qanatix_pipelines.placeholders import SqlQuery, greatest, parse_sql
 from qanatix_pipelines.queries.postgresql import NAMED, check_named, names, parse_postgresql
 from qanatix_pipelines.sources import Source, SourceConfig
 from qanatix_pipelines.tls import Tls
@@ -45,8 +45,9 @@ from qanatix_pipelines.watermarks import Watermark, Window
 CONNECT_SECONDS = 10
 CLOSE_SECONDS = 3
 
-# Output must not depend on the server's or the role's settings.
+# Neither how a query is read nor output must depend on the server's or the role's settings.
 _SESSION = """
+SET LOCAL standard_conforming_strings = on;
 SET LOCAL TimeZone = 'UTC';
 SET LOCAL DateStyle = 'ISO, YMD';
 SET LOCAL IntervalStyle = 'iso_8601';
@@ -128,6 +129,10 @@ class PostgreSQL(Source):
     @classmethod
     def check_query(cls, query: str) -> bool:
         return parse_postgresql(query).placeholders > 0
+
+    @classmethod
+    def newest(cls, query: str, column: str) -> str:
+        return greatest(parse_postgresql(query), '"' + column.replace('"', '""') + '"')
 
     @asynccontextmanager
     async def read(self, query: str, *, window: Window, batch_size: int) -> AsyncIterator[Reading]:

@@ -18,7 +18,9 @@ from qanatix_pipelines.store.clock import now
 from qanatix_pipelines.store.erasure import Erasure
 from qanatix_pipelines.store.pulls import end_live
 from qanatix_pipelines.store.rotation import Rotated, rotate
+from qanatix_pipelines.store.schedules import next_due, source_name
 from qanatix_pipelines.store.tenants import OfTenant
+from qanatix_pipelines.store.watches import looked_anew, next_look
 from qanatix_pipelines.tenants import Tenant
 from qanatix_pipelines.tls import Tls
 
@@ -62,11 +64,12 @@ class ConnectorStore(OfTenant):
             created_at=now(),
             tls=tls,
         )
+        connector.next_due_at = next_due(connector, connector.created_at)
         credentials = self._cipher.encrypt(self.tenant, connector_id, new.connection_config)
+        secret = {"credentials": credentials, "place": place}
+        look = {"next_look_at": next_look(connector, connector.created_at)}
         with self._engine.begin() as transaction:
-            transaction.execute(
-                tables.connector.insert().values(**connector.model_dump(), credentials=credentials, place=place)
-            )
+            transaction.execute(tables.connector.insert().values(connector.model_dump() | secret | look))
         return connector
 
     def change(
@@ -80,7 +83,8 @@ class ConnectorStore(OfTenant):
         """Change these settings, and the credentials if there are new ones.
 
         Where a row would be another one by them, or come from elsewhere, a live pull is given up, and the next reads
-        everything: `:last_pull` begins anew. Credentials for the same `place` only give up the live pull.
+        everything: `:last_pull` begins anew. Credentials for the same `place` only give up the live pull. A schedule
+        that is changed, or `paused` no more, counts from now.
 
         Raises NotFound, and ValidationError if the settings do not go together.
         """
@@ -96,7 +100,7 @@ class ConnectorStore(OfTenant):
             moved = connection_config is not None and (place is None or place != row["place"])
             reread = moved or any(getattr(changed, field) != getattr(kept, field) for field in _DECIDES_ROWS)
             void = reread or connection_config is not None
-            values = changed.model_dump()
+            values = changed.model_dump() | _by_itself(kept, changed, now(), reread=reread)
             if reread:
                 values |= {"watermark": None, "watermark_at": None}
             if void:
@@ -105,6 +109,8 @@ class ConnectorStore(OfTenant):
                 credentials = self._cipher.encrypt(self.tenant, connector_id, connection_config)
                 values |= {"credentials": credentials, "place": place, "tls": tls}
             transaction.execute(table.update().where(self._is(connector_id)).values(**values))
+            if reread:
+                transaction.execute(_health_of(connector_id))  # other columns and no rows are no surprise now
             if void:
                 end_live(transaction, tables.pull.c.connector_id == connector_id, PullSuperseded())
         if connection_config is not None:
@@ -143,16 +149,16 @@ class ConnectorStore(OfTenant):
             return {row.connector_id: LastPull(PullStatus(row.status), row.at) for row in rows}
 
     def source_of(self, connector_id: UUID) -> str:
-        """12 hex digits that connectors share which read the same database as the same user. Raises NotFound."""
+        """As `schedules.source_name`. Raises NotFound."""
         query = sa.select(tables.connector.c.place).where(self._is(connector_id))
         with self._reader.connect() as connection:
             row = connection.execute(query).one_or_none()
         if row is None:
             raise NotFound("connector")
-        return (row.place or connector_id.bytes).hex()[:12]
+        return source_name(row.place, connector_id)
 
     def connection_config(self, connector: Connector) -> dict[str, Any]:
-        """The credentials in clear, for the length of a pull.
+        """The credentials in clear, for the length of a pull or a look.
 
         Raises PullSuperseded if the connector is gone or was changed: they may be another database's by now;
         CredentialsUnreadable.
@@ -182,6 +188,7 @@ class ConnectorStore(OfTenant):
             if gone.rowcount == 0:
                 raise NotFound("connector")
             end_live(transaction, tables.pull.c.connector_id == connector_id, PullSuperseded())
+            transaction.execute(_health_of(connector_id))
         self.erasure.begin()
         return connector
 
@@ -194,3 +201,20 @@ class ConnectorStore(OfTenant):
         if row is None:
             raise NotFound("connector")
         return Connector.model_validate(dict(row))
+
+
+def _health_of(connector_id: UUID) -> sa.Delete:
+    return tables.connector_health.delete().where(tables.connector_health.c.connector_id == connector_id)
+
+
+def _by_itself(kept: Connector, changed: Connector, at: datetime, *, reread: bool) -> dict[str, Any]:
+    """What a change makes of when a connector is pulled and looked at by itself."""
+    values: dict[str, Any] = {}
+    switched = changed.paused != kept.paused
+    if switched or changed.schedule != kept.schedule:
+        values["next_due_at"] = next_due(changed, at)
+    if switched:
+        values |= {"next_look_at": next_look(changed, at), "watch_asked": None}
+    if reread or changed.watch != kept.watch:
+        values |= looked_anew(changed, at)
+    return values

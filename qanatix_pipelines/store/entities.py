@@ -33,6 +33,16 @@ class Entity:
     updated_at: datetime
 
 
+@dataclass(frozen=True)
+class Excerpt:
+    """The beginning of an entity, to be looked at."""
+
+    name: str | None
+    source_id: str | None
+    updated_at: datetime
+    data: str
+
+
 _FIELDS = [tables.entity.c[field] for field in Entity.__dataclass_fields__]
 
 
@@ -81,13 +91,31 @@ class EntityStore(OfTenant):
         page = found[:limit]
         return page, _cursor(page[-1]) if len(found) > limit else None
 
-    def count(self, vertical: str, entity_type: str) -> int:
+    def newest(self, vertical: str, entity_type: str, limit: int, characters: int) -> list[Excerpt]:
+        """The newest entities of a set, newest first, and of their data so many characters."""
         table = tables.entity.c
-        query = sa.select(sa.func.count()).where(
-            table.tenant == self.tenant, table.vertical == vertical, table.entity_type == entity_type
+        query = (
+            sa.select(
+                table.name,
+                table.source_id,
+                table.updated_at,
+                sa.func.substr(sa.cast(table.data, sa.Text), 1, characters).label("data"),
+            )
+            .where(table.tenant == self.tenant, table.vertical == vertical, table.entity_type == entity_type)
+            .order_by(table.created_at.desc(), table.id.desc())
+            .limit(limit)
         )
         with self._reader.connect() as connection:
-            return int(connection.execute(query).scalar_one())
+            return [Excerpt(**row._mapping) for row in connection.execute(query)]  # noqa: SLF001
+
+    def count(self, vertical: str, entity_type: str) -> int:
+        """How many there are of a set, by what pulls have counted: at any size this takes the same time."""
+        kept = tables.entity_set.c
+        query = sa.select(kept.entities).where(
+            kept.tenant == self.tenant, kept.vertical == vertical, kept.entity_type == entity_type
+        )
+        with self._reader.connect() as connection:
+            return connection.execute(query).scalar() or 0
 
 
 def _cursor(last: Entity) -> str:

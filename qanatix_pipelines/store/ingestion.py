@@ -16,6 +16,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from qanatix_pipelines.batches import Column
 from qanatix_pipelines.connectors import Connector
 from qanatix_pipelines.entities import EntityBatch
 from qanatix_pipelines.errors import PullCancelled, PullSuperseded, StagingLost, StoreFull, StoreUnavailable
@@ -23,6 +24,8 @@ from qanatix_pipelines.pulls import REJECTIONS_KEPT, Pull, PullStatus, Rejection
 from qanatix_pipelines.store import tables
 from qanatix_pipelines.store.clock import now
 from qanatix_pipelines.store.engine import asked_directly
+from qanatix_pipelines.store.entity_sets import count_created
+from qanatix_pipelines.store.health import note_health
 from qanatix_pipelines.store.pulls import PullStore, lease, pass_fence
 from qanatix_pipelines.watermarks import Watermark
 
@@ -93,12 +96,15 @@ class Ingestion:
         self._rejected += len(batch.rejections)
         self._rejections += batch.rejections[: REJECTIONS_KEPT - len(self._rejections)]
 
-    def commit(self, watermark: Watermark | None, read_at: datetime, started: float) -> Pull:
+    def commit(
+        self, watermark: Watermark | None, read_at: datetime, started: float, columns: tuple[Column, ...] = ()
+    ) -> Pull:
         """Make the staged rows entities, and answer the receipt.
 
         A row is ingested if its entity is new or its digest differs from the kept one, else it is a duplicate. Of rows
         with the same id the last one counts. `watermark` is where the next pull starts, read off the source at
         `read_at` by our own clock; None leaves it where it is. `started` is when the pull did, by `time.monotonic`.
+        `columns` are the query's, where they do not vary with its rows.
 
         Raises StagingLost if not all that was staged is there any more.
         """
@@ -108,7 +114,7 @@ class Ingestion:
                 with self._engine.begin() as transaction:
                     self._committing = transaction.connection.driver_connection
                     self._check_cancelled()
-                    self._finish(transaction, watermark, read_at, started)
+                    self._finish(transaction, watermark, read_at, started, columns)
                     self._check_cancelled()  # between two statements there was nothing to stop
             except PullSuperseded:  # or the first try was committed, its answer lost, perhaps while this one waited
                 if (completed := self._receipts.completed(self._receipt)) is not None:
@@ -131,13 +137,19 @@ class Ingestion:
                 connection.cancel_safe()
 
     def _finish(
-        self, transaction: sa.Connection, watermark: Watermark | None, read_at: datetime, started: float
+        self,
+        transaction: sa.Connection,
+        watermark: Watermark | None,
+        read_at: datetime,
+        started: float,
+        columns: tuple[Column, ...],
     ) -> None:
         staged = self._count_staged(transaction)
         if self._pulled != staged + self._duplicates + self._rejected:
             pass_fence(transaction, self._receipt, lease_until=lease())  # who took over has swept, too
             raise StagingLost
-        ingested = self._merge(transaction)
+        merged_at = now()
+        ingested = self._merge(transaction, merged_at)
         # Only now: the merge may take long, and whoever removes or changes the connector must not wait for it. They
         # lock the connector's row first as well.
         here = tables.connector.c.id == self._connector.id
@@ -163,7 +175,11 @@ class Ingestion:
             if isinstance(kept, int) and isinstance(watermark, int) and not self._receipt.full_refresh:
                 watermark = max(kept, watermark)  # the rows with the greatest numbers may be gone
             transaction.execute(tables.connector.update().where(here).values(watermark=watermark, watermark_at=read_at))
+        note_health(transaction, self._receipt, self._pulled, columns, everything=watermark is None)
         transaction.execute(tables.staged.delete().where(self._own))
+        if ingested:
+            # Last, for a connector that fills the same set waits for it.
+            count_created(transaction, self._connector, self._receipt.id, merged_at)
 
     def _patiently(self, write: Callable[[bool], _Done]) -> _Done:
         """Do `write`, and again if the store was away meanwhile: then it is told so."""
@@ -201,12 +217,12 @@ class Ingestion:
         count = sa.select(sa.func.count()).where(self._own)
         return int(transaction.execute(count).scalar_one())
 
-    def _merge(self, transaction: sa.Connection) -> int:
+    def _merge(self, transaction: sa.Connection, merged_at: datetime) -> int:
         """The number of entities that are new or changed."""
         staged, entity = tables.staged.c, tables.entity.c
         age = sa.func.row_number().over(partition_by=staged.entity_id, order_by=staged.seq.desc())
         numbered = sa.select(tables.staged, age.label("age")).where(self._own).subquery().c
-        at = sa.literal(now(), tables.Instant)
+        at = sa.literal(merged_at, tables.Instant)
         newest = sa.select(
             sa.literal(self._connector.tenant),
             numbered.entity_id,

@@ -12,18 +12,26 @@ from qanatix_pipelines.store import migrations
 from qanatix_pipelines.store.connectors import ConnectorStore
 from qanatix_pipelines.store.engine import PATIENCE_SECONDS, connect
 from qanatix_pipelines.store.entities import EntityStore
+from qanatix_pipelines.store.entity_sets import EntitySet, entity_sets
 from qanatix_pipelines.store.keys import check_cipher
 from qanatix_pipelines.store.pulls import PullStore
+from qanatix_pipelines.store.schedules import Schedules
 from qanatix_pipelines.store.tenants import Tenants
+from qanatix_pipelines.store.watches import Watches
 from qanatix_pipelines.tenants import DEFAULT, Tenant
 
 
 @dataclass(frozen=True)
 class Store:
-    """What is one tenant's. Another's is not there: who works for several asks for each, `of` it, by `tenants`."""
+    """What is one tenant's. Another's is not there: who works for several asks for each, `of` it, by `tenants`.
+
+    `schedules` and `watches` are all tenants': Dagster asks them at each tick.
+    """
 
     engine: sa.Engine
     tenants: Tenants
+    schedules: Schedules
+    watches: Watches
     connectors: ConnectorStore
     pulls: PullStore
     entities: EntityStore
@@ -74,7 +82,19 @@ def open_store(settings: Settings, patience_seconds: int = PATIENCE_SECONDS) -> 
     return Store(
         engine,
         Tenants(engine),
+        Schedules(engine),
+        Watches(engine),
         ConnectorStore(engine, cipher, DEFAULT),
         PullStore(engine, DEFAULT),
         EntityStore(engine, DEFAULT),
     )
+
+
+def read_entity_sets(settings: Settings) -> list[EntitySet]:
+    """The entity sets, read once over a connection that is closed again; no table is made. Raises as `open_engine`."""
+    engine = connect(settings.store_address())
+    try:
+        migrations.check(engine)
+        return entity_sets(engine)
+    finally:
+        engine.dispose()

@@ -153,6 +153,24 @@ class PullStore(OfTenant):
         with self._engine.begin() as transaction:
             end_live(transaction, _is(pull), error, duration_seconds)
 
+    def note_failed(self, connector: Connector, run_id: str, at: datetime, error: PullError) -> None:
+        """Write the receipt of a run that failed at a time before it had one."""
+        with self._engine.begin() as transaction:
+            transaction.execute(
+                tables.pull.insert().values(
+                    id=uuid4(),
+                    tenant=self.tenant,
+                    connector_id=connector.id,
+                    run_id=run_id,
+                    status=PullStatus.FAILED,
+                    lease_until=at,
+                    error_code=error.code,
+                    error_detail=str(error),
+                    created_at=at,
+                    finished_at=at,
+                )
+            )
+
     def get(self, pull_id: UUID) -> Pull:
         """Raises NotFound."""
         found = self._all(sa.select(*_FIELDS).where(tables.pull.c.id == pull_id))

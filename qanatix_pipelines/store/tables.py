@@ -95,7 +95,25 @@ connector = sa.Table(
     sa.Column("watermark", WatermarkText),
     sa.Column("watermark_at", Instant),
     sa.Column("created_at", Instant, nullable=False),
+    sa.Column("paused", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("schedule", sa.JSON(none_as_null=True)),
+    # NULL where nothing is scheduled, or paused.
+    sa.Column("next_due_at", Instant),
+    sa.Column("watch", sa.JSON(none_as_null=True)),
+    # When to look next, NULL where nothing is watched, or paused.
+    sa.Column("next_look_at", Instant),
+    sa.Column("watched_at", Instant),
+    # Of what was seen when a pull was last asked for; and of what was seen since and no run is known to pull yet.
+    sa.Column("watch_digest", sa.Text),
+    sa.Column("watch_asked", sa.Text),
+    # How often it changed, so that what comes back to what it was is something new.
+    sa.Column("watch_changes", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("watch_failures", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("watch_error_code", sa.Text),
+    sa.Column("watch_error_detail", sa.Text),
     sa.Index("connector_by_tenant", "tenant", "created_at", "id"),
+    sa.Index("connector_by_due", "next_due_at"),
+    sa.Index("connector_by_look", "next_look_at"),
 )
 
 pull = sa.Table(
@@ -163,6 +181,31 @@ entity = sa.Table(
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("updated_at", Instant, nullable=False),
     sa.Index("entity_by_set", "tenant", "vertical", "entity_type", "created_at", "id"),
+)
+
+# How many entities a set has: to count them takes the longer, the more there are.
+entity_set = sa.Table(
+    "entity_set",
+    metadata,
+    sa.Column("tenant", sa.Text, primary_key=True),
+    sa.Column("vertical", sa.Text, primary_key=True),
+    sa.Column("entity_type", sa.Text, primary_key=True),
+    sa.Column("entities", sa.BigInteger, nullable=False),
+)
+
+# What a connector's completed pulls were like, so that nobody has to read all of its receipts.
+connector_health = sa.Table(
+    "connector_health",
+    metadata,
+    sa.Column("connector_id", sa.Uuid, primary_key=True),
+    sa.Column("completed_at", Instant, nullable=False),
+    sa.Column("had_rows", sa.Boolean, nullable=False),
+    # Of the last pull, if it read everything, found nothing, and earlier ones had rows.
+    sa.Column("emptied_at", Instant),
+    # Pairs of a name and a type; none where each document has fields of its own.
+    sa.Column("columns", sa.JSON, nullable=False),
+    sa.Column("columns_before", sa.JSON),
+    sa.Column("columns_changed_at", Instant),
 )
 
 api_key = sa.Table(

@@ -5,11 +5,14 @@ from dataclasses import dataclass
 PULLS = "qanatix_pipelines/store/pulls.py"
 CONNECTORS = "qanatix_pipelines/store/connectors.py"
 INGESTION = "qanatix_pipelines/store/ingestion.py"
+ENTITY_SETS = "qanatix_pipelines/store/entity_sets.py"
 ENGINE = "qanatix_pipelines/store/engine.py"
 PULL = "qanatix_pipelines/pull.py"
 WATERMARKS = "qanatix_pipelines/watermarks.py"
 ENTITIES = "qanatix_pipelines/store/entities.py"
 KEYS = "qanatix_pipelines/store/keys.py"
+SCHEDULES = "qanatix_pipelines/store/schedules.py"
+WATCHES = "qanatix_pipelines/store/watches.py"
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,10 @@ def _tenants(test: str) -> tuple[str, ...]:
 
 def _pull(test: str) -> tuple[str, ...]:
     return (f"tests/test_pull.py::{test}[sqlite]",)
+
+
+def _due(test: str) -> tuple[str, ...]:
+    return (f"tests/test_due_connectors.py::{test}[sqlite]",)
 
 
 def _watermarks(test: str) -> tuple[str, ...]:
@@ -408,9 +415,23 @@ MUTANTS = (
     Mutant(
         "everybody's entities are counted",
         ENTITIES,
-        "            table.tenant == self.tenant, table.vertical == vertical",
-        "            table.vertical == vertical",
+        "            kept.tenant == self.tenant, kept.vertical == vertical",
+        "            kept.vertical == vertical",
         _tenants("TestEntities::test_anothers_are_not_there[sqlite]"),
+    ),
+    Mutant(
+        "a set's count is of its last pull only",
+        ENTITY_SETS,
+        "kept.c.entities + added.excluded.entities",
+        "added.excluded.entities",
+        ("tests/test_entity_sets.py::test_only_new_entities_are_counted[sqlite]",),
+    ),
+    Mutant(
+        "a changed entity is counted again",
+        ENTITY_SETS,
+        "            entity.created_at == merged_at,\n",
+        "",
+        ("tests/test_entity_sets.py::test_only_new_entities_are_counted[sqlite]",),
     ),
     Mutant(
         "a key is found, rotated and revoked whosever it is",
@@ -496,6 +517,56 @@ MUTANTS = (
         "        record.exc_info = None\n",
         "        record.exc_text = None\n",
         ("tests/test_tracebacks.py::test_a_fault_of_the_api_is_logged_without_its_text",),
+    ),
+    # What is pulled by itself
+    Mutant(
+        "a connector is moved on that was moved on already",
+        SCHEDULES,
+        " & (_connector.next_due_at == due.due_at)",
+        "",
+        _due("TestSchedules::test_moving_on_happens_once"),
+    ),
+    Mutant(
+        "a connector is due while its pull runs",
+        SCHEDULES,
+        ".where(_connector.next_due_at <= at, NOT_PULLED)",
+        ".where(_connector.next_due_at <= at)",
+        _due("TestSchedules::test_whose_pull_is_in_progress_is_due_once_it_has_ended"),
+    ),
+    Mutant(
+        "a paused connector stays due",
+        SCHEDULES,
+        "connector.schedule is None or connector.paused",
+        "connector.schedule is None",
+        _due("TestSchedules::test_paused_it_is_not_due_and_resumed_from_now_on"),
+    ),
+    Mutant(
+        "a connector is moved on though its run was not submitted",
+        "qanatix_pipelines/defs/requests.py",
+        " if run.status is not DagsterRunStatus.NOT_STARTED",
+        "",
+        ("tests/test_schedules_sensor.py::test_a_run_that_was_created_and_not_submitted_is_asked_for_again",),
+    ),
+    Mutant(
+        "a run that waits is not known",
+        "qanatix_pipelines/defs/schedules.py",
+        "if one.connector_id in queued:",
+        "if one.connector_id is None:",
+        ("tests/test_schedules_sensor.py::test_while_a_run_waits_no_second_one_is_asked_for",),
+    ),
+    Mutant(
+        "what comes back to what it was is no change",
+        WATCHES,
+        "watch_asked=None, watch_changes=asked.change)",
+        "watch_asked=None)",
+        _due("TestWatches::test_what_comes_back_to_what_it_was_is_a_change_of_its_own"),
+    ),
+    Mutant(
+        "a look that was begun before a change is kept",
+        WATCHES,
+        "            & (_connector.next_look_at == look.due_at)\n",
+        "",
+        _due("TestWatches::test_a_look_that_was_begun_before_a_change_is_not_kept"),
     ),
 )
 

@@ -8,6 +8,8 @@ from tests.campaigns.journey import Journey
 from tests.campaigns.roads import only, road
 from tests.servers import free_port
 
+SENSORS = ("connector_partitions", "connector_schedules", "connector_watches", "lost_pulls")
+
 # Commands
 
 
@@ -48,7 +50,7 @@ def _store_whose_table_is_away(j: Journey) -> int:
             j.api.patch(f"/connectors/{connector}", json={"connection_config": {"dsn": j.dsn()}}).status_code,
             j.api.get("/connectors").status_code,
         }
-        ticks = [_tick(j, sensor) for sensor in ("connector_partitions", "lost_pulls")]
+        ticks = [_tick(j, sensor) for sensor in SENSORS]
         assert "error" in "".join(ticks)
     finally:
         j.change_store("ALTER TABLE {connector}_away RENAME TO connector")

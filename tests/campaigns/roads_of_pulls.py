@@ -3,8 +3,8 @@
 from urllib.parse import quote
 from uuid import UUID
 
-from tests.campaigns.journey import Journey, kill_runs
-from tests.campaigns.roads import road
+from tests.campaigns.journey import Journey, kill_runs, until
+from tests.campaigns.roads import only, road
 from tests.conftest import server
 from tests.databases import DATABASES
 from tests.servers import free_port
@@ -130,3 +130,29 @@ def _every_other_type_with_a_wrong_password(j: Journey) -> int:
 def mongodb_address(j: Journey) -> str:
     """Where nobody listens."""
     return f"mongodb://reader:{quote(j.secrets.mongodb, safe='')}@127.0.0.1:{free_port()}/?tls=false"
+
+
+@road(200)
+def _watches_that_fail(j: Journey) -> int:
+    """Each is looked at by the daemon, and tells its failure itself."""
+    literal = f"SELECT id FROM items WHERE name <> '{j.secrets.literal}'"
+    watched = [
+        j.registered({"dsn": dsn}, watch={"query": query})
+        for dsn, query in (
+            (j.dsn(password=j.secrets.wrong_password), literal),
+            (j.dsn(at=f"127.0.0.1:{j.echo.port}/shop"), literal),
+            (j.dsn(), f"SELECT '{j.secrets.literal}'::int"),
+            (j.dsn(), f"SELECT {j.leak}('P0001')"),
+        )
+    ]
+    until(lambda: all(j.api.get(f"/connectors/{one}").json()["watch_failures"] for one in watched))
+    statuses = {j.api.post(f"/connectors/{one}/pause").status_code for one in watched}
+    return only(statuses)
+
+
+@road(200)
+def _watch_and_schedule_that_start_a_pull(j: Journey) -> int:
+    query = f"SELECT id, name FROM items WHERE name <> '{j.secrets.literal}'"
+    connector = j.registered({"dsn": j.dsn()}, query, watch={"cursor_column": "id"}, schedule={"cron": "* * * * *"})
+    until(lambda: j.api.get(f"/connectors/{connector}").json()["last_pull_status"] == "completed")
+    return j.api.post(f"/connectors/{connector}/pause").status_code

@@ -3,13 +3,18 @@
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from random import Random
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
+from qanatix_pipelines.store import tables
+from qanatix_pipelines.store.engine import connect
 from tests import stack as stacks
 from tests.campaigns.conftest import DEEP
 from tests.conftest import server
@@ -20,8 +25,16 @@ from tests.system import System
 SLOW = "SELECT n AS id, 'Item ' || n AS name, pg_sleep(0.05)::text AS slept FROM generate_series(1, 200) AS n"
 STUCK_SECONDS = 90
 KILLS = 30 if DEEP else 1
+SCHEDULED = 60 if DEEP else 12
 
 RUNS = "{ runsOrError { ... on Runs { results { status } } } }"
+BY_TRIGGER = """
+query Runs($trigger: String!) {
+  runsOrError(filter: {tags: [{key: "qanatix/trigger", value: $trigger}]}) {
+    ... on Runs { results { status tags { key value } } }
+  }
+}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -108,12 +121,73 @@ def test_a_pull_whose_worker_code_server_and_daemon_are_killed_goes_on(
     assert max(waits) < STUCK_SECONDS
 
 
-def _kill_dagster(stack: System) -> None:
-    """SIGKILL for the webserver, the daemon, the code server, the worker and its runs, all at once."""
-    for name in ("worker", "dagster"):
+@pytest.mark.stack
+@pytest.mark.timeout(400 if not DEEP else 6000)
+def test_what_is_due_is_pulled_once_though_the_daemon_is_killed_while_it_submits(
+    stack: System, harness: PostgreSQLHarness, figures: Callable[[str], None]
+) -> None:
+    random = Random(20261125)
+    harness.fill(10)
+    once_a_year = {"cron": "0 0 1 1 *"}
+    connectors = [stack.register(harness.everything, harness.config, schedule=once_a_year) for _ in range(SCHEDULED)]
+    ids = {connector["id"] for connector in connectors}
+    kills, waits, submitted = 3 if DEEP else 1, [], []
+    for _ in range(kills):
+        before = _pulled_by(stack, "schedule", ids)
+        _make_due(stack)
+        _until(lambda: _pulled_by(stack, "schedule", ids) != before, seconds=STUCK_SECONDS)  # noqa: B023
+        time.sleep(random.uniform(0, 1))
+        submitted.append((_pulled_by(stack, "schedule", ids) - before).total())
+        _kill(stack, "dagster")
+        stacks.restart_dagster(stack.stack)
+        restarted = time.monotonic()
+        _until(lambda: all(stack.api.get(f"/connectors/{one}").json()["next_due_at"] > _now() for one in ids))
+        waits.append(time.monotonic() - restarted)
+
+    runs = _pulled_by(stack, "schedule", ids)
+    _until(lambda: {"SUCCESS", "FAILURE", "CANCELED"} >= set(_runs(stack)), seconds=STUCK_SECONDS)
+    pulls = Counter(stack.api.get(f"/connectors/{one}").json()["last_pull_status"] for one in ids)
+    figures(
+        f"schedules: {SCHEDULED} connectors, {kills} kills of the daemon when it had submitted {submitted}, "
+        f"{runs.total()} runs, all that was due asked for {max(waits):.0f} s after it was back at the latest"
+    )
+    assert runs == Counter(dict.fromkeys(ids, kills))
+    assert pulls == {"completed": SCHEDULED}
+
+
+def _make_due(stack: System) -> None:
+    """All that is scheduled is due now."""
+    engine = connect(f"sqlite:///{stack.stack.folder}/qanatix/qanatix.db")
+    with engine.begin() as transaction:
+        scheduled = tables.connector.c.next_due_at.is_not(None)
+        now = datetime.now(UTC).replace(microsecond=0)
+        transaction.execute(sa.update(tables.connector).where(scheduled).values(next_due_at=now))
+    engine.dispose()
+
+
+def _pulled_by(stack: System, trigger: str, ids: set[str]) -> Counter[str]:
+    """How many runs a trigger has started for each of these connectors."""
+    runs = stack.ask_dagster(BY_TRIGGER, trigger=trigger)["runsOrError"]["results"]
+    tags = [{tag["key"]: tag["value"] for tag in run["tags"]} for run in runs]
+    by_key = {one[:8]: one for one in ids}  # with which a partition's key ends
+    keys = [tag["qanatix/connector"].rpartition("-")[2] for tag in tags]
+    return Counter(by_key[key] for key in keys if key in by_key)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat()
+
+
+def _kill(stack: System, *names: str) -> None:
+    for name in names:
         process = stack.stack.processes[name]
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+def _kill_dagster(stack: System) -> None:
+    """SIGKILL for the webserver, the daemon, the code server, the worker and its runs, all at once."""
+    _kill(stack, "worker", "dagster")
 
 
 def _entities(stack: System, connector: dict[str, Any]) -> int:

@@ -20,6 +20,7 @@ from fastapi.testclient import TestClient
 
 from qanatix_api.app import BASE_PATH, create_app
 from qanatix_pipelines.keys import Scope, new_key
+from qanatix_pipelines.naming import PULL_TAG
 from qanatix_pipelines.pull import run_pull
 from qanatix_pipelines.settings import Settings
 from qanatix_pipelines.sources import open_source
@@ -47,7 +48,11 @@ BODIES: dict[tuple[str, str], tuple[dict[str, Any] | None, ...]] = {
         {"name": "Changed"},
         {"query": "SELECT 1 AS id"},
         {"connection_config": {"dsn": "postgresql://me:secret@db.internal/other"}},
+        {"schedule": {"cron": "* * * * *"}},
+        {"watch": {"query": "SELECT 1"}},
     ),
+    ("post", "/connectors/{connector_id}/pause"): (None,),
+    ("post", "/connectors/{connector_id}/resume"): (None,),
     ("get", "/entities"): (None,),
     ("get", "/entities/{entity_id}"): (None,),
     ("get", "/auth/keys"): (None,),
@@ -161,7 +166,7 @@ def world(settings: Settings, store: Store, database: str) -> Iterator[World]:
         run_id = str(uuid4())
         ours = store.of(store.tenants.of_partition(tags["dagster/partition"]))
         connector = ours.connectors.by_partition(tags["dagster/partition"])
-        receipt = ours.pulls.claim(UUID(tags["qanatix/pull_id"]), connector, run_id)
+        receipt = ours.pulls.claim(UUID(tags[PULL_TAG]), connector, run_id)
         run_pull(ours, connector, receipt, partial(open_source, connector.connector_type))
         return run_id
 

@@ -1,0 +1,67 @@
+"""Entity sets: which there are, who fills them, and how many entities they have."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from qanatix_pipelines.connectors import Connector
+from qanatix_pipelines.store import tables
+from qanatix_pipelines.tenants import Tenant
+
+
+@dataclass(frozen=True, order=True)
+class EntitySet:
+    """A tenant's entities of one kind, and the types of the connectors that fill it now."""
+
+    tenant: Tenant
+    vertical: str
+    entity_type: str
+    connector_types: tuple[str, ...]
+
+
+def entity_sets(engine: sa.Engine) -> list[EntitySet]:
+    """All tenants' sets that have a connector or an entity, in order."""
+    kept, connector = tables.entity_set.c, tables.connector.c
+    filled = sa.select(connector.tenant, connector.vertical, connector.entity_type, connector.connector_type).distinct()
+    counted = sa.select(kept.tenant, kept.vertical, kept.entity_type)
+    found: dict[tuple[str, str, str], set[str]] = {}
+    with engine.execution_options(reads=True).connect() as connection:
+        for tenant, vertical, entity_type in connection.execute(counted):
+            found[tenant, vertical, entity_type] = set()
+        for tenant, vertical, entity_type, connector_type in connection.execute(filled):
+            found.setdefault((tenant, vertical, entity_type), set()).add(connector_type)
+    return sorted(
+        EntitySet(Tenant(tenant), vertical, entity_type, tuple(sorted(types)))
+        for (tenant, vertical, entity_type), types in found.items()
+    )
+
+
+def count_created(transaction: sa.Connection, connector: Connector, pull_id: UUID, merged_at: datetime) -> None:
+    """Add to a set's count what a pull has just created there, within the pull's own transaction."""
+    kept, entity = tables.entity_set, tables.entity.c
+    # The index of a set is by time: only what is new is looked at.
+    created = transaction.execute(
+        sa.select(sa.func.count()).where(
+            entity.tenant == connector.tenant,
+            entity.vertical == connector.vertical,
+            entity.entity_type == connector.entity_type,
+            entity.created_at == merged_at,
+            entity.pull_id == pull_id,
+        )
+    ).scalar_one()
+    dialect = postgresql if transaction.dialect.name == "postgresql" else sqlite
+    added = dialect.insert(kept).values(
+        tenant=connector.tenant,
+        vertical=connector.vertical,
+        entity_type=connector.entity_type,
+        entities=created,
+    )
+    transaction.execute(
+        added.on_conflict_do_update(
+            index_elements=[kept.c.tenant, kept.c.vertical, kept.c.entity_type],
+            set_={"entities": kept.c.entities + added.excluded.entities},
+        )
+    )
