@@ -16,6 +16,8 @@ REPOSITORY = "__repository__"
 PARTITION_TAG = "dagster/partition"
 PULL_TAG = "qanatix/pull_id"
 TRIGGER_TAG = "qanatix/trigger"
+# Who asks for a pull: somebody over REST, or by a run begun in Dagster's UI or by what is Dagster's own.
+API, DAGSTER = "api", "dagster"
 # What Dagster's queue counts by: the connector's id, and a digest that connectors to the same database share.
 CONNECTOR_TAG = "qanatix/connector_id"
 SOURCE_TAG = "qanatix/source"

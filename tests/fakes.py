@@ -26,6 +26,7 @@ class FakeDagster:
         self.launches: list[dict[str, Any]] = []
         self.raw: bytes | None = None  # what is answered instead, if it is not Dagster that answers
         self.partitions: list[tuple[str, str]] = []
+        self.terminated: list[str] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
@@ -47,6 +48,7 @@ class FakeDagster:
             self.partitions.append((kind, variables["partition"]))
             return {f"{kind}DynamicPartition": {"__typename": "Success"}}
         assert document == runs.TERMINATE
+        self.terminated.append(variables["run"])
         return {"terminateRun": {"__typename": "TerminateRunSuccess"}}
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:

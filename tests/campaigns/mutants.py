@@ -366,7 +366,7 @@ MUTANTS = (
     Mutant(
         "everybody's last pulls are told",
         CONNECTORS,
-        ".where(tables.pull.c.tenant == self.tenant)",
+        "            .where(connector.tenant == self.tenant)\n",
         "",
         _tenants("TestConnectors::test_anothers_pulls_are_not_told[sqlite]"),
     ),
