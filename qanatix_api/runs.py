@@ -220,7 +220,7 @@ class Runs:
             if not answer:
                 return False
             status = answer["runOrError"].get("status")
-            if status is None or status in RunEnd:
+            if status is None or status in tuple(RunEnd):
                 return True
             if status in _TERMINABLE:  # it was just starting
                 await self.terminate(receipt.run_id)
