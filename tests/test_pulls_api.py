@@ -267,7 +267,7 @@ class TestWaiting:
             ("", {"Prefer": "wait=1, respond-async, wait=100"}, "respond-async, wait=1"),
         ],
     )
-    def test_a_pull_that_is_not_waited_for_is_accepted(  # noqa: PLR0917
+    def test_a_pull_that_is_not_waited_for_is_accepted(
         self,
         api: TestClient,
         connector: str,
@@ -301,7 +301,10 @@ class TestWaiting:
         assert (response.status_code, "Preference-Applied" in response.headers) == (200, False)
 
     def test_a_wait_longer_than_the_apis_own_is_not_said_to_be_kept_to(
-        self, api: TestClient, connector: str, endless: FakeDagster  # noqa: ARG002
+        self,
+        api: TestClient,
+        connector: str,
+        endless: FakeDagster,  # noqa: ARG002
     ) -> None:
         services = api.app.state.services  # type: ignore[attr-defined]
         object.__setattr__(services, "settings", services.settings.model_copy(update={"pull_wait_seconds": 0.2}))
