@@ -18,7 +18,6 @@ from qanatix_api.logs import logger
 from qanatix_pipelines.errors import (
     InvalidConnector,
     NotFound,
-    OrchestratorUnavailable,
     PullFinished,
     PullInProgress,
     StoreFull,
@@ -51,13 +50,13 @@ class Problem(BaseModel):
     """An error. `detail` is a sentence, or for a request that is wrong a list of what is wrong where."""
 
     detail: str | list[dict[str, Any]]
+    code: str | None = Field(None, description="Which error it is, for programs; of a pull's and of the store's.")
     request_id: str
 
 
 class PullProblem(Problem):
     """An error of a pull's, where there is a pull."""
 
-    code: str | None = Field(None, description="Which error it is, for programs.")
     status: PullStatus | None = None
     pull_id: UUID | None = None
     run_id: str | None = Field(None, description="The pull's run in Dagster, if there is one.")
@@ -87,11 +86,11 @@ def unprocessable(problems: Sequence[tuple[Sequence[Any], str, str]]) -> JSONRes
     return refusal(status.HTTP_422_UNPROCESSABLE_CONTENT, detail)
 
 
-def unavailable(error: Exception) -> JSONResponse:
-    """The answer where the store or Dagster is away, or the store full."""
+def unavailable(error: StoreUnavailable) -> JSONResponse:
+    """The answer where the store is away, or full."""
     if isinstance(error, StoreFull):
-        return refusal(status.HTTP_507_INSUFFICIENT_STORAGE, str(error))
-    return refusal(status.HTTP_503_SERVICE_UNAVAILABLE, str(error), _COME_AGAIN)
+        return refusal(status.HTTP_507_INSUFFICIENT_STORAGE, str(error), code=error.code)
+    return refusal(status.HTTP_503_SERVICE_UNAVAILABLE, str(error), _COME_AGAIN, code=error.code)
 
 
 def pull_failure(receipt: Pull, headers: Mapping[str, str]) -> JSONResponse:
@@ -139,9 +138,8 @@ def install(app: FastAPI) -> None:
             status.HTTP_409_CONFLICT, str(error), code=error.code, pull_id=str(error.pull_id), run_id=error.run_id
         )
 
-    @app.exception_handler(OrchestratorUnavailable)
     @app.exception_handler(StoreUnavailable)
-    def _unavailable(_: Request, error: Exception) -> JSONResponse:
+    def _unavailable(_: Request, error: StoreUnavailable) -> JSONResponse:
         return unavailable(error)
 
     @app.exception_handler(Exception)
