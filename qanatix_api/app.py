@@ -12,11 +12,12 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import RedirectResponse
 from fastapi_offline import FastAPIOffline
 
-from qanatix_api import connectors, entities, failures, keys, logs, pauses
+from qanatix_api import connectors, entities, failures, keys, logs, pauses, pulls
 from qanatix_api.auth import Authentication, Uses
 from qanatix_api.bodies import Bodies
 from qanatix_api.failures import problem
 from qanatix_api.lineage import Lineage
+from qanatix_api.parameters import KNOWN_ONLY
 from qanatix_api.rates import Rates
 from qanatix_api.request_ids import RequestIds
 from qanatix_api.runs import Runs
@@ -88,6 +89,7 @@ def _app(settings: Settings) -> FastAPI:
     app.add_middleware(RequestIds)
     api = APIRouter(
         prefix=BASE_PATH,
+        dependencies=KNOWN_ONLY,
         responses={
             400: problem("The body is no JSON."),
             401: problem("There is no valid API key."),
@@ -101,12 +103,19 @@ def _app(settings: Settings) -> FastAPI:
         },
     )
     api.include_router(connectors.router)
+    api.include_router(pulls.router)
     api.include_router(pauses.router)
     api.include_router(entities.router)
     api.include_router(keys.router)
     app.include_router(api)
 
-    @app.get("/healthz", tags=["health"], summary="Whether the API and its store answer", responses=AWAY)
+    @app.get(
+        "/healthz",
+        tags=["health"],
+        summary="Whether the API and its store answer",
+        responses=AWAY,
+        dependencies=KNOWN_ONLY,
+    )
     def healthz(shared: Shared) -> dict[str, str]:
         shared.store.ping()
         return {"status": "ok"}

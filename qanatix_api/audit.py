@@ -18,6 +18,7 @@ Action = Literal[
     "connector.paused",
     "connector.resumed",
     "connector.pulled",
+    "pull.cancelled",
     "key.created",
     "key.rotated",
     "key.revoked",
@@ -25,7 +26,7 @@ Action = Literal[
 
 
 def record(caller: KeyRecord, action: Action, subject: UUID | str, pull_id: UUID | None = None) -> None:
-    """Say that `caller` has done this to the connector or key of this id."""
+    """Say that `caller` has done this to the connector, pull or key of this id."""
     line = {
         "at": datetime.now(UTC).isoformat(),
         "action": action,

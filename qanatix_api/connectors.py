@@ -1,11 +1,11 @@
-"""Connectors over HTTP: register, show, change, pull, delete."""
+"""Connectors over HTTP: register, show, change, delete."""
 
 import asyncio
 from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, BackgroundTasks, Body, Response, status
+from fastapi import APIRouter, BackgroundTasks, Body, status
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
@@ -13,13 +13,14 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 from qanatix_api import audit
 from qanatix_api.auth import needs
 from qanatix_api.examples import EXAMPLES
-from qanatix_api.failures import problem, pull_failure
+from qanatix_api.failures import problem
+from qanatix_api.receipts import PullFailure
 from qanatix_api.services import Given
 from qanatix_pipelines.connectors import Connector, NewConnector, Watch
 from qanatix_pipelines.credentials import REDACTED
-from qanatix_pipelines.errors import InvalidConnector, OrchestratorUnavailable, PullNotStarted
+from qanatix_pipelines.errors import InvalidConnector
 from qanatix_pipelines.keys import KeyRecord, Scope
-from qanatix_pipelines.pulls import Pull, PullStatus
+from qanatix_pipelines.pulls import PullStatus
 from qanatix_pipelines.schedules import Schedule
 from qanatix_pipelines.sources import check_config, check_connector, check_query, check_watch, connector_types
 from qanatix_pipelines.store.connectors import LastPull
@@ -28,7 +29,6 @@ from qanatix_pipelines.tls import Tls
 router = APIRouter(prefix="/connectors", tags=["connectors"])
 
 Writer = Annotated[KeyRecord, needs(Scope.CONNECTORS_WRITE)]
-Puller = Annotated[KeyRecord, needs(Scope.PULLS_RUN)]
 
 
 class ConnectorRequest(NewConnector):
@@ -56,16 +56,6 @@ class ConnectorChanges(BaseModel):
     overlap: Annotated[int, Field(strict=True)] | None = None
     schedule: Schedule | None = Field(None, description="All of it. Null ends it.")
     watch: Watch | None = Field(None, description="All of it. Null ends it.")
-
-
-class PullRequest(BaseModel):
-    """How to pull."""
-
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
-
-    full_refresh: Annotated[bool, Field(strict=True)] = Field(
-        False, description="Read everything, as on a first pull. It also finds what changed without a later time."
-    )
 
 
 class WatchError(BaseModel):
@@ -110,22 +100,11 @@ class ConnectorAnswer(BaseModel):
     paused: bool = Field(description="Whether its schedule and its watch rest.")
     last_pull_at: datetime | None = Field(description="When the last pull ended, or began if it has not ended yet.")
     last_pull_status: PullStatus | None
-    created_at: datetime
-
-
-class PullAnswer(BaseModel):
-    """How a pull went. `records_pulled = records_ingested + duplicates_skipped + records_rejected`."""
-
-    status: PullStatus = Field(examples=[PullStatus.COMPLETED])
-    records_pulled: int = Field(description="Rows that the query returned.", examples=[2847])
-    records_ingested: int = Field(description="Rows that became a new entity or changed one.", examples=[2841])
-    duplicates_skipped: int = Field(
-        description="Rows whose entity is already as they say, or was in the same pull.", examples=[6]
+    last_pull_id: UUID | None
+    last_pull_error: PullFailure | None = Field(
+        description="Why the last pull failed or was given up, at `last_pull_at`; null if it did not, or is running."
     )
-    duration_seconds: float = Field(examples=[0.4])
-    records_rejected: int = Field(description="Rows that could not become an entity.", examples=[0])
-    pull_id: UUID
-    run_id: str | None = Field(description="The pull's run in Dagster.")
+    created_at: datetime
 
 
 @router.post(
@@ -169,7 +148,8 @@ def list_connectors(given: Given) -> list[ConnectorAnswer]:
 )
 def get_connector(given: Given, connector_id: UUID) -> ConnectorAnswer:
     """One connector, and how its last pull went."""
-    return _answer(given.store.connectors.get(connector_id), given.store.connectors.last_pulls().get(connector_id))
+    connectors = given.store.connectors
+    return _answer(connectors.get(connector_id), connectors.last_pulls(connector_id).get(connector_id))
 
 
 @router.patch(
@@ -209,49 +189,8 @@ async def change_connector(
     given.lineage.expect(changed)
     if live is not None and live.run_id is not None and changed.generation != kept.generation:
         later.add_task(given.runs.terminate, live.run_id)
-    return _answer(changed, given.store.connectors.last_pulls().get(connector_id))
-
-
-@router.post(
-    "/{connector_id}/pull",
-    summary="Pull a connector",
-    response_model=PullAnswer,
-    responses={
-        202: {"model": PullAnswer, "description": "Still running after QANATIX_PULL_WAIT_SECONDS; it goes on."},
-        400: problem("The source rejected the query, or its result cannot become entities."),
-        404: problem("There is no such connector."),
-        409: problem(
-            "The pull was cancelled, or its connector changed or deleted; or everything is to be read again, but a "
-            "pull that does not is in progress."
-        ),
-        424: problem("The source cannot be reached, refuses the login, or failed."),
-        503: problem("Dagster or the store cannot be reached. Nothing was pulled."),
-        507: problem("The store's disk is full. Nothing was pulled."),
-    },
-)
-async def pull_connector(given: Given, caller: Puller, connector_id: UUID, asked: PullRequest | None = None) -> Any:
-    """Run the connector's query in its database and ingest the rows that are new or changed; answer when it is done.
-
-    Each pull is a run in Dagster. While one is in progress a second request joins it and gets its result. A pull whose
-    run dies is begun again, up to three times. A pull that fails ingests nothing and does not move `:last_pull`.
-    """
-    full_refresh = asked is not None and asked.full_refresh
-    connector = await run_in_threadpool(given.store.connectors.get, connector_id)
-    receipt, created = await run_in_threadpool(given.store.pulls.queue, connector_id, full_refresh=full_refresh)
-    audit.record(caller, "connector.pulled", connector_id, receipt.id)
-    if created:
-        try:
-            await given.runs.launch(receipt, connector)
-        except OrchestratorUnavailable:
-            await run_in_threadpool(given.store.pulls.end, receipt, PullNotStarted())
-            raise
-    receipt = await given.runs.wait(receipt, given.settings.pull_wait_seconds)
-    if receipt.error_code is not None:
-        return pull_failure(receipt)
-    answer = _pull_answer(receipt)
-    if receipt.status.live:
-        return Response(answer.model_dump_json(), status.HTTP_202_ACCEPTED, media_type="application/json")
-    return answer
+    last = await run_in_threadpool(given.store.connectors.last_pulls, connector_id)
+    return _answer(changed, last.get(connector_id))
 
 
 @router.delete(
@@ -285,9 +224,6 @@ def _answer(connector: Connector, last: LastPull | None) -> ConnectorAnswer:
         ),
         last_pull_at=None if last is None else last.at,
         last_pull_status=None if last is None else last.status,
+        last_pull_id=None if last is None else last.id,
+        last_pull_error=None if last is None else PullFailure.of(last),
     )
-
-
-def _pull_answer(receipt: Pull) -> PullAnswer:
-    counts = receipt.model_dump(include=PullAnswer.model_fields.keys() - {"duration_seconds", "pull_id"})
-    return PullAnswer(**counts, duration_seconds=round(receipt.duration_seconds, 3), pull_id=receipt.id)

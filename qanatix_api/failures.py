@@ -3,11 +3,12 @@
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
+from uuid import UUID
 
 from fastapi import FastAPI, Request, status
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 from starlette.types import Scope
@@ -17,12 +18,12 @@ from qanatix_api.logs import logger
 from qanatix_pipelines.errors import (
     InvalidConnector,
     NotFound,
-    OrchestratorUnavailable,
+    PullFinished,
     PullInProgress,
     StoreFull,
     StoreUnavailable,
 )
-from qanatix_pipelines.pulls import Pull
+from qanatix_pipelines.pulls import Pull, PullStatus
 
 log = logger(__name__)
 
@@ -40,7 +41,7 @@ _PULL_STATUS = {
     "pull_lost": status.HTTP_500_INTERNAL_SERVER_ERROR,
     "pull_broken": status.HTTP_500_INTERNAL_SERVER_ERROR,
 }
-RETRY_SECONDS = 5
+_COME_AGAIN = {"Retry-After": "5"}
 # A field's name may stand in an answer, so that its sender finds it; text that could be anything may not.
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}")
 
@@ -49,12 +50,21 @@ class Problem(BaseModel):
     """An error. `detail` is a sentence, or for a request that is wrong a list of what is wrong where."""
 
     detail: str | list[dict[str, Any]]
+    code: str | None = Field(None, description="Which error it is, for programs; of a pull's and of the store's.")
     request_id: str
 
 
-def problem(description: str) -> dict[str, Any]:
+class PullProblem(Problem):
+    """An error of a pull's, where there is a pull."""
+
+    status: PullStatus | None = None
+    pull_id: UUID | None = None
+    run_id: str | None = Field(None, description="The pull's run in Dagster, if there is one.")
+
+
+def problem(description: str, model: type[Problem] = Problem) -> dict[str, Any]:
     """An error's entry in the OpenAPI document."""
-    return {"model": Problem, "description": description}
+    return {"model": model, "description": description}
 
 
 def refusal(
@@ -76,18 +86,20 @@ def unprocessable(problems: Sequence[tuple[Sequence[Any], str, str]]) -> JSONRes
     return refusal(status.HTTP_422_UNPROCESSABLE_CONTENT, detail)
 
 
-def unavailable(error: Exception) -> JSONResponse:
-    """The answer where the store or Dagster is away, or the store full."""
+def unavailable(error: StoreUnavailable) -> JSONResponse:
+    """The answer where the store is away, or full."""
     if isinstance(error, StoreFull):
-        return refusal(status.HTTP_507_INSUFFICIENT_STORAGE, str(error))
-    return refusal(status.HTTP_503_SERVICE_UNAVAILABLE, str(error), {"Retry-After": str(RETRY_SECONDS)})
+        return refusal(status.HTTP_507_INSUFFICIENT_STORAGE, str(error), code=error.code)
+    return refusal(status.HTTP_503_SERVICE_UNAVAILABLE, str(error), _COME_AGAIN, code=error.code)
 
 
-def pull_failure(receipt: Pull) -> JSONResponse:
-    """The answer for a pull that ended without ingesting."""
+def pull_failure(receipt: Pull, headers: Mapping[str, str]) -> JSONResponse:
+    """The answer for a pull that ended without ingesting, with these headers."""
+    status_code = _PULL_STATUS.get(receipt.error_code or "", status.HTTP_424_FAILED_DEPENDENCY)
     return refusal(
-        _PULL_STATUS.get(receipt.error_code or "", status.HTTP_424_FAILED_DEPENDENCY),
+        status_code,
         receipt.error_detail or "",
+        {**headers, **(_COME_AGAIN if status_code == status.HTTP_503_SERVICE_UNAVAILABLE else {})},
         code=receipt.error_code,
         status=receipt.status,
         pull_id=str(receipt.id),
@@ -119,13 +131,15 @@ def install(app: FastAPI) -> None:
     def _not_found(_: Request, error: NotFound) -> JSONResponse:
         return refusal(status.HTTP_404_NOT_FOUND, str(error))
 
+    @app.exception_handler(PullFinished)
     @app.exception_handler(PullInProgress)
-    def _in_progress(_: Request, error: PullInProgress) -> JSONResponse:
-        return refusal(status.HTTP_409_CONFLICT, str(error), code=error.code, pull_id=str(error.pull_id))
+    def _conflict(_: Request, error: PullFinished | PullInProgress) -> JSONResponse:
+        return refusal(
+            status.HTTP_409_CONFLICT, str(error), code=error.code, pull_id=str(error.pull_id), run_id=error.run_id
+        )
 
-    @app.exception_handler(OrchestratorUnavailable)
     @app.exception_handler(StoreUnavailable)
-    def _unavailable(_: Request, error: Exception) -> JSONResponse:
+    def _unavailable(_: Request, error: StoreUnavailable) -> JSONResponse:
         return unavailable(error)
 
     @app.exception_handler(Exception)

@@ -15,8 +15,15 @@ import httpx2
 
 from qanatix_api.logs import logger
 from qanatix_pipelines.connectors import Connector
-from qanatix_pipelines.errors import NotFound, OrchestratorUnavailable, PullCancelled, StoreUnavailable
+from qanatix_pipelines.errors import (
+    NotFound,
+    OrchestratorUnavailable,
+    PullCancelled,
+    PullNotStarted,
+    StoreUnavailable,
+)
 from qanatix_pipelines.naming import (
+    API,
     CODE_LOCATION,
     CONNECTOR_TAG,
     PARTITION_TAG,
@@ -66,6 +73,7 @@ mutation Terminate($run: String!) { terminateRun(runId: $run) { __typename } }
 # A default launch imports Dagster in a new process, which takes seconds on a busy machine.
 LAUNCH_SECONDS = 60
 TERMINATE_SECONDS = 5  # who asks for a deletion does not wait for longer
+CANCEL_SECONDS = 5  # nor who cancels a pull, until its run has ended
 SELECTOR = {"repositoryLocationName": CODE_LOCATION, "repositoryName": REPOSITORY}
 
 # A receipt is asked for when a tenth more time has passed, so an answer is late by that at most, and a pull that takes
@@ -74,6 +82,10 @@ _SHORTEST_POLL_SECONDS = 0.02
 _POLL_SHARE = 0.1
 _LONGEST_POLL_SECONDS = 0.5
 _RUN_POLL_SECONDS = 2.0  # it costs Dagster more than a receipt costs the store
+_RUN_END_POLL_SECONDS = 0.2
+
+# The statuses in which Dagster takes a termination; a run that is starting is asked about again.
+_TERMINABLE = ("QUEUED", "STARTED")
 
 _Found = TypeVar("_Found")
 
@@ -104,6 +116,23 @@ class Runs:
         other._connectors, other._pulls = self._connectors.of(tenant), self._pulls.of(tenant)  # noqa: SLF001
         return other
 
+    async def begin(self, receipt: Pull, connector: Connector) -> Pull:
+        """Start the run of a connector's queued pull, or end the pull. The receipt, as far as this has changed it."""
+        try:
+            await self.launch(receipt, connector)
+        except OrchestratorUnavailable as error:
+            reason = PullNotStarted(error)
+            try:
+                await asyncio.to_thread(self._pulls.end, receipt, reason)
+                return await self._read(self._pulls.get, receipt.id)
+            except StoreUnavailable:  # its sensor will begin the pull, once both are back
+                log.warning("It could not be noted that the pull %s was not started.", receipt.id)
+            ended = {"status": PullStatus.FAILED, "error_code": reason.code, "error_detail": str(reason)}
+            return receipt.model_copy(update=ended)
+        except (NotFound, StoreUnavailable) as error:  # the connector is gone, and so the pull; or its time will come
+            log.warning("The pull %s could not be begun: %s", receipt.id, error)
+        return receipt
+
     async def launch(self, receipt: Pull, connector: Connector) -> None:
         """Start the run of a connector's queued pull. Raises OrchestratorUnavailable if it surely was not started.
 
@@ -116,7 +145,7 @@ class Runs:
                 "tags": [
                     {"key": PARTITION_TAG, "value": connector.partition_key},
                     {"key": PULL_TAG, "value": str(receipt.id)},
-                    {"key": TRIGGER_TAG, "value": "api"},
+                    {"key": TRIGGER_TAG, "value": API},
                     {"key": CONNECTOR_TAG, "value": connector.partition_key},
                     {"key": SOURCE_TAG, "value": source},
                     {"key": TENANT_TAG, "value": connector.tenant},
@@ -134,8 +163,10 @@ class Runs:
         launched = answer["launchRun"]
         if launched["__typename"] != "LaunchRunSuccess":
             raise OrchestratorUnavailable(f"it answered {launched['__typename']}; is the code location loaded?")
+        run_id = launched["run"]["runId"]
         try:
-            await asyncio.to_thread(self._pulls.name_run, receipt.id, launched["run"]["runId"])
+            if not await asyncio.to_thread(self._pulls.name_run, receipt.id, run_id):
+                await self.terminate(run_id)
         except StoreUnavailable:  # it is on its way all the same, and names itself when it begins
             log.warning("The run of pull %s could not be noted: the store does not answer.", receipt.id)
 
@@ -176,6 +207,35 @@ class Runs:
         except (httpx2.HTTPError, OrchestratorUnavailable) as error:
             log.warning("Dagster did not answer (%s); going on without.", type(error).__name__)
             return {}
+
+    async def cancel(self, receipt: Pull) -> Pull:
+        """End a pull as cancelled, if it has not ended, and ask Dagster to stop its run. The receipt as it is then.
+
+        Raises NotFound, StoreUnavailable.
+        """
+        cancelling = asyncio.to_thread(self._pulls.cancel, receipt.id)
+        if receipt.run_id is None:
+            return await cancelling
+        # At once, for the pull's final transaction may hold SQLite's only lock until its run is stopped.
+        cancelled, _ = await asyncio.gather(cancelling, self.terminate(receipt.run_id))
+        return cancelled
+
+    async def ended(self, receipt: Pull) -> bool:
+        """Whether the run of a cancelled pull is seen to end within a few seconds; True if there is none."""
+        if receipt.run_id is None:
+            return True
+        began = time.monotonic()
+        while time.monotonic() - began < CANCEL_SECONDS:
+            answer = await self.answer(STATUS, seconds=CANCEL_SECONDS, run=receipt.run_id)
+            if not answer:
+                return False
+            status = answer["runOrError"].get("status")
+            if status is None or status in tuple(RunEnd):
+                return True
+            if status in _TERMINABLE:  # it was just starting
+                await self.terminate(receipt.run_id)
+            await asyncio.sleep(_RUN_END_POLL_SECONDS)
+        return False
 
     async def _revive_if_dead(self, receipt: Pull) -> None:
         answer = await self.answer(STATUS, run=receipt.run_id or "")

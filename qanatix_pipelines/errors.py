@@ -8,6 +8,7 @@ QanatixError
 ├── NotFound                    the caller asks for something that exists
 ├── InvalidConnector            the caller mends the request
 ├── OrchestratorUnavailable     the caller tries again once Dagster is back
+├── PullFinished                nobody: there is nothing left to cancel
 └── PullError                   a pull ended without ingesting anything
     ├── SourceError             the caller mends the connector, or the database it names
     │   ├── SourceUnreachable
@@ -105,6 +106,16 @@ class OrchestratorUnavailable(QanatixError):
 
     def __init__(self, problem: str) -> None:
         super().__init__(f"Dagster could not start the pull: {problem}. Nothing was pulled; try again later.")
+
+
+class PullFinished(QanatixError):
+    """A pull that is to be cancelled has ended otherwise: by `status`."""
+
+    code: ClassVar[str] = "pull_finished"
+
+    def __init__(self, pull_id: object, run_id: str | None, status: str) -> None:
+        self.pull_id, self.run_id = pull_id, run_id
+        super().__init__(f"The pull has {status} already: there is nothing to cancel.")
 
 
 class PullError(QanatixError):
@@ -218,16 +229,16 @@ class CredentialsUnreadable(PullError):
 class PullInProgress(PullError):
     code = "pull_in_progress"
 
-    def __init__(self, pull_id: object) -> None:
-        self.pull_id = pull_id
+    def __init__(self, pull_id: object, run_id: str | None = None) -> None:
+        self.pull_id, self.run_id = pull_id, run_id
         super().__init__(f"The connector's pull {pull_id} is still in progress; only one runs at a time.")
 
 
 class PullNotStarted(PullError):
     code = "pull_not_started"
 
-    def __init__(self) -> None:
-        super().__init__("Dagster could not start the pull. Nothing was pulled; try again later.")
+    def __init__(self, reason: OrchestratorUnavailable) -> None:
+        super().__init__(str(reason))
 
 
 class PullNotBegun(PullError):

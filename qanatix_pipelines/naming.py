@@ -17,6 +17,8 @@ REPOSITORY = "__repository__"
 PARTITION_TAG = "dagster/partition"
 PULL_TAG = ".dagster/qanatix_pull_id"
 TRIGGER_TAG = "qanatix/trigger"
+# Who asks for a pull: somebody over REST, or by a run begun in Dagster's UI or by what is Dagster's own.
+API, DAGSTER = "api", "dagster"
 TENANT_TAG = "qanatix/tenant"
 HOST_TAG = "qanatix/host"
 # What Dagster's queue counts by: the connector's partition key, and a digest that connectors to one database share.

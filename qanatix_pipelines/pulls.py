@@ -50,6 +50,7 @@ class Pull(BaseModel):
     id: UUID
     connector_id: UUID
     run_id: str | None
+    trigger: str | None
     status: PullStatus
     attempt: int
     full_refresh: bool
@@ -64,4 +65,5 @@ class Pull(BaseModel):
     error_code: str | None
     error_detail: str | None
     created_at: datetime
+    started_at: datetime | None
     finished_at: datetime | None

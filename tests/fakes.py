@@ -29,6 +29,7 @@ class FakeDagster:
         self.partitions: list[tuple[str, str]] = []
         self.shown: dict[tuple[str, ...], list[list[str]]] = {}  # entity sets, and what fills them
         self.reloads = 0
+        self.terminated: list[str] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
@@ -56,6 +57,7 @@ class FakeDagster:
             self.reloads += 1
             return {"reloadRepositoryLocation": {"__typename": "WorkspaceLocationEntry"}}
         assert document == runs.TERMINATE
+        self.terminated.append(variables["run"])
         return {"terminateRun": {"__typename": "TerminateRunSuccess"}}
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:

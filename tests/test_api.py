@@ -422,7 +422,7 @@ class TestPulling:
         response = api.post(f"{CONNECTORS}/{registered['id']}/pull", json={"full_refresh": True})
 
         assert (response.status_code, response.json()["code"]) == (409, "pull_in_progress")
-        assert response.json()["pull_id"] == str(live.id)
+        assert (response.json()["pull_id"], response.json()["run_id"]) == (str(live.id), None)
 
     @pytest.mark.parametrize("body", [{"full_refresh": "yes"}, {"full": True}, [], "x", None])
     def test_a_pull_is_asked_for_by_nothing_else(
@@ -683,6 +683,7 @@ class TestFaults:
             response = api.post(CONNECTORS, json=BODY)
 
         assert (response.status_code, response.json()["detail"][:26]) == (503, "The store does not answer.")
+        assert response.json()["code"] == "store_unavailable"
         assert response.headers["Retry-After"].isdecimal()
 
     def test_a_fault_of_ours_is_json_and_tells_nothing(self, api: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:

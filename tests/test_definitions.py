@@ -390,6 +390,43 @@ def test_the_sensor_brings_partitions_in_step_with_the_store(
     }
 
 
+def test_a_run_whose_pull_was_cancelled_before_it_began_is_cancelled(
+    definitions: dg.Definitions,
+    instance: dg.DagsterInstance,
+    harness: Harness,
+    register: Callable[..., Connector],
+    store: Store,
+) -> None:
+    connector = register(harness, harness.everything)
+    queued, _ = store.pulls.queue(connector.id)
+    store.pulls.cancel(queued.id)
+
+    result = materialize(definitions, instance, connector.partition_key, {PULL_TAG: str(queued.id)})
+
+    run = instance.get_run_by_id(result.run_id)
+    assert run is not None
+    assert run.status is dg.DagsterRunStatus.CANCELED
+
+
+@pytest.mark.parametrize(("tags", "trigger"), [({}, "dagster"), ({"qanatix/trigger": "schedule"}, "schedule")])
+def test_a_receipt_says_who_asked_for_its_run(
+    definitions: dg.Definitions,
+    instance: dg.DagsterInstance,
+    harness: Harness,
+    register: Callable[..., Connector],
+    store: Store,
+    tags: dict[str, str],
+    trigger: str,
+) -> None:
+    harness.fill(1)
+    connector = register(harness, harness.everything)
+
+    materialize(definitions, instance, connector.partition_key, tags)
+
+    ((receipt,), _) = store.pulls.page(connector.id, status=None, limit=2, cursor=None)
+    assert receipt.trigger == trigger
+
+
 def _failure(result: dg.ExecuteInProcessResult) -> Any:
     """What the one failed step told of its failure, by its own will."""
     (event,) = [event for event in result.all_events if event.is_step_failure]

@@ -111,6 +111,22 @@ def test_a_second_demo_in_the_same_folder_leaves_the_first_alone(stack: Demo) ->
     assert (stack.folder / "env").exists()
 
 
+def test_the_readmes_calls_about_one_pull_work_as_printed(stack: Demo) -> None:
+    register = block("sh", ". .demo/env").partition("# Pull it")[0].replace(". .demo/env", f". {stack.folder}/env")
+    calls = block("sh", "Start a pull").replace("\ncurl -s ", "\ncurl -s -w '\\n%{http_code}\\n' ")
+
+    script = register + calls
+    done = subprocess.run(["bash", "-euo", "pipefail", "-c", script], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    receipt, shown, answer, cancelled = [line for line in done.stdout.splitlines() if line]
+    assert (json.loads(receipt)["trigger"], shown) == ("api", "200")
+    if cancelled == "409":
+        assert json.loads(answer)["code"] == "pull_finished"
+    else:
+        assert (json.loads(answer)["status"], cancelled) in (("cancelled", "200"), ("cancelled", "202"))
+
+
 def test_a_demo_whose_services_die_says_so_and_ends(tmp_path: Path) -> None:
     with running(tmp_path / "data") as demo:
         api = next(number for number, command in _started_in(demo.folder).items() if "uvicorn" in command)

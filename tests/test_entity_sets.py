@@ -10,8 +10,9 @@ from alembic import command
 from qanatix_pipelines.connectors import Connector
 from qanatix_pipelines.settings import Settings
 from qanatix_pipelines.store import migrations, tables
+from qanatix_pipelines.store.engine import connect
 from qanatix_pipelines.store.entity_sets import EntitySet, entity_sets
-from qanatix_pipelines.store.opening import Store, open_engine, open_store
+from qanatix_pipelines.store.opening import Store, open_store
 from qanatix_pipelines.tenants import DEFAULT, Tenant
 from tests.test_store import NEW, READ_AT, batch, ingest, ingestion
 
@@ -86,13 +87,13 @@ def test_a_set_is_there_with_its_first_connector_and_stays_with_its_entities(
 
 
 def test_what_was_there_before_the_count_is_counted_when_the_store_is_migrated(settings: Settings) -> None:
-    engine = open_engine(settings)
+    engine = connect(settings.store_address())
     with engine.begin() as connection:
-        for name in ("entity_set", "connector_health"):
-            connection.execute(sa.schema.DropTable(tables.metadata.tables[f"{tables.SCHEMA}.{name}"]))
+        if connection.dialect.name == "postgresql":
+            connection.execute(sa.schema.CreateSchema(tables.SCHEMA))
         config = migrations._config()
         config.attributes["connection"] = connection
-        command.stamp(config, "0006")
+        command.upgrade(config, "0006")
         for number in range(3):
             entity = {"tenant": "acme", "id": uuid4(), "vertical": "retail", "entity_type": "shop", "digest": b"d"}
             about = {"data": f'{{"n":{number}}}', "connector_id": uuid4(), "pull_id": uuid4()}

@@ -248,6 +248,32 @@ def test_a_run_that_died_after_its_pull_failed_is_failed(
     assert _status(instance, run_id) is DagsterRunStatus.FAILURE
 
 
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_run_that_died_before_it_was_cancelled_has_been_cancelled(
+    store: Store,
+    connector: Connector,
+    instance: dg.DagsterInstance,
+    tick: Callable[[], list[dg.RunRequest]],
+    start_run: Callable[..., str],
+    asked: bool,
+) -> None:
+    """Whether Dagster was asked to stop it, or was away."""
+    run_id = start_run()
+    receipt = store.pulls.begin(connector, run_id)
+    store.pulls.cancel(receipt.id)
+    if asked:
+        run = instance.get_run_by_id(run_id)
+        assert run is not None
+        instance.report_run_canceling(run)
+    tick()
+    assert _status(instance, run_id) in (DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING)  # it may yet end itself
+
+    _end_long_ago(store)
+    tick()
+
+    assert _status(instance, run_id) is DagsterRunStatus.CANCELED
+
+
 def _status(instance: dg.DagsterInstance, run_id: str) -> DagsterRunStatus:
     run = instance.get_run_by_id(run_id)
     assert run is not None

@@ -6,12 +6,20 @@ from typing import Any
 from uuid import UUID
 
 import dagster as dg
+from dagster import DagsterExecutionInterruptedError
 
 from qanatix_pipelines.connectors import Connector
 from qanatix_pipelines.defs.checks import COUNTS_CHECK, OWNER, asset_key, counts_check
 from qanatix_pipelines.defs.entity_sets import counts, materialization, schema
-from qanatix_pipelines.errors import NotFound, PullError, StoreUnavailable
-from qanatix_pipelines.naming import FULL_REFRESH_TAG, PULL_TAG, entity_set_key, partitions_name
+from qanatix_pipelines.errors import NotFound, PullCancelled, PullError, StoreUnavailable
+from qanatix_pipelines.naming import (
+    DAGSTER,
+    FULL_REFRESH_TAG,
+    PULL_TAG,
+    TRIGGER_TAG,
+    entity_set_key,
+    partitions_name,
+)
 from qanatix_pipelines.pull import PullOutcome, run_pull
 from qanatix_pipelines.pulls import Pull
 from qanatix_pipelines.sources import source_of
@@ -58,6 +66,9 @@ def pull_asset(connector_type: str) -> dg.AssetsDefinition:
                 egress=context.resources.store.egress(),
                 on_batch=_progress(context),
             )
+        except PullCancelled as error:  # over the receipt: whoever cancelled it may not have reached Dagster
+            context.instance.report_run_canceling(context.run, str(error))
+            raise DagsterExecutionInterruptedError from None
         except (PullError, NotFound, StoreUnavailable) as error:
             raise dg.Failure(str(error), metadata={"code": error.code}, allow_retries=False) from None
         except Exception as error:  # noqa: BLE001  # its text may hold a row or an address, so only its place is shown
@@ -80,7 +91,13 @@ def _receipt(store: Store, connector: Connector, run: dg.DagsterRun) -> Pull:
     asked = run.tags.get(PULL_TAG)
     if asked is not None and run.parent_run_id is None:
         return store.pulls.claim(UUID(asked), connector, run.run_id)
-    return store.pulls.begin(connector, run.run_id, full_refresh=run.tags.get(FULL_REFRESH_TAG) == "true")
+    return store.pulls.begin(
+        connector,
+        run.run_id,
+        full_refresh=run.tags.get(FULL_REFRESH_TAG) == "true",
+        # One that is executed again has the tags of the first.
+        trigger=DAGSTER if run.parent_run_id is not None else run.tags.get(TRIGGER_TAG, DAGSTER),
+    )
 
 
 def _progress(context: dg.AssetExecutionContext) -> Callable[[int], None]:

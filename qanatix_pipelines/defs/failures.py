@@ -9,7 +9,7 @@ import dagster as dg
 
 from qanatix_pipelines.defs.resources import StoreResource
 from qanatix_pipelines.errors import NotFound, PullInProgress, PullNotBegun
-from qanatix_pipelines.naming import PARTITION_TAG, PULL_TAG
+from qanatix_pipelines.naming import DAGSTER, PARTITION_TAG, PULL_TAG, TRIGGER_TAG
 
 INTERVAL_SECONDS = 15
 
@@ -34,7 +34,7 @@ def failed_runs(context: dg.RunFailureSensorContext, store: StoreResource) -> No
     if opened.tenants.of_run(run.run_id) is None and _code(context) != PullInProgress.code:
         record = context.instance.get_run_record_by_id(run.run_id)
         failed_at = datetime.now(UTC) if record is None else record.create_timestamp
-        ours.pulls.note_failed(connector, run.run_id, failed_at, PullNotBegun())
+        ours.pulls.note_failed(connector, run.run_id, failed_at, PullNotBegun(), run.tags.get(TRIGGER_TAG, DAGSTER))
 
 
 def _code(context: dg.RunFailureSensorContext) -> object:

@@ -32,6 +32,7 @@ INTERVAL_SECONDS = 15
 GRACE = timedelta(seconds=2 * LEASE_SECONDS)
 # Runs that were being started before are nobody's now: who started them was this code server's predecessor.
 _LOADED_AT = datetime.now(UTC)
+_GOING_ON = [DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
 
 
 def lost_pulls_sensor(jobs: Sequence[Any]) -> dg.SensorDefinition:
@@ -98,10 +99,10 @@ def _on_its_way(record: RunRecord) -> bool:
 
 
 def _settle(instance: dg.DagsterInstance, opened: Store) -> None:
-    """End the runs that Dagster shows as started, but whose pull is over, is another run's now, or was never begun."""
+    """End the runs that Dagster shows as going on, but whose pull is over, another run's now, or was never begun."""
     now = datetime.now(UTC)
     ours = {job_name(connector_type) for connector_type in connector_types()}
-    for record in instance.get_run_records(RunsFilter(statuses=[DagsterRunStatus.STARTED])):
+    for record in instance.get_run_records(RunsFilter(statuses=_GOING_ON)):
         run = record.dagster_run
         if run.job_name not in ours and CONNECTOR_TAG not in run.tags:  # a backfill's are of no job of ours
             continue
@@ -114,6 +115,8 @@ def _settle(instance: dg.DagsterInstance, opened: Store) -> None:
         elif pull.finished_at is not None and pull.finished_at < now - GRACE:
             if pull.status is PullStatus.COMPLETED:
                 _tell_completed(instance, opened.of(tenant), run, pull)
+            elif pull.error_code == PullCancelled.code:
+                instance.report_run_canceled(run, pull.error_detail)
             else:
                 instance.report_run_failed(run, pull.error_detail)
 

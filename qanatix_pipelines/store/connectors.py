@@ -31,8 +31,13 @@ _DECIDES_ROWS = ("query", "cursor_column", "vertical", "entity_type", "name_colu
 
 @dataclass(frozen=True)
 class LastPull:
+    """The newest receipt. `at` is when it ended, or began if it has not; the error is None unless it failed."""
+
+    id: UUID
     status: PullStatus
     at: datetime
+    error_code: str | None
+    error_detail: str | None
 
 
 class ConnectorStore(OfTenant):
@@ -132,21 +137,38 @@ class ConnectorStore(OfTenant):
         with self._reader.connect() as connection:
             return [Connector.model_validate(dict(row)) for row in connection.execute(query).mappings()]
 
-    def last_pulls(self) -> dict[UUID, LastPull]:
-        """The newest receipt's status and time, for each connector that has one."""
+    def last_pulls(self, connector_id: UUID | None = None) -> dict[UUID, LastPull]:
+        """The newest receipt of each connector that has one, or of this connector."""
+        connector, others = tables.connector.c, tables.pull.alias().c
         newest = (
+            sa.select(others.id)
+            .where(others.tenant == connector.tenant, others.connector_id == connector.id)
+            .order_by(others.created_at.desc(), others.id.desc())
+            .limit(1)
+            .correlate(tables.connector)  # for each connector by its index, however long its history is
+            .scalar_subquery()
+        )
+        table = tables.pull.c
+        query = (
             sa.select(
-                tables.pull.c.connector_id,
-                tables.pull.c.status,
-                sa.func.coalesce(tables.pull.c.finished_at, tables.pull.c.created_at, type_=tables.Instant).label("at"),
-                sa.func.row_number()
-                .over(partition_by=tables.pull.c.connector_id, order_by=tables.pull.c.created_at.desc())
-                .label("age"),
-            ).where(tables.pull.c.tenant == self.tenant)
-        ).subquery()
+                table.connector_id,
+                table.id,
+                table.status,
+                sa.func.coalesce(table.finished_at, table.created_at, type_=tables.Instant).label("at"),
+                table.error_code,
+                table.error_detail,
+            )
+            .select_from(tables.connector.join(tables.pull, table.id == newest))
+            .where(connector.tenant == self.tenant)
+        )
+        if connector_id is not None:
+            query = query.where(connector.id == connector_id)
         with self._reader.connect() as connection:
-            rows = connection.execute(sa.select(newest).where(newest.c.age == 1))
-            return {row.connector_id: LastPull(PullStatus(row.status), row.at) for row in rows}
+            rows = connection.execute(query)
+            return {
+                row.connector_id: LastPull(row.id, PullStatus(row.status), row.at, row.error_code, row.error_detail)
+                for row in rows
+            }
 
     def source_of(self, connector_id: UUID) -> str:
         """As `schedules.source_name`. Raises NotFound."""

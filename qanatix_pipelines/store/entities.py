@@ -1,8 +1,5 @@
 """Entities as they are read."""
 
-import base64
-import binascii
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,6 +9,7 @@ import sqlalchemy as sa
 
 from qanatix_pipelines.errors import NotFound
 from qanatix_pipelines.store import tables
+from qanatix_pipelines.store.pages import cut, newest_first
 from qanatix_pipelines.store.tenants import OfTenant
 from qanatix_pipelines.tenants import Tenant
 
@@ -46,9 +44,6 @@ class Excerpt:
 _FIELDS = [tables.entity.c[field] for field in Entity.__dataclass_fields__]
 
 
-_POSITION = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{6})?) ([0-9a-f]{32})")
-
-
 class EntityStore(OfTenant):
     """One tenant's entities: those of others are not there."""
 
@@ -71,25 +66,18 @@ class EntityStore(OfTenant):
     ) -> tuple[Sequence[Entity], str | None]:
         """At most `limit` entities, newest first, and the cursor of the next page, None after the last.
 
-        The order is that of creation and never changes, so no entity is skipped or given twice while others arrive.
         Raises ValueError if the cursor is not one of ours.
         """
         table = tables.entity.c
         ours = sa.select(*_FIELDS).where(table.tenant == self.tenant)
-        query = ours.order_by(table.created_at.desc(), table.id.desc()).limit(limit + 1)
+        query = newest_first(ours, tables.entity, limit, cursor)
         if vertical is not None:
             query = query.where(table.vertical == vertical)
         if entity_type is not None:
             query = query.where(table.entity_type == entity_type)
-        if cursor is not None:
-            created_at, entity_id = _position(cursor)
-            query = query.where(
-                (table.created_at < created_at) | ((table.created_at == created_at) & (table.id < entity_id))
-            )
         with self._reader.connect() as connection:
             found = [Entity(**row._mapping) for row in connection.execute(query)]  # noqa: SLF001
-        page = found[:limit]
-        return page, _cursor(page[-1]) if len(found) > limit else None
+        return cut(found, limit)
 
     def newest(self, vertical: str, entity_type: str, limit: int, characters: int) -> list[Excerpt]:
         """The newest entities of a set, newest first, and of their data so many characters."""
@@ -116,18 +104,3 @@ class EntityStore(OfTenant):
         )
         with self._reader.connect() as connection:
             return connection.execute(query).scalar() or 0
-
-
-def _cursor(last: Entity) -> str:
-    return base64.urlsafe_b64encode(
-        f"{last.created_at.replace(tzinfo=None).isoformat()} {last.id.hex}".encode()
-    ).decode()
-
-
-def _position(cursor: str) -> tuple[datetime, UUID]:
-    try:
-        text = base64.b64decode(cursor.encode(), altchars=b"-_", validate=True).decode()
-        created_at, entity_id = _POSITION.fullmatch(text).groups()  # type: ignore[union-attr]  # caught below
-        return datetime.fromisoformat(f"{created_at}+00:00"), UUID(hex=entity_id)
-    except (binascii.Error, ValueError, AttributeError):
-        raise ValueError("is not a cursor that this API gave") from None

@@ -5,6 +5,7 @@ in its own transaction, that the receipt still is that attempt's and running; so
 living one, one can write.
 """
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -22,10 +23,12 @@ from qanatix_pipelines.errors import (
     PullSuperseded,
     StoreUnavailable,
 )
+from qanatix_pipelines.naming import API, DAGSTER
 from qanatix_pipelines.pulls import ATTEMPTS, LEASE_SECONDS, LIVE, QUEUED_SECONDS, Pull, PullStatus
 from qanatix_pipelines.store import tables
 from qanatix_pipelines.store.clock import now
 from qanatix_pipelines.store.engine import check_room
+from qanatix_pipelines.store.pages import cut, newest_first
 from qanatix_pipelines.store.tenants import OfTenant
 from qanatix_pipelines.tenants import Tenant
 
@@ -40,7 +43,7 @@ class PullStore(OfTenant):
         self._engine = engine
         self._reader = engine.execution_options(reads=True)
 
-    def queue(self, connector_id: UUID, *, full_refresh: bool = False) -> tuple[Pull, bool]:
+    def queue(self, connector_id: UUID, *, full_refresh: bool = False, trigger: str = API) -> tuple[Pull, bool]:
         """A new receipt, or that of the connector's live pull: then the second value is False.
 
         A live pull that lapsed is given up as lost first. Raises NotFound if there is no such connector, PullInProgress
@@ -49,18 +52,19 @@ class PullStore(OfTenant):
         check_room(self._engine)
         while True:
             try:
-                return self._insert(connector_id, full_refresh), True
+                return self._insert(connector_id, full_refresh, trigger), True
             except IntegrityError:
                 live = self.live(connector_id)
                 if live is not None:
                     if full_refresh and not live.full_refresh:
-                        raise PullInProgress(live.id) from None
+                        raise PullInProgress(live.id, live.run_id) from None
                     return live, False
 
     def claim(self, pull_id: UUID, connector: Connector, run_id: str) -> Pull:
         """Make a connector's queued pull this run's.
 
-        Raises PullSuperseded if it is not queued any more, or if `connector` is no longer what is kept of it.
+        Raises PullCancelled if it was; PullSuperseded if it is not queued any more for another reason, or if
+        `connector` is no longer what is kept of it.
         """
         queued = (tables.pull.c.id == pull_id) & (tables.pull.c.connector_id == connector.id)
         with self._engine.begin() as transaction:
@@ -69,27 +73,33 @@ class PullStore(OfTenant):
             claimed = transaction.execute(
                 tables.pull.update()
                 .where(queued, tables.pull.c.status == PullStatus.QUEUED)
-                .values(status=PullStatus.RUNNING, run_id=run_id, lease_until=lease())
+                .values(
+                    status=PullStatus.RUNNING,
+                    run_id=run_id,
+                    lease_until=lease(),
+                    started_at=sa.func.coalesce(tables.pull.c.started_at, sa.literal(now(), tables.Instant)),
+                )
             )
             if generation != connector.generation or claimed.rowcount == 0:
-                raise PullSuperseded
+                raise _over(transaction, pull_id)
         return self.get(pull_id)
 
-    def begin(self, connector: Connector, run_id: str, *, full_refresh: bool = False) -> Pull:
+    def begin(self, connector: Connector, run_id: str, *, full_refresh: bool = False, trigger: str = DAGSTER) -> Pull:
         """Queue and claim in one: for a run that nobody asked the API for. Raises PullInProgress, NotFound."""
-        pull, created = self.queue(connector.id, full_refresh=full_refresh)
+        pull, created = self.queue(connector.id, full_refresh=full_refresh, trigger=trigger)
         if not created:
-            raise PullInProgress(pull.id)
+            raise PullInProgress(pull.id, pull.run_id)
         return self.claim(pull.id, connector, run_id)
 
-    def name_run(self, pull_id: UUID, run_id: str) -> None:
-        """Note which run was started for a pull, before the run itself could."""
+    def name_run(self, pull_id: UUID, run_id: str) -> bool:
+        """Note which run was started for a pull, before the run itself could. False if it was cancelled meanwhile."""
         with self._engine.begin() as transaction:
             transaction.execute(
                 tables.pull.update()
                 .where(tables.pull.c.id == pull_id, tables.pull.c.run_id.is_(None))
                 .values(run_id=run_id)
             )
+            return _error_code(transaction, pull_id) != PullCancelled.code
 
     def renew(self, pull: Pull) -> None:
         """Give the sign of life. Raises PullSuperseded if the attempt is over, but for having completed."""
@@ -153,7 +163,7 @@ class PullStore(OfTenant):
         with self._engine.begin() as transaction:
             end_live(transaction, _is(pull), error, duration_seconds)
 
-    def note_failed(self, connector: Connector, run_id: str, at: datetime, error: PullError) -> None:
+    def note_failed(self, connector: Connector, run_id: str, at: datetime, error: PullError, trigger: str) -> None:
         """Write the receipt of a run that failed at a time before it had one."""
         with self._engine.begin() as transaction:
             transaction.execute(
@@ -162,6 +172,7 @@ class PullStore(OfTenant):
                     tenant=self.tenant,
                     connector_id=connector.id,
                     run_id=run_id,
+                    trigger=trigger,
                     status=PullStatus.FAILED,
                     lease_until=at,
                     error_code=error.code,
@@ -170,6 +181,14 @@ class PullStore(OfTenant):
                     finished_at=at,
                 )
             )
+
+    def cancel(self, pull_id: UUID) -> Pull:
+        """End a live pull, whichever attempt it is in, as cancelled. The receipt as it is then. Raises NotFound."""
+        kept = self.get(pull_id)
+        seconds = 0.0 if kept.started_at is None else max(0.0, (now() - kept.started_at).total_seconds())
+        with self._engine.begin() as transaction:
+            end_live(transaction, tables.pull.c.id == kept.id, PullCancelled(), seconds)
+        return self.get(pull_id)
 
     def get(self, pull_id: UUID) -> Pull:
         """Raises NotFound."""
@@ -183,6 +202,18 @@ class PullStore(OfTenant):
         query = sa.select(*_FIELDS).where(tables.pull.c.connector_id == connector_id, tables.pull.c.status.in_(LIVE))
         return next(iter(self._all(query)), None)
 
+    def page(
+        self, connector_id: UUID, *, status: PullStatus | None, limit: int, cursor: str | None
+    ) -> tuple[Sequence[Pull], str | None]:
+        """At most `limit` pulls of a connector, newest first, and the cursor of the next page, None after the last.
+
+        Raises ValueError if the cursor is not one of ours.
+        """
+        query = sa.select(*_FIELDS).where(tables.pull.c.connector_id == connector_id)
+        if status is not None:
+            query = query.where(tables.pull.c.status == status)
+        return cut(self._all(newest_first(query, tables.pull, limit, cursor)), limit)
+
     def _all(self, query: sa.Select[Any]) -> list[Pull]:
         ours = query.where(tables.pull.c.tenant == self.tenant)
         with self._reader.connect() as connection:
@@ -191,7 +222,7 @@ class PullStore(OfTenant):
     def _is_connector(self, connector_id: UUID) -> sa.ColumnElement[bool]:
         return (tables.connector.c.id == connector_id) & (tables.connector.c.tenant == self.tenant)
 
-    def _insert(self, connector_id: UUID, full_refresh: bool) -> Pull:
+    def _insert(self, connector_id: UUID, full_refresh: bool, trigger: str) -> Pull:
         pull_id = uuid4()
         with self._engine.begin() as transaction:
             known = sa.select(tables.connector.c.id).where(self._is_connector(connector_id))
@@ -207,6 +238,7 @@ class PullStore(OfTenant):
                     connector_id=connector_id,
                     status=PullStatus.QUEUED,
                     full_refresh=full_refresh,
+                    trigger=trigger,
                     lease_until=lease(QUEUED_SECONDS),
                     created_at=now(),
                 )
@@ -215,10 +247,13 @@ class PullStore(OfTenant):
 
 
 def pass_fence(transaction: sa.Connection, pull: Pull, **values: object) -> None:
-    """Give a running attempt `values`: each of its writes does so. Raises PullSuperseded if it runs no more."""
+    """Give a running attempt `values`: each of its writes does so.
+
+    Raises PullCancelled if the pull was, and PullSuperseded if the attempt runs no more for another reason.
+    """
     running = tables.pull.update().where(_is(pull), tables.pull.c.status == PullStatus.RUNNING)
     if transaction.execute(running.values(**values)).rowcount == 0:
-        raise PullSuperseded
+        raise _over(transaction, pull.id)
 
 
 def end_live(
@@ -247,6 +282,18 @@ def end_live(
 def lease(seconds: int = LEASE_SECONDS) -> datetime:
     """Until when a pull is held to be alive that gives a sign now."""
     return now() + timedelta(seconds=seconds)
+
+
+def _over(transaction: sa.Connection, pull_id: UUID) -> PullError:
+    """Why an attempt may write no more."""
+    return PullCancelled() if _error_code(transaction, pull_id) == PullCancelled.code else PullSuperseded()
+
+
+def _error_code(transaction: sa.Connection, pull_id: UUID) -> str | None:
+    code: str | None = transaction.execute(
+        sa.select(tables.pull.c.error_code).where(tables.pull.c.id == pull_id)
+    ).scalar_one_or_none()
+    return code
 
 
 def _is(pull: Pull) -> sa.ColumnElement[bool]:

@@ -124,6 +124,8 @@ pull = sa.Table(
     # No foreign key: a receipt outlives its connector.
     sa.Column("connector_id", sa.Uuid, nullable=False),
     sa.Column("run_id", sa.Text),
+    # Who asked for it: NULL of those from before this was kept.
+    sa.Column("trigger", sa.Text),
     sa.Column("status", sa.Text, nullable=False),
     sa.Column("attempt", sa.Integer, nullable=False, server_default="1"),
     sa.Column("full_refresh", sa.Boolean, nullable=False, server_default=sa.false()),
@@ -138,8 +140,11 @@ pull = sa.Table(
     sa.Column("error_code", sa.Text),
     sa.Column("error_detail", sa.Text),
     sa.Column("created_at", Instant, nullable=False),
+    # When its first run began it.
+    sa.Column("started_at", Instant),
     sa.Column("finished_at", Instant),
-    sa.Index("pull_by_connector", "tenant", "connector_id", "created_at"),
+    sa.Index("pull_by_connector", "tenant", "connector_id", "created_at", "id"),
+    sa.Index("pull_by_status", "tenant", "connector_id", "status", "created_at", "id"),
     sa.Index("pull_by_run", "run_id"),
 )
 # Two live pulls of one connector are not improbable but impossible.

@@ -13,6 +13,7 @@ ENTITIES = "qanatix_pipelines/store/entities.py"
 KEYS = "qanatix_pipelines/store/keys.py"
 SCHEDULES = "qanatix_pipelines/store/schedules.py"
 WATCHES = "qanatix_pipelines/store/watches.py"
+_HISTORY = "tests/test_history.py::"
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,27 @@ MUTANTS = (
         "where(_is(pull), tables.pull.c.status == PullStatus.RUNNING)",
         "where(_is(pull))",
         _store("TestChanges::test_a_running_pull_is_given_up"),
+    ),
+    Mutant(
+        "a run that was launched while its pull was cancelled goes on",
+        PULLS,
+        "return _error_code(transaction, pull_id) != PullCancelled.code",
+        "return True",
+        (_HISTORY + "TestCancelling::test_a_run_that_comes_late_is_told_that_its_pull_is_cancelled[sqlite]",),
+    ),
+    Mutant(
+        "a cancelled run is told that another took over",
+        PULLS,
+        "PullCancelled() if _error_code(transaction, pull_id) == PullCancelled.code else PullSuperseded()",
+        "PullSuperseded()",
+        (_HISTORY + "TestCancelling::test_a_cancelled_pull_can_do_nothing_more_and_is_told_why[sqlite-renew]",),
+    ),
+    Mutant(
+        "a page begins with the last of the one before",
+        "qanatix_pipelines/store/pages.py",
+        "sa.tuple_(of.created_at, of.id) < begin",
+        "sa.tuple_(of.created_at, of.id) <= begin",
+        (_HISTORY + "TestPages::test_pulls_of_one_instant_are_each_on_one_page[sqlite]",),
     ),
     Mutant(
         "a batch is staged without the fence",
@@ -380,7 +402,7 @@ MUTANTS = (
     Mutant(
         "everybody's last pulls are told",
         CONNECTORS,
-        ".where(tables.pull.c.tenant == self.tenant)",
+        "            .where(connector.tenant == self.tenant)\n",
         "",
         _tenants("TestConnectors::test_anothers_pulls_are_not_told[sqlite]"),
     ),

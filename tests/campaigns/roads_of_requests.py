@@ -17,10 +17,11 @@ def _connector_that_is_listed_shown_changed_and_deleted(j: Journey) -> int:
     answers = [
         j.api.get("/connectors"),
         j.api.get(f"/connectors/{connector}"),
+        j.api.get(f"/connectors/{connector}/pulls"),
         j.api.patch(f"/connectors/{connector}", json={"name": "Other", "connection_config": "***REDACTED***"}),
         j.api.get("/entities"),
     ]
-    assert [answer.status_code for answer in answers] == [200] * 4
+    assert [answer.status_code for answer in answers] == [200] * 5
     return j.api.delete(f"/connectors/{connector}").status_code
 
 

@@ -43,6 +43,9 @@ BODIES: dict[tuple[str, str], tuple[dict[str, Any] | None, ...]] = {
     ("get", "/connectors"): (None,),
     ("get", "/connectors/{connector_id}"): (None,),
     ("post", "/connectors/{connector_id}/pull"): (None, {"full_refresh": False}, {"full_refresh": True}),
+    ("get", "/connectors/{connector_id}/pulls"): (None,),
+    ("get", "/pulls/{pull_id}"): (None,),
+    ("post", "/pulls/{pull_id}/cancel"): (None,),
     ("patch", "/connectors/{connector_id}"): (
         {},
         {"name": "Changed"},
@@ -227,7 +230,12 @@ def test_what_a_tenant_does_with_its_own_leaves_the_others_as_they_are(world: Wo
         others = world.of(owner)
         hidden = set(owner.ids) - set(caller.ids)
         for (method, path), bodies in BODIES.items():
-            own = {"connector_id": caller.connectors[1], "entity_id": caller.entities[0], "key_id": caller.keys[1]}
+            own = {
+                "connector_id": caller.connectors[1],
+                "entity_id": caller.entities[0],
+                "key_id": caller.keys[1],
+                "pull_id": caller.pulls[0],
+            }
             for body in bodies:
                 given = world.connector(entity_type="more") if (method, path) == MAKING else body
                 answer = world.ask(caller, method, path.format(**own), given)
@@ -241,7 +249,7 @@ def test_what_a_tenant_does_with_its_own_leaves_the_others_as_they_are(world: Wo
 @pytest.mark.timeout(600)
 def test_no_request_says_whose_it_is(world: World) -> None:
     caller, owner = world.parties
-    own = {"connector_id": caller.connectors[0], "key_id": caller.keys[1]}
+    own = {"connector_id": caller.connectors[0], "key_id": caller.keys[1], "pull_id": caller.pulls[0]}
     before = world.kept()
     answers = [
         world.ask(caller, method, path.format(**own), given | {field: owner.tenant})

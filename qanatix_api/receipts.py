@@ -1,0 +1,94 @@
+"""How a pull went, as it is answered."""
+
+from datetime import datetime
+from typing import Any, Protocol, Self
+from uuid import UUID
+
+from pydantic import BaseModel, Field
+
+from qanatix_pipelines.pulls import Pull, PullStatus
+
+
+class Told(Protocol):
+    """What may have an error: a receipt, or a connector's last one."""
+
+    @property
+    def error_code(self) -> str | None: ...
+    @property
+    def error_detail(self) -> str | None: ...
+
+
+class PullFailure(BaseModel):
+    """Why a pull ended without ingesting: as who waited for it was answered."""
+
+    code: str = Field(examples=["source_unreachable"])
+    detail: str = Field(examples=["The source could not be reached."])
+
+    @classmethod
+    def of(cls, told: Told) -> Self | None:
+        """None if there is no error."""
+        return None if told.error_code is None else cls(code=told.error_code, detail=told.error_detail or "")
+
+
+class PullAnswer(BaseModel):
+    """How a pull went. `records_pulled = records_ingested + duplicates_skipped + records_rejected`."""
+
+    status: PullStatus = Field(examples=[PullStatus.COMPLETED])
+    records_pulled: int = Field(description="Rows that the query returned.", examples=[2847])
+    records_ingested: int = Field(description="Rows that became a new entity or changed one.", examples=[2841])
+    duplicates_skipped: int = Field(
+        description="Rows whose entity is already as they say, or was in the same pull.", examples=[6]
+    )
+    duration_seconds: float = Field(examples=[0.4])
+    records_rejected: int = Field(description="Rows that could not become an entity.", examples=[0])
+    pull_id: UUID
+    run_id: str | None = Field(description="The pull's run in Dagster.")
+
+    @classmethod
+    def of(cls, receipt: Pull) -> Self:
+        """The answer that tells `receipt`."""
+        return cls.model_validate(cls.fields_of(receipt))
+
+    @staticmethod
+    def fields_of(receipt: Pull) -> dict[str, Any]:
+        """What of `receipt` is told, by the names under which it is."""
+        return receipt.model_dump(exclude={"id"}) | {
+            "duration_seconds": round(receipt.duration_seconds, 3),
+            "pull_id": receipt.id,
+        }
+
+
+class PullReceipt(PullAnswer):
+    """All that is kept of a pull. The counts are those of a pull that completed: until then, and else, they are 0."""
+
+    connector_id: UUID
+    trigger: str | None = Field(
+        description=(
+            "Who asked for it: `api`, over REST; `dagster`, by a run begun there. Null if that was not kept yet."
+        ),
+        examples=["api"],
+    )
+    attempts: int = Field(description="How often it was begun: again where its process or host died.", examples=[1])
+    full_refresh: bool = Field(examples=[False])
+    created_at: datetime = Field(description="When it was asked for.")
+    started_at: datetime | None = Field(description="When its first run began it.")
+    ended_at: datetime | None
+    error: PullFailure | None = Field(
+        description="Why it ended without ingesting; null if it completed, or has not ended.", examples=[None]
+    )
+
+    @staticmethod
+    def fields_of(receipt: Pull) -> dict[str, Any]:
+        return PullAnswer.fields_of(receipt) | {
+            "attempts": receipt.attempt,
+            "ended_at": receipt.finished_at,
+            "error": PullFailure.of(receipt),
+        }
+
+
+class PullPage(BaseModel):
+    """A page of a connector's pulls, newest first."""
+
+    items: list[PullReceipt]
+    cursor: str | None = Field(description="Where the next page begins; null after the last.")
+    has_more: bool
