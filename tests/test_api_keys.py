@@ -27,6 +27,8 @@ ROUTES = {
     ("POST", CONNECTORS): Scope.CONNECTORS_WRITE,
     ("PATCH", f"{CONNECTORS}/{SOME_ID}"): Scope.CONNECTORS_WRITE,
     ("DELETE", f"{CONNECTORS}/{SOME_ID}"): Scope.CONNECTORS_WRITE,
+    ("POST", f"{CONNECTORS}/{SOME_ID}/pause"): Scope.CONNECTORS_WRITE,
+    ("POST", f"{CONNECTORS}/{SOME_ID}/resume"): Scope.CONNECTORS_WRITE,
     ("POST", f"{CONNECTORS}/{SOME_ID}/pull"): Scope.PULLS_RUN,
     ("GET", "/api/v1/entities"): Scope.ENTITIES_READ,
     ("GET", f"/api/v1/entities/{SOME_ID}"): Scope.ENTITIES_READ,
