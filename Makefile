@@ -31,7 +31,7 @@ lint: .venv/ready  ## What is said of the code without running it.
 
 lock: .venv/ready  ## Bring requirements.lock up to date with pyproject.toml.
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --upgrade \
-	  --group dev pyproject.toml --output-file requirements.lock
+	  --extra celery --group dev pyproject.toml --output-file requirements.lock
 
 # Compiled at install: without bytecode every Dagster process starts more than twice as slowly.
 .venv/ready: requirements.lock pyproject.toml

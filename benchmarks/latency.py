@@ -5,9 +5,13 @@ Three roads do the same pull of the same rows, in turns, so that what else the m
 - cold: the API, and Dagster with its own launcher and nothing else set;
 - bare: a `python -c` that calls the same pull, without an API and without Dagster.
 Then as many connectors are pulled at once by each of the first two.
+
+With --celery, instead of cold and bare, two roads that are as ours but for the worker, which is Celery's: by Redis, and
+by a folder, in which it looks for tasks ten times a second. What each worker takes while there are none is told, too.
 """
 
 import argparse
+import json
 import os
 import platform
 import statistics
@@ -15,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
@@ -25,7 +29,7 @@ import httpx2
 
 from tests import stack as stacks
 from tests.harness.postgresql import PostgreSQLHarness
-from tests.servers import postgresql
+from tests.servers import postgresql, redis
 from tests.system import System
 
 ROWS = 1000
@@ -34,6 +38,13 @@ COLD_YAML = """
 telemetry: {enabled: false}
 run_coordinator: {module: dagster.core.run_coordinator, class: DefaultRunCoordinator}
 """
+CELERY_LAUNCHER = """run_launcher:
+  module: qanatix_pipelines.launcher.celery
+  class: CeleryPullLauncher
+  config: {config}
+"""
+POLLING_SECONDS = 0.1
+IDLE_SECONDS = 20
 BARE = """
 import sys
 from functools import partial
@@ -54,31 +65,32 @@ def main() -> None:
     parser.add_argument(
         "--at-once", type=int, default=50, help="how many connectors are pulled at once; 0 leaves it out"
     )
+    parser.add_argument("--celery", action="store_true", help="measure beside Celery's worker")
     options = parser.parse_args()
     source = postgresql.start()
     try:
         harness = PostgreSQLHarness(source)
         harness.fill(ROWS)
         with tempfile.TemporaryDirectory() as folder:
-            measure(Path(folder), harness, options.pulls, options.at_once)
+            broker = redis.start() if options.celery else None
+            try:
+                measure(Path(folder), harness, options.pulls, options.at_once, broker and broker.address)
+            finally:
+                if broker:
+                    broker.stop()
     finally:
         source.stop()
 
 
-def measure(folder: Path, harness: PostgreSQLHarness, pulls: int, at_once: int) -> None:
-    cold_yaml = folder / "cold.yaml"
-    cold_yaml.write_text(COLD_YAML)
+def measure(folder: Path, harness: PostgreSQLHarness, pulls: int, at_once: int, broker: str | None) -> None:
     running: list[stacks.Stack] = []
     try:
         running.append(stacks.start(folder / "ours"))
-        running.append(stacks.start(folder / "cold", dagster_yaml=cold_yaml, worker=False))
-        ours, cold = (System(stack) for stack in running)
-        cold.api.timeout = ours.api.timeout = WAIT_SECONDS
-        roads = {
-            "ours": _over_rest(ours, _registered(ours, harness, 1)[0]),
-            "cold": _over_rest(cold, _registered(cold, harness, 1)[0]),
-            "bare": _without_dagster(ours, _registered(ours, harness, 1)[0]),
-        }
+        running.extend(_celerys(folder, broker) if broker else _cold(folder))
+        systems = {stack.folder.name: _patient(System(stack)) for stack in running}
+        roads = {name: _over_rest(system, _registered(system, harness, 1)[0]) for name, system in systems.items()}
+        if not broker:
+            roads["bare"] = _without_dagster(systems["ours"], _registered(systems["ours"], harness, 1)[0])
         _say_versions(harness)
         for road in roads.values():
             road()  # what is only paid once is not told
@@ -88,14 +100,66 @@ def measure(folder: Path, harness: PostgreSQLHarness, pulls: int, at_once: int) 
                 seconds[name].append(_timed(road))
         for name, taken in seconds.items():
             _say(f"{name}: {pulls} pulls of {ROWS} rows, one after the other", taken, seconds["ours"])
+        if broker:
+            _say_idle(running)
         if at_once:
             waves: dict[str, list[float]] = {}
-            for name, system in (("ours", ours), ("cold", cold)):
+            for name, system in systems.items():
                 wave, waves[name] = _at_once(system, _registered(system, harness, at_once))
                 _say(f"{name}: {at_once} pulls at once, all answered after {wave:.2f} s", waves[name], waves["ours"])
     finally:
         for stack in running:
             stack.stop()
+
+
+def _cold(folder: Path) -> Iterator[stacks.Stack]:
+    cold_yaml = folder / "cold.yaml"
+    cold_yaml.write_text(COLD_YAML)
+    yield stacks.start(folder / "cold", dagster_yaml=cold_yaml, worker=False)
+
+
+def _celerys(folder: Path, broker: str) -> Iterator[stacks.Stack]:
+    """The systems with Celery's workers. `broker` is the URL of a Redis."""
+    messages, control = folder / "messages", folder / "control"
+    messages.mkdir()
+    control.mkdir()
+    files = {"data_folder_in": str(messages), "data_folder_out": str(messages), "control_folder": str(control)}
+    yield _with_celery(folder / "celery-redis", {"broker": broker})
+    polled = {"broker_transport_options": {"polling_interval": POLLING_SECONDS} | files}
+    yield _with_celery(folder / "celery-folder", {"broker": "filesystem://", "config_source": polled})
+
+
+def _with_celery(folder: Path, config: dict[str, Any]) -> stacks.Stack:
+    """The system with a worker of Celery's, whose launcher has this configuration."""
+    folder.mkdir()
+    settings = folder / "celery.yaml"
+    ours = (stacks.ROOT / "dagster.yaml").read_text()
+    before, _, after = ours.partition("run_launcher:\n")
+    settings.write_text(before + CELERY_LAUNCHER.format(config=json.dumps(config)) + after.partition("\n\n")[2])
+    stack = stacks.start(folder, dagster_yaml=settings, worker=False)
+    celery = Path(sys.executable).with_name("celery")
+    stacks.spawn(stack, "worker", [celery, "-A", "qanatix_pipelines.launcher.celery_app", "worker", "-c", "16"])
+    return stack
+
+
+def _say_idle(running: list[stacks.Stack]) -> None:
+    workers = {stack.folder.name: stack.processes["worker"].pid for stack in running if "worker" in stack.processes}
+    before = {name: _processor_seconds(pid) for name, pid in workers.items()}
+    time.sleep(IDLE_SECONDS)
+    for name, pid in workers.items():
+        share = (_processor_seconds(pid) - before[name]) / IDLE_SECONDS
+        print(f"{name}: its idle worker takes {share:.2%} of a core", flush=True)
+
+
+def _processor_seconds(pid: int) -> float:
+    """What a process has taken so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _patient(system: System) -> System:
+    system.api.timeout = WAIT_SECONDS
+    return system
 
 
 def _registered(system: System, harness: PostgreSQLHarness, count: int) -> list[dict[str, Any]]:

@@ -115,11 +115,11 @@ def start(
         if worker:
             _spawn_worker(stack)
         _spawn_dagster(stack)
-        _spawn(stack, "api", api)
+        spawn(stack, "api", api)
         if worker:
             _wait_for_worker(stack)
-        _wait_for_dagster(stack)
-        _wait(stack, "api", f"{stack.api_url}/healthz")
+        wait_for_dagster(stack)
+        wait_for_answer(stack, "api", f"{stack.api_url}/healthz")
     except BaseException:
         stack.stop()
         raise
@@ -129,7 +129,7 @@ def start(
 def restart_dagster(stack: Stack) -> None:
     """Start Dagster again after it was stopped or killed, at the same address, and wait until it answers."""
     _spawn_dagster(stack)
-    _wait_for_dagster(stack)
+    wait_for_dagster(stack)
 
 
 def restart_worker(stack: Stack) -> None:
@@ -139,7 +139,7 @@ def restart_worker(stack: Stack) -> None:
 
 
 def _spawn_worker(stack: Stack) -> None:
-    _spawn(stack, "worker", [Path(sys.executable).with_name("qanatix-worker")])
+    spawn(stack, "worker", [Path(sys.executable).with_name("qanatix-worker")])
 
 
 def _wait_for_worker(stack: Stack) -> None:
@@ -154,24 +154,26 @@ def _wait_for_worker(stack: Stack) -> None:
 
 def _spawn_dagster(stack: Stack) -> None:
     program, port = Path(sys.executable).with_name("dagster"), stack.dagster_url.rpartition(":")[2]
-    _spawn(stack, "dagster", [program, "dev", "-w", stack.workspace, "-h", "127.0.0.1", "-p", port])
+    spawn(stack, "dagster", [program, "dev", "-w", stack.workspace, "-h", "127.0.0.1", "-p", port])
 
 
-def _wait_for_dagster(stack: Stack) -> None:
-    _wait(stack, "dagster", f"{stack.dagster_url}/server_info")
-    _check_location(stack)
+def wait_for_dagster(stack: Stack, name: str = "dagster") -> None:
+    """Wait until the process of this name answers as Dagster's webserver that has loaded our code."""
+    wait_for_answer(stack, name, f"{stack.dagster_url}/server_info")
+    _check_location(stack, name)
 
 
-def _check_location(stack: Stack) -> None:
+def _check_location(stack: Stack, name: str) -> None:
     """Raise RuntimeError if the webserver is up but our code did not load in it."""
     query = "{ workspaceOrError { ... on Workspace { locationEntries { locationOrLoadError { __typename } } } } }"
     answer = httpx2.post(f"{stack.dagster_url}/graphql", json={"query": query}, timeout=READY_SECONDS).json()
     entries = answer["data"]["workspaceOrError"]["locationEntries"]
     if {entry["locationOrLoadError"]["__typename"] for entry in entries} != {"RepositoryLocation"}:
-        raise RuntimeError(f"The definitions did not load:\n{stack.log_end('dagster')}")
+        raise RuntimeError(f"The definitions did not load:\n{stack.log_end(name)}")
 
 
-def _spawn(stack: Stack, name: str, command: list[Path | str]) -> None:
+def spawn(stack: Stack, name: str, command: list[Path | str]) -> None:
+    """Start one of the system's processes in its environment."""
     with (stack.folder / f"{name}.log").open("ab") as log:  # one that is started again goes on in it
         process = subprocess.Popen(
             command,
@@ -185,7 +187,8 @@ def _spawn(stack: Stack, name: str, command: list[Path | str]) -> None:
     stack.processes[name] = process
 
 
-def _wait(stack: Stack, name: str, url: str) -> None:
+def wait_for_answer(stack: Stack, name: str, url: str) -> None:
+    """Wait until a process of the system answers at a URL. Raises RuntimeError that shows the end of its log."""
     deadline = time.monotonic() + READY_SECONDS
     while time.monotonic() < deadline:
         if stack.processes[name].poll() is not None:

@@ -72,7 +72,7 @@ class PullRunCoordinator(QueuedRunCoordinator):
             tags[TRIGGER_TAG] = _trigger(run)
         if CONNECTOR_TAG not in run.tags:
             try:
-                connectors = _store().connectors.of(_store().tenants.of_partition(partition))
+                connectors = opened_store().connectors.of(opened_store().tenants.of_partition(partition))
                 connector = connectors.by_partition(partition)
                 tags[SOURCE_TAG] = connectors.source_of(connector.id)
             except (NotFound, StoreUnavailable) as error:  # the run will find out by itself, and tell it
@@ -87,7 +87,7 @@ class PullRunCoordinator(QueuedRunCoordinator):
 
 
 @cache
-def _store() -> Store:
+def opened_store() -> Store:
     """One store a process, opened when the first run without tags is submitted."""
     return open_store(read_settings())
 

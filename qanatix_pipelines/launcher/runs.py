@@ -13,13 +13,14 @@ from dagster._utils.interrupts import capture_interrupts
 _POOLING = {"statement_timeout": 60_000, "pool_recycle": 3600, "max_overflow": 5}
 
 
-def execute(instance: DagsterInstance, run_id: str, lifeline: int) -> int:
+def execute(instance: DagsterInstance, run_id: str, lifeline: int | None = None) -> int:
     """Execute a run, as `dagster api execute_run` does. 0 if how it went was told, too.
 
     `lifeline` is a pipe that ends when the worker does: from then on nobody can tell the process to end, and it looks
-    for itself whether its run was cancelled.
+    for itself whether its run was cancelled. There is none where the process ends with its worker.
     """
-    threading.Thread(target=_look_when_orphaned, args=(instance, run_id, lifeline), daemon=True).start()
+    if lifeline is not None:
+        threading.Thread(target=_look_when_orphaned, args=(instance, run_id, lifeline), daemon=True).start()
     with capture_interrupts():
         instance.optimize_for_webserver(**_POOLING)
         return _execute_run_command_body(run_id, instance, lambda _event: None, set_exit_code_on_failure=False)

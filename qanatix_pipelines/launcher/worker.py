@@ -4,26 +4,22 @@ It has one thread and holds no connection, for neither outlives a fork.
 """
 
 import json
-import logging
 import os
 import selectors
 import signal
 import socket
-import sys
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from qanatix_pipelines.launcher.calls import SOCKET, gave_up, read_line
-from qanatix_pipelines.tracebacks import outline
-
-log = logging.getLogger("qanatix.worker")
+from qanatix_pipelines.launcher.forks import ENDING, fork
 
 _REQUEST_SECONDS = 1.0  # who connects has its request ready
 _LOOK_SECONDS = 2.0
 _BACKLOG = 128
-_ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
 class Worker:
@@ -57,7 +53,7 @@ class Worker:
         """
         self._wake.setblocking(False)
         signal.set_wakeup_fd(self._wake.fileno(), warn_on_full_buffer=False)
-        for number in (*_ENDING, signal.SIGCHLD):
+        for number in (*ENDING, signal.SIGCHLD):
             signal.signal(number, self._note)
         with selectors.DefaultSelector() as selector, self._listening:
             selector.register(self._woken, selectors.EVENT_READ)
@@ -78,7 +74,7 @@ class Worker:
         return not self._ending
 
     def _note(self, number: int, _frame: object) -> None:
-        self._ending |= number in _ENDING
+        self._ending |= number in ENDING
 
     def _attend(self, ready: list[Any]) -> None:
         if self._woken in ready:
@@ -117,25 +113,15 @@ class Worker:
                     self._fork(lambda run_id=run_id, code=code: self._bury(run_id, code))  # type: ignore[misc]
 
     def _fork(self, work: Callable[[], int]) -> int:
-        pid = os.fork()
-        if pid:
-            return pid
-        code = 1
-        try:
-            signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            for number in _ENDING:
-                signal.signal(number, signal.default_int_handler)
-            for ours in (self._listening, self._woken, self._wake):
-                ours.close()
-            os.close(self._held)
-            code = work()
-        except BaseException as error:  # noqa: BLE001  # nothing may get back into the worker's loop
-            log.error("The process of a run broke.\n%s", outline(error))  # noqa: TRY400
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
+        return fork(partial(self._as_child, work))
+
+    def _as_child(self, work: Callable[[], int]) -> int:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for ours in (self._listening, self._woken, self._wake):
+            ours.close()
+        os.close(self._held)
+        return work()
 
 
 def _listen(path: Path) -> socket.socket:

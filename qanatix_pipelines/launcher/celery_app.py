@@ -1,0 +1,63 @@
+"""A worker of Celery's: `celery -A qanatix_pipelines.launcher.celery_app worker`.
+
+It has loaded what runs need before it forks the processes that wait for them, as `qanatix-worker` has. Each of these
+forks itself for a run: so credentials end with it, and nothing of one run is there in the next. (Celery would also end
+a process after one task, but hands it further ones while it ends: then every fifth run waits for seconds.)
+
+Broker and queue are those of the launcher in `dagster.yaml`.
+"""
+
+import gc
+import sys
+from functools import partial
+from typing import Any
+
+from celery import Celery, Task
+from celery.platforms import set_pdeathsig
+from celery.signals import worker_init
+from dagster import DagsterInstance
+
+from qanatix_pipelines.launcher import preload, revisions, runs
+from qanatix_pipelines.launcher.celery import EXECUTE_RUN, CeleryPullLauncher
+from qanatix_pipelines.launcher.forks import outcome
+from qanatix_pipelines.tracebacks import outline
+
+
+def execute_run(task: Task, run_id: str) -> None:
+    """One run in a process of its own, and its last words if that was killed."""
+    code = outcome(partial(_execute, run_id, task.request.hostname))
+    if code != 0:
+        outcome(partial(runs.bury, _instance, run_id, code))
+
+
+def _execute(run_id: str, worker: str) -> int:
+    set_pdeathsig("SIGKILL")  # as the processes of Celery's have: no run outlives its worker unseen
+    _instance.report_engine_event(f"Taken by the worker {worker}.", _instance.get_run_by_id(run_id))
+    return runs.execute(_instance, run_id)
+
+
+def load(**_signal: Any) -> None:
+    """Load what runs need, and end the worker where a forked process could not use it."""
+    revisions.remember()
+    try:
+        preload.definitions()
+        preload.check_forks()
+    except Exception as error:  # noqa: BLE001  # whatever is wrong, Celery itself would go on without
+        sys.exit(f"The worker cannot load what runs need.\n{outline(error)}")
+    preload.touch(_instance)
+    gc.collect()
+    gc.freeze()  # so that a child's collector leaves the pages alone that it shares
+
+
+def _app() -> Celery:
+    launcher = _instance.run_launcher
+    if not isinstance(launcher, CeleryPullLauncher):
+        sys.exit(f"The launcher in {_instance.root_directory}/dagster.yaml is not {CeleryPullLauncher.__name__}.")
+    launcher.celery.task(execute_run, name=EXECUTE_RUN, bind=True)
+    return launcher.celery
+
+
+# Opened once for all runs: no storage of Dagster's keeps a connection unless it is told to.
+_instance = DagsterInstance.get()
+app = _app()
+worker_init.connect(load)

@@ -1,0 +1,45 @@
+"""Processes that do one thing and end: forked from one that has loaded what they need."""
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+from qanatix_pipelines.tracebacks import outline
+
+log = logging.getLogger("qanatix.worker")
+
+ENDING = (signal.SIGINT, signal.SIGTERM)
+
+
+def fork(work: Callable[[], int]) -> int:
+    """The id of a process that does `work`, and ends with the exit code that it gives. A signal interrupts it."""
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        for number in ENDING:
+            signal.signal(number, signal.default_int_handler)
+        code = work()
+    except BaseException as error:  # noqa: BLE001  # nothing may get back into what was forked
+        log.error("The process of a run broke.\n%s", outline(error))  # noqa: TRY400
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def outcome(work: Callable[[], int]) -> int:
+    """The exit code of a process that does `work`, or the negative of the signal that ended it. Waits for it.
+
+    It is told of a SIGTERM that comes meanwhile.
+    """
+    pid = fork(work)
+    before = signal.signal(signal.SIGTERM, lambda number, _frame: os.kill(pid, number))
+    try:
+        _, status = os.waitpid(pid, 0)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    return os.waitstatus_to_exitcode(status)
