@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-deep bench-latency check lint lock
+.PHONY: demo test test-deep bench bench-latency check lint lock
 
 demo: .venv/ready  ## Start everything, register a connector, pull it. ARGS: --once exits after the pulls, --all pulls all types.
 	@$(if $(findstring --all,$(ARGS)),tests/servers/install)
@@ -16,6 +16,9 @@ test: .venv/ready  ## The whole suite, against real servers.
 test-deep: .venv/ready  ## The suite, with the long campaigns.
 	tests/servers/install
 	QANATIX_TEST_DEEP=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+bench: .venv/ready  ## Rows a second, beside other tools, which it downloads. ARGS: --rows, --rounds, --alone.
+	@$(BIN)/python -m benchmarks.throughput $(ARGS)
 
 bench-latency: .venv/ready  ## How long a pull takes, beside Dagster's own launcher and no Dagster. ARGS: --pulls, --at-once.
 	@$(BIN)/python -m benchmarks.latency $(ARGS)

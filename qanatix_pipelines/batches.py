@@ -1,6 +1,6 @@
 """What flows from a source to the store: Polars frames whose columns say how they become JSON."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,6 +10,8 @@ import polars as pl
 # than the most an entity may have is set aside.
 MAX_BATCH_BYTES = 32 * 1024 * 1024
 MAX_ROW_BYTES = 16 * 1024 * 1024
+# What stands between a batch's rows and their texts is several times its size, so it is made in parts of so much.
+_PART_BYTES = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -55,3 +57,8 @@ class Reading:
     watermark: datetime | None
     batches: AsyncIterator[Batch]
     id_column: str = "id"
+
+
+def parts(rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    """`rows` in slices of a few MiB. None of no rows."""
+    return rows.iter_slices(max(1, rows.height * _PART_BYTES // max(1, round(rows.estimated_size()))))

@@ -14,13 +14,15 @@ The rules, for every source:
   Its digest is SHA-256 over name and data. Neither depends on a library's version.
 """
 
-import hashlib
 import json
 from dataclasses import dataclass
+from typing import cast
 
 import polars as pl
+import polars_hash  # noqa: F401  # gives expressions their `chash`
+import pydantic_core
 
-from qanatix_pipelines.batches import MAX_ROW_BYTES, Batch, Column
+from qanatix_pipelines.batches import MAX_ROW_BYTES, Batch, Column, parts
 from qanatix_pipelines.connectors import ConnectorSettings
 from qanatix_pipelines.errors import ColumnMissing, ResultUnusable
 from qanatix_pipelines.pulls import Rejection
@@ -30,8 +32,6 @@ DEFAULT_NAME_COLUMN = "name"
 # Polars' spelling of the numbers that JSON lacks, and ours.
 _NOT_JSON = {"NaN": '"NaN"', "inf": '"Infinity"', "-inf": '"-Infinity"'}
 
-
-_PART_BYTES = 4 * 1024 * 1024
 
 _JSON_NUMBER = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$"
 
@@ -46,7 +46,7 @@ class _Field:
 
 @dataclass(frozen=True)
 class EntityBatch:
-    """One batch's entities: `id` (16 bytes), `source_id`, `digest` (32 bytes), `name`, `data` (JSON text).
+    """One batch's entities: `id` (32 hex digits), `source_id`, `digest` (64 hex digits), `name`, `data` (JSON text).
 
     `duplicates` rows were dropped because a later row of the batch has their id.
     """
@@ -94,21 +94,10 @@ class EntityMaker:
         rows = batch.frame.rename({field.column.name: field.name for field in self._fields}).with_columns(
             row=pl.int_range(first, first + pl.len()), giant=pl.int_range(pl.len()).is_in(list(batch.giants))
         )
-        # In parts, for what stands between the rows and their texts is several times their size.
-        parts = rows.iter_slices(max(1, rows.height * _PART_BYTES // max(1, round(rows.estimated_size()))))
-        texts = pl.concat([self._texts(part) for part in parts])
+        texts = pl.concat([self._texts(part) for part in parts(rows)])
         reason = self._reason()
         rejected = texts.select("row", reason=reason).drop_nulls("reason")
-        kept = texts.filter(reason.is_null())
-        digests = [_digest(name, data) for name, data in kept.select("name", "data").iter_rows()]
-        ids = [self._entity_id(source_id, digest) for source_id, digest in zip(kept["source_id"], digests, strict=True)]
-        entities = kept.select(
-            pl.Series("id", ids, dtype=pl.Binary),
-            "source_id",
-            pl.Series("digest", digests, dtype=pl.Binary),
-            "name",
-            "data",
-        )
+        entities = texts.filter(reason.is_null()).select("id", "source_id", "digest", "name", "data")
         unique = entities.unique("id", keep="last", maintain_order=True)
         return EntityBatch(
             frame=unique,
@@ -117,7 +106,7 @@ class EntityMaker:
         )
 
     def _texts(self, rows: pl.DataFrame) -> pl.DataFrame:
-        return rows.select(
+        texts = rows.select(
             "row",
             "giant",
             source_id=_text(self._id),
@@ -125,6 +114,8 @@ class EntityMaker:
             data=self._json_object(),
             unreadable=self._unreadable(rows),
         )
+        content = pl.concat_str(_quoted(pl.col("name")), pl.lit("\n"), "data")
+        return texts.with_columns(digest=_sha256(content)).with_columns(id=self._entity_id())
 
     def _unreadable(self, rows: pl.DataFrame) -> pl.Series:
         """The name of a column, by row, whose JSON text no reader could read; null where all is well.
@@ -165,23 +156,22 @@ class EntityMaker:
         """Every step on the way copies all values, so where no field can be missing it is one step."""
         fields = [field for field in self._fields if field is not self._name]
         sparse = any(field.column.optional for field in fields)
-        parts: list[pl.Expr] = []
+        pieces: list[pl.Expr] = []
         for field in fields:
-            comma = "," if parts or sparse else ""
+            comma = "," if pieces or sparse else ""
             key, value = pl.lit(f"{comma}{json.dumps(field.column.name, ensure_ascii=False)}:"), _json(field)
             if field.column.optional:
                 there = pl.col(field.name).is_not_null()
-                parts.append(pl.when(there).then(pl.concat_str(key, value)).otherwise(pl.lit("")))
+                pieces.append(pl.when(there).then(pl.concat_str(key, value)).otherwise(pl.lit("")))
             else:
-                parts += [key, value]
+                pieces += [key, value]
         if sparse:
-            parts = [pl.concat_str(parts).str.strip_prefix(",")]
-        return pl.concat_str(pl.lit("{"), *parts, pl.lit("}"))
+            pieces = [pl.concat_str(pieces).str.strip_prefix(",")]
+        return pl.concat_str(pl.lit("{"), *pieces, pl.lit("}"))
 
-    def _entity_id(self, source_id: str | None, digest: bytes) -> bytes:
-        identity = f"content {digest.hex()}" if source_id is None else f"key {source_id}"
-        head = hashlib.sha256((self._set + identity).encode()).digest()[:16]
-        return _version_8(head)
+    def _entity_id(self) -> pl.Expr:
+        key = pl.concat_str(pl.lit("key "), "source_id")
+        return _version_8(_sha256(pl.lit(self._set) + pl.coalesce(key, pl.lit("content ") + pl.col("digest"))))
 
 
 def _chosen(columns: dict[str, _Field], option: str, named: str | None, default: str, *, strict: bool) -> _Field | None:
@@ -213,8 +203,7 @@ def _json(field: _Field) -> pl.Expr:
     if field.column.json:
         encoded = value
     elif field.column.dtype == pl.String:
-        # Polars quotes and escapes strings only as a struct's field: {"":"..."} less its wrapping.
-        encoded = pl.struct(value.alias("")).struct.json_encode().str.slice(len('{"":')).str.head(-len("}"))
+        encoded = _quoted(value)
     else:
         encoded = value.cast(pl.String)
         if field.column.dtype.is_float():
@@ -222,12 +211,21 @@ def _json(field: _Field) -> pl.Expr:
     return encoded.fill_null("null")
 
 
-def _is_json(text: str) -> bool:
-    try:
-        json.loads(text, parse_int=_nothing, parse_float=_nothing, parse_constant=_refuse, object_pairs_hook=_nothing)
-    except (ValueError, RecursionError):
-        return False
-    return True
+def _quoted(text: pl.Expr) -> pl.Expr:
+    """Text as a JSON string. Polars quotes and escapes only a struct's field: {"":"..."} less its wrapping."""
+    return pl.struct(text.alias("")).struct.json_encode().str.slice(len('{"":')).str.head(-len("}"))
+
+
+def _sha256(text: pl.Expr) -> pl.Expr:
+    return cast(pl.Expr, text.chash.sha2_256())  # type: ignore[attr-defined]
+
+
+def _version_8(digest: pl.Expr) -> pl.Expr:
+    """The first 128 bits of a digest, the version and the variant set in them."""
+    variant = digest.str.slice(16, 1).replace_strict({f"{digit:x}": f"{8 | digit & 3:x}" for digit in range(16)})
+    return pl.concat_str(
+        digest.str.slice(0, 12), pl.lit("8"), digest.str.slice(13, 3), variant, digest.str.slice(17, 15)
+    )
 
 
 def _nothing(_read: object) -> None:
@@ -238,14 +236,18 @@ def _refuse(constant: str) -> None:
     raise ValueError(constant)
 
 
-def _digest(name: str | None, data: str) -> bytes:
-    digest = hashlib.sha256(f"{json.dumps(name, ensure_ascii=False)}\n".encode())
-    digest.update(data.encode())  # which may be large: it is copied no more than that
-    return digest.digest()
+_STRICT = json.JSONDecoder(
+    parse_int=_nothing, parse_float=_nothing, parse_constant=_refuse, object_pairs_hook=_nothing
+).decode
 
 
-def _version_8(head: bytes) -> bytes:
-    marked = bytearray(head)
-    marked[6] = 0x80 | marked[6] & 0x0F
-    marked[8] = 0x80 | marked[8] & 0x3F
-    return bytes(marked)
+def _is_json(text: str) -> bool:
+    try:
+        # Many times faster, but it knows no lone surrogates, nor numbers of thousands of digits.
+        pydantic_core.from_json(text, allow_inf_nan=False)
+    except ValueError:
+        try:
+            _STRICT(text)
+        except (ValueError, RecursionError):
+            return False
+    return True

@@ -38,6 +38,9 @@ log = logging.getLogger(__name__)
 
 _Answer = TypeVar("_Answer")
 
+# A batch over this is staged before the next one is read: memory is bounded, and so large a batch has no time to win.
+_OVERLAPPED_BYTES = 8 * 1024 * 1024
+
 
 class Ingestion(Protocol):
     """Where a pull's batches go: `store.ingestion.Ingestion`, or a test's."""
@@ -191,7 +194,7 @@ async def _read(
 ) -> _Read:
     at = now()
     window = _window(connector, at, full_refresh=full_refresh)
-    rows, cursor = 0, _Cursor(connector.cursor_column)
+    cursor = _Cursor(connector.cursor_column)
     async with AsyncExitStack() as stack:
         opening = source.read(connector.query, window=window, batch_size=connector.batch_size)
         reading = await deadline.answer(stack.enter_async_context(opening))
@@ -199,13 +202,14 @@ async def _read(
         columns = {column.name: column for column in reading.columns or ()}
         if reading.columns is not None:
             maker.check(reading.columns)
-        batches = aiter(reading.batches)
-        while (batch := await deadline.answer(anext(batches, None))) is not None:
-            columns |= {column.name: column for column in batch.columns}
-            cursor.see(batch)
-            await asyncio.to_thread(ingestion.stage, maker.make(batch), batch.frame.height)
-            rows += batch.frame.height
-            on_batch(rows)
+        staging = _Staging(ingestion, maker, on_batch)
+        async with staging:
+            batches = aiter(reading.batches)
+            while (batch := await deadline.answer(anext(batches, None))) is not None:
+                columns |= {column.name: column for column in batch.columns}
+                cursor.see(batch)
+                await staging.take(batch)
+                del batch  # before the next one is read
     watermark = reading.watermark if connector.cursor_column is None else cursor.greatest
     return _Read(tuple(columns.values()), reading.columns or (), watermark, at)
 
@@ -216,6 +220,44 @@ def _window(connector: Connector, at: datetime, *, full_refresh: bool) -> Window
         return Window(overlap=connector.effective_overlap, integer=integer)
     elapsed = max(at - (connector.watermark_at or at), timedelta(0))
     return Window(connector.watermark, connector.effective_overlap, elapsed, integer)
+
+
+class _Staging:
+    """Makes a batch entities and stages it, while the source already sends the next one: one batch at a time."""
+
+    def __init__(self, ingestion: Ingestion, maker: EntityMaker, on_batch: Callable[[int], None]) -> None:
+        self._ingestion, self._maker, self._on_batch = ingestion, maker, on_batch
+        self._rows = 0
+        self._begun: asyncio.Task[None] | None = None
+
+    async def take(self, batch: Batch) -> None:
+        """Stage it once the one before is staged. A large one is waited for, so that no two are held at once."""
+        await self._finish()
+        self._begun = asyncio.create_task(self._stage(batch))
+        if batch.frame.estimated_size() > _OVERLAPPED_BYTES:
+            del batch
+            await self._finish()
+
+    async def _finish(self) -> None:
+        if self._begun is not None:
+            begun, self._begun = self._begun, None
+            await begun
+
+    async def _stage(self, batch: Batch) -> None:
+        await asyncio.to_thread(self._keep, batch)
+        self._rows += batch.frame.height
+        self._on_batch(self._rows)
+
+    def _keep(self, batch: Batch) -> None:
+        self._ingestion.stage(self._maker.make(batch), batch.frame.height)
+
+    async def __aenter__(self) -> None: ...
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            await self._finish()
+        elif self._begun is not None:
+            await asyncio.gather(self._begun, return_exceptions=True)  # a thread has no other end
 
 
 class _Cursor:

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from qanatix_pipelines import pull as pulling
 from qanatix_pipelines.batches import Batch, Column, Reading
 from qanatix_pipelines.connectors import Connector, NewConnector
+from qanatix_pipelines.entities import EntityBatch
 from qanatix_pipelines.errors import (
     ColumnMissing,
     LoginRefused,
@@ -259,12 +260,65 @@ class TestSignsOfLife:
         assert ended == ["by us"]
 
 
-class _Watched(Ingestion):
-    """Tells when its commit is under way, and when it was cancelled."""
+class _HeldBack(Ingestion):
+    """Stages nothing before it is told to go on, once."""
 
     def __init__(self, store: Store, connector: Connector, receipt: Pull) -> None:
         super().__init__(store.engine, connector, receipt)
-        self.committing, self.cancelled = threading.Event(), threading.Event()
+        self.goes_on = threading.Event()
+
+    def stage(self, batch: EntityBatch, rows: int) -> None:
+        assert self.goes_on.wait(OUTER_SECONDS)
+        super().stage(batch, rows)
+
+
+def test_a_batch_is_read_while_the_one_before_is_staged(store: Store, connector: Connector) -> None:
+    ingestion = _HeldBack(store, connector, store.pulls.begin(connector, "run"))
+
+    async def go_on() -> None:
+        ingestion.goes_on.set()
+
+    outcome = asyncio.run(pull(connector, Scripted([[1], go_on, [2]]), ingestion))
+
+    assert outcome.receipt.records_ingested == 2
+
+
+def test_a_large_batch_is_staged_before_the_next_is_read(store: Store, connector: Connector) -> None:
+    ingestion = _Watched(store, connector, store.pulls.begin(connector, "run"))
+    staged = []
+
+    async def look() -> None:
+        staged.append(ingestion.staged.is_set())
+
+    asyncio.run(pull(connector, Scripted([["x" * 2**20 * 9], look], dtype=pl.String), ingestion))
+
+    assert staged == [True]
+
+
+def test_a_source_is_read_again_only_when_nothing_is_being_staged(store: Store, connector: Connector) -> None:
+    ingestion = _HeldBack(store, connector, store.pulls.begin(connector, "run"))
+
+    async def break_off() -> None:
+        asyncio.get_running_loop().call_later(0.1, ingestion.goes_on.set)
+        raise away()
+
+    outcome = asyncio.run(
+        pull(connector, Scripted([[1, 2], break_off], [[1]]), ingestion, limits=Limits(pauses=(0.001,)))
+    )
+
+    assert (outcome.receipt.records_pulled, store.entities.count("testing", "item")) == (1, 1)
+
+
+class _Watched(Ingestion):
+    """Tells when something is staged, when its commit is under way, and when it was cancelled."""
+
+    def __init__(self, store: Store, connector: Connector, receipt: Pull) -> None:
+        super().__init__(store.engine, connector, receipt)
+        self.staged, self.committing, self.cancelled = threading.Event(), threading.Event(), threading.Event()
+
+    def stage(self, batch: EntityBatch, rows: int) -> None:
+        super().stage(batch, rows)
+        self.staged.set()
 
     def commit(
         self, watermark: Watermark | None, read_at: datetime, started: float, columns: tuple[Column, ...] = ()
@@ -286,6 +340,7 @@ def test_a_pull_that_is_cancelled_while_it_commits_ingests_nothing(store: Store,
         with store.engine.connect() as other:
 
             async def lock() -> None:
+                assert await asyncio.to_thread(ingestion.staged.wait, OUTER_SECONDS)
                 other.begin()
                 other.execute(sa.select(tables.connector).with_for_update())
 

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from uuid import UUID, uuid4
 
 import polars as pl
@@ -73,13 +73,13 @@ def batch(*rows: tuple[int, str], duplicates: int = 0) -> EntityBatch:
     """Entities with these ids and contents."""
     frame = pl.DataFrame(
         {
-            "id": [UUID(int=number).bytes for number, _ in rows],
+            "id": [UUID(int=number).hex for number, _ in rows],
             "source_id": [str(number) for number, _ in rows],
-            "digest": [content.encode().ljust(32) for _, content in rows],
+            "digest": [content.encode().ljust(32).hex() for _, content in rows],
             "name": [content for _, content in rows],
             "data": [f'{{"is":"{content}"}}' for _, content in rows],
         },
-        schema={"id": pl.Binary, "source_id": pl.String, "digest": pl.Binary, "name": pl.String, "data": pl.String},
+        schema=dict.fromkeys(("id", "source_id", "digest", "name", "data"), pl.String),
     )
     return EntityBatch(frame, [], duplicates)
 
@@ -895,21 +895,28 @@ def _opened(settings: Settings, use: Callable[[Store], Any]) -> Any:
 
 
 class StoppedBatch:
-    """Two rows, between which the process is stopped."""
+    """Two rows, between which the process is stopped. It is its own frame."""
 
     duplicates, rejections = 0, ()
+    height = 2
 
     def __init__(self) -> None:
         self.frame = self
-        self.height = 2
         self.reached, self.goes_on = threading.Event(), threading.Event()
 
-    def iter_rows(self) -> Iterator[tuple[Any, ...]]:
-        first, second = batch((1, "a"), (2, "b")).frame.iter_rows()
-        yield first
+    def select(self, *columns: pl.Expr) -> Self:
+        self._rows = batch((1, "a"), (2, "b")).frame.select(*columns)
+        self.columns = self._rows.columns
+        return self
+
+    def estimated_size(self) -> int:
+        return self._rows.estimated_size()
+
+    def iter_slices(self, _rows: int) -> Iterator[pl.DataFrame]:
+        yield self._rows.head(1)
         self.reached.set()
         assert self.goes_on.wait(60)
-        yield second
+        yield self._rows.tail(1)
 
 
 class _LosesAnAnswer:

@@ -287,7 +287,7 @@ class TestMigration:
     def test_an_entity_is_the_same_as_before(self, migrated: Store) -> None:
         (connector,) = migrated.connectors.list()
         kept = _rows()[tables.entity]
-        frame = batch((7, "a")).frame.with_columns(digest=pl.lit(kept["digest"]))
+        frame = batch((7, "a")).frame.with_columns(digest=pl.lit(kept["digest"].hex()))
 
         ingestion = Ingestion(migrated.engine, connector, migrated.pulls.begin(connector, "another run"))
         ingestion.stage(EntityBatch(frame, [], 0), 1)
