@@ -572,8 +572,8 @@ MUTANTS = (
     Mutant(
         "a run that waits is not known",
         "qanatix_pipelines/defs/schedules.py",
-        "if one.connector_id in queued:",
-        "if one.connector_id is None:",
+        "if one.partition_key in queued:",
+        "if one.partition_key is None:",
         ("tests/test_schedules_sensor.py::test_while_a_run_waits_no_second_one_is_asked_for",),
     ),
     Mutant(
