@@ -87,9 +87,9 @@ def completing(store: Store) -> Callable[[dict[str, str]], str]:
         receipt = store.pulls.claim(UUID(tags[PULL_TAG]), connector, run_id)
         frame = pl.DataFrame(
             {
-                "id": [UUID(int=7).bytes],
+                "id": [UUID(int=7).hex],
                 "source_id": ["7"],
-                "digest": [bytes(32)],
+                "digest": [bytes(32).hex()],
                 "name": ["Bolt"],
                 "data": ['{"price":12.50,"big":123456789012345678901234567890.5}'],
             }

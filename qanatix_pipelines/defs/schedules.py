@@ -35,6 +35,7 @@ def schedules_sensor(jobs: Sequence[Any], clock: Callable[[], datetime] = now) -
         jobs=jobs,
         minimum_interval_seconds=INTERVAL_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Asks for a pull of each connector that its schedule has made due.",
     )
     def connector_schedules(
         context: dg.SensorEvaluationContext, store: StoreResource

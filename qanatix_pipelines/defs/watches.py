@@ -39,6 +39,7 @@ def watches_sensor(jobs: Sequence[Any], clock: Callable[[], datetime] = now) -> 
         jobs=jobs,
         minimum_interval_seconds=INTERVAL_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Looks at the sources that are watched, and asks for pulls of those that have changed.",
     )
     def connector_watches(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.SensorResult | dg.SkipReason:
         """Looks at the sources that are watched, and asks for a pull of each that has changed since the last look."""
