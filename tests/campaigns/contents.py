@@ -10,9 +10,9 @@ from qanatix_pipelines.store import tables
 
 Contents = dict[str, list[dict[str, Any]]]
 
-_TABLES = (tables.connector, tables.pull, tables.staged, tables.entity)
+_TABLES = (tables.connector, tables.pull, tables.staged, tables.entity, tables.entity_set, tables.connector_health)
 # What no two pulls have alike, though they did the same.
-_ITS_OWN = {"id", "run_id", "attempt", "lease_until", "duration_seconds", "created_at", "finished_at"}
+_ITS_OWN = {"id", "run_id", "attempt", "lease_until", "duration_seconds", "created_at", "started_at", "finished_at"}
 _THIS_PULLS = "this pull's"
 
 
@@ -60,5 +60,10 @@ def made(engine: sa.Engine, kept: Contents, pull_id: UUID) -> dict[str, Any]:
         ],
         "other receipts": {row["id"]: row for row in found["pull"] if row["id"] != pull_id},
         "connectors": {row["id"]: told(row, "watermark", "watermark_at") for row in found["connector"]},
+        "counted": {(row["vertical"], row["entity_type"]): row["entities"] for row in found["entity_set"]},
+        "health": {
+            row["connector_id"]: {name: value for name, value in row.items() if not isinstance(value, datetime)}
+            for row in found["connector_health"]
+        },
         "staged": len(found["staged"]),
     }
