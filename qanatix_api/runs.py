@@ -80,8 +80,10 @@ SELECTOR = {"repositoryLocationName": CODE_LOCATION, "repositoryName": REPOSITOR
 # long, or waits with many others, is not asked for often. The run is asked only to notice that its process died.
 _SHORTEST_POLL_SECONDS = 0.02
 _POLL_SHARE = 0.1
-_LONGEST_POLL_SECONDS = 0.5
-_RUN_POLL_SECONDS = 2.0  # it costs Dagster more than a receipt costs the store
+_LONGEST_POLL_SECONDS = 1.0
+# It costs Dagster more than a receipt costs the store: it is asked when as much time again has passed.
+_RUN_POLL_SECONDS = 2.0
+_LONGEST_RUN_POLL_SECONDS = 10.0
 _RUN_END_POLL_SECONDS = 0.2
 
 # The statuses in which Dagster takes a termination; a run that is starting is asked about again.
@@ -176,12 +178,14 @@ class Runs:
         A pull whose run has ended without a word is begun again, so that nobody waits for a process that died. A store
         that is away meanwhile is waited for: the pull does so, too.
         """
-        began = run_asked_at = time.monotonic()
+        began = time.monotonic()
+        ask_run_at = began + _RUN_POLL_SECONDS
         while True:
             with suppress(StoreUnavailable):
                 receipt = await self._read(self._pulls.get, receipt.id)
-                if receipt.status.live and time.monotonic() - run_asked_at >= _RUN_POLL_SECONDS:
-                    run_asked_at = time.monotonic()
+                if receipt.status.live and time.monotonic() >= ask_run_at:
+                    pause = min(max(_RUN_POLL_SECONDS, time.monotonic() - began), _LONGEST_RUN_POLL_SECONDS)
+                    ask_run_at = time.monotonic() + pause
                     await self._revive_if_dead(receipt)
             waited = time.monotonic() - began
             if not receipt.status.live or waited >= seconds:

@@ -73,8 +73,7 @@ def test_every_file_that_the_readme_links_to_is_there() -> None:
 
 
 def test_the_storage_that_the_readme_shows_is_one_that_dagster_takes(database: str, tmp_path: Path) -> None:
-    (tmp_path / "dagster.yaml").write_text((ROOT / "dagster.yaml").read_text() + block("yaml", "postgres_db"))
-    settings = yaml.safe_load((tmp_path / "dagster.yaml").read_text())
+    settings = yaml.safe_load((ROOT / "dagster.yaml").read_text()) | yaml.safe_load(block("yaml", "postgres_db"))
     user, password, host, port, name = re.fullmatch(  # type: ignore[union-attr]
         r"postgresql://(.*):(.*)@(.*):(.*)/(.*)", database
     ).groups()
