@@ -1,14 +1,21 @@
 """Who is measured beside us, each in an environment of its own, and how they are told what to do.
 
-Set as their documentation advises for this job. Not among them: Airbyte, whose PostgreSQL source is a container only.
+Set as their documentation advises for this job. Not among them: Airbyte, whose database sources are containers only.
 """
 
 import json
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+
+import psycopg
+
+from benchmarks.sources import MariaDB, MongoDB, Neo4j, PostgreSQL, Source
 
 PEERS = Path(__file__).parent / "peers"
 ENVIRONMENTS = Path(__file__).parent / ".environments"
@@ -19,7 +26,7 @@ UV = Path(sys.executable).with_name("uv")
 class Place:
     """Where one contestant reads and writes. `target` is a database of its own, `folder` what it keeps beside that."""
 
-    source: str
+    source: Source
     target: str
     folder: Path
 
@@ -37,14 +44,14 @@ class Order:
 class Contestant:
     """`packages` go to an environment of its own; with none it is run in ours.
 
-    `counted` is SQL for (rows, sum of their ids) in its target; empty where it keeps nothing.
+    `counted` tells how many rows it has written, and the sum of their ids; None where it keeps nothing.
     """
 
     name: str
     order: Callable[[Place, Path], Order]
     settings: str = ""
     packages: tuple[str, ...] = ()
-    counted: str = ""
+    counted: Callable[[Place], tuple[int, int]] | None = None
 
     def bin(self) -> Path:
         """Where its programs are, installed when they are first asked for."""
@@ -61,15 +68,15 @@ class Contestant:
         return environment / "bin"
 
 
-def ours(name: str, store: Callable[[Place], str | None], counted: str) -> Contestant:
+def _ours(name: str, store: Callable[[Place], str], counted: Callable[[Place], tuple[int, int]]) -> Contestant:
     def order(place: Place, programs: Path) -> Order:
         given = {
             "store": store(place),
             "folder": str(place.folder),
             "name": "Items",
-            "connector_type": "postgresql",
-            "connection_config": {"dsn": place.source},
-            "query": "SELECT * FROM items",
+            "connector_type": place.source.connector_type,
+            "connection_config": place.source.config,
+            "query": place.source.query,
             "vertical": "bench",
             "entity_type": "item",
             "batch_size": 5000,
@@ -79,95 +86,127 @@ def ours(name: str, store: Callable[[Place], str | None], counted: str) -> Conte
     return Contestant(name, order, "batch_size 5000", counted=counted)
 
 
+def _sqlite(place: Place) -> Path:
+    return place.folder / "store.db"
+
+
+def _counted_in_sqlite(place: Place) -> tuple[int, int]:
+    with closing(sqlite3.connect(_sqlite(place))) as connection:
+        counted: tuple[int, int] = connection.execute(
+            "SELECT count(*), sum(CAST(source_id AS integer)) FROM entity"
+        ).fetchone()
+        return counted
+
+
+def _counted(query: str) -> Callable[[Place], tuple[int, int]]:
+    def count(place: Place) -> tuple[int, int]:
+        with psycopg.connect(place.target) as connection:
+            ((rows, ids),) = connection.execute(query.encode())
+        return rows, int(ids)
+
+    return count
+
+
 def _script(file: str, *arguments: str) -> Callable[[Place, Path], Order]:
     def order(place: Place, programs: Path) -> Order:
-        given = {"source": place.source, "target": place.target, "folder": str(place.folder)}
+        given = {"source": place.source.address, "target": place.target, "folder": str(place.folder)}
         return Order([programs / "python", PEERS / file, *(argument.format(**given) for argument in arguments)])
 
     return order
 
 
-def _ingestr(place: Place, programs: Path) -> Order:
-    return Order(
-        [
+@cache
+def copy_of(entities: str) -> Contestant:
+    """COPY, out of the database `entities`, which is a store of ours."""
+    order = _script("copy_copy.py", entities, "{target}")
+    return Contestant("COPY to COPY", order, "into a table with entity's indexes", counted=_ENTITIES_COUNTED)
+
+
+def _dlt(backend: str) -> Contestant:
+    def order(place: Place, programs: Path) -> Order:
+        source = place.source.address.replace("mysql://", "mysql+pymysql://")
+        return Order([programs / "python", PEERS / "dlt_merge.py", source, place.target, place.folder, backend])
+
+    settings = "chunks of 50,000, merge by upsert" if backend == "pyarrow" else "merge by upsert"
+    return Contestant(f"dlt {backend}", order, f"backend {backend}, {settings}", _DLT, _PEER_COUNTED)
+
+
+def _ingestr(table: str) -> Contestant:
+    def order(place: Place, programs: Path) -> Order:
+        command: list[str | Path] = [
             programs / "ingestr",
             "ingest",
             "--yes",
-            f"--source-uri={place.source}",
-            "--source-table=public.items",
+            f"--source-uri={place.source.address}",
+            f"--source-table={table}",
             f"--dest-uri={place.target}",
             "--dest-table=peer.items",
             "--incremental-strategy=merge",
-            "--primary-key=id",
+            f"--primary-key={'_id' if place.source.connector_type == 'mongodb' else 'id'}",
             f"--pipelines-dir={place.folder}",
-        ],
-        environment={"DISABLE_TELEMETRY": "true"},
-    )
+        ]
+        return Order(command, environment={"DISABLE_TELEMETRY": "true"})
+
+    return Contestant("ingestr", order, "merge on the key", ("ingestr==0.15.9",), _PEER_COUNTED)
 
 
-def _sling(place: Place, programs: Path) -> Order:
-    return Order(
-        [
-            programs / "sling",
-            "run",
-            *("--src-conn", "SOURCE", "--src-stream", "public.items"),
-            *("--tgt-conn", "TARGET", "--tgt-object", "peer.items"),
-            *("--mode", "incremental", "--primary-key", "id"),
-        ],
-        environment={
-            "SOURCE": place.source + "?sslmode=disable",
-            "TARGET": place.target + "?sslmode=disable",
-            "SLING_HOME_DIR": str(place.folder),
-            "SLING_DISABLE_TELEMETRY": "true",
-        },
-    )
+def _sling(stream: str, options: str) -> Contestant:
+    def order(place: Place, programs: Path) -> Order:
+        return Order(
+            [
+                programs / "sling",
+                "run",
+                *("--src-conn", "SOURCE", "--src-stream", stream),
+                *("--tgt-conn", "TARGET", "--tgt-object", "peer.items"),
+                *("--mode", "incremental", "--primary-key", "id"),
+            ],
+            environment={
+                "SOURCE": place.source.address + options,
+                "TARGET": place.target + "?sslmode=disable",
+                "SLING_HOME_DIR": str(place.folder),
+                "SLING_DISABLE_TELEMETRY": "true",
+            },
+        )
+
+    return Contestant("sling", order, "incremental by the key", ("sling==1.3.5",), _PEER_COUNTED)
 
 
-_PEER_COUNTED = "SELECT count(*), sum(id) FROM peer.items"
+_ENTITIES_COUNTED = _counted("SELECT count(*), sum(source_id::bigint) FROM qanatix.entity")
+_PEER_COUNTED = _counted("SELECT count(*), sum(id) FROM peer.items")
 _DLT = (
     "dlt[postgres,sql_database,parquet]==1.31.0",
     "sqlalchemy<2.1",
     "psycopg2-binary",
+    "pymysql==1.1.2",
     "pyarrow==21.0.0",
     "connectorx==0.4.6",
+    "adbc-driver-postgresql==1.13.0",
 )
+_CONNECTORX = ("connectorx==0.4.6", "pyarrow==21.0.0")
+_ADBC = ("adbc-driver-postgresql==1.13.0", "pyarrow==21.0.0")
 
-OURS = ours(
-    "ours",
-    lambda place: place.target,
-    "SELECT count(*), sum(source_id::bigint) FROM qanatix.entity",
-)
-PEERS_THAT_MERGE = (
-    Contestant(
-        "dlt pyarrow",
-        _script("dlt_merge.py", "{source}", "{target}", "{folder}", "pyarrow"),
-        "backend pyarrow, chunks of 50,000, merge by upsert",
-        (*_DLT, "adbc-driver-postgresql==1.13.0"),
-        _PEER_COUNTED,
+OURS = _ours("ours", lambda place: place.target, _ENTITIES_COUNTED)
+INTO_SQLITE = _ours("ours, into SQLite", lambda place: f"sqlite:///{_sqlite(place)}", _counted_in_sqlite)
+# Those that merge into PostgreSQL as we do,
+PEERS_OF: dict[type[Source], tuple[Contestant, ...]] = {
+    PostgreSQL: (
+        _dlt("pyarrow"),
+        _dlt("connectorx"),
+        _ingestr("public.items"),
+        _sling("public.items", "?sslmode=disable"),
     ),
-    Contestant(
-        "dlt connectorx",
-        _script("dlt_merge.py", "{source}", "{target}", "{folder}", "connectorx"),
-        "backend connectorx, merge by upsert",
-        (*_DLT, "adbc-driver-postgresql==1.13.0"),
-        _PEER_COUNTED,
+    MariaDB: (_dlt("pyarrow"), _ingestr("items"), _sling("items", "")),
+    MongoDB: (),
+    Neo4j: (),
+}
+# and those that merely read.
+READERS_OF: dict[type[Source], tuple[Contestant, ...]] = {
+    PostgreSQL: (
+        Contestant("asyncpg, read only", _script("asyncpg_read.py", "{source}"), "cursor of 5,000"),
+        Contestant("connectorx, read only", _script("connectorx_read.py", "{source}"), "Arrow", _CONNECTORX),
+        Contestant("ADBC, read only", _script("adbc_read.py", "{source}"), "Arrow batches", _ADBC),
     ),
-    Contestant("ingestr", _ingestr, "merge on the key", ("ingestr==0.15.9",), _PEER_COUNTED),
-    Contestant("sling", _sling, "incremental by the key", ("sling==1.3.5",), _PEER_COUNTED),
-)
-READERS = (
-    Contestant("asyncpg, read only", _script("asyncpg_read.py", "{source}"), "cursor of 5,000"),
-    Contestant(
-        "connectorx, read only",
-        _script("connectorx_read.py", "{source}"),
-        "Arrow",
-        ("connectorx==0.4.6", "pyarrow==21.0.0"),
-    ),
-    Contestant(
-        "ADBC, read only",
-        _script("adbc_read.py", "{source}"),
-        "Arrow batches",
-        ("adbc-driver-postgresql==1.13.0", "pyarrow==21.0.0"),
-    ),
-)
-COPY = Contestant("COPY to COPY", _script("copy_copy.py", "{source}", "{target}"), "into a table with entity's indexes")
+    MariaDB: (Contestant("asyncmy, read only", _script("asyncmy_read.py", "{source}"), "unbuffered, 5,000"),),
+    MongoDB: (Contestant("pymongo, read only", _script("pymongo_read.py", "{source}"), "batches of 5,000"),),
+    Neo4j: (Contestant("neo4j, read only", _script("neo4j_read.py", "{source}", Neo4j.query), "fetch_size 5,000"),),
+}

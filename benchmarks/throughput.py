@@ -1,8 +1,8 @@
-"""Rows a second, from a PostgreSQL table to deduplicated entities, beside what others do: `make bench`.
+"""Rows a second, from a database to deduplicated entities, beside what others do: `make bench`.
 
 Each contestant is a process, timed from its start to its end, in turns with the others: a first pull, the same again,
-and again with one row in a hundred changed. What it wrote is counted each time. The source and the targets are one
-server, as its documentation leaves it but for its durability, which is off for all of them alike.
+and again with one row in a hundred changed. What it wrote is counted each time. The targets are databases of one
+PostgreSQL, where that is the source, too, of the same; it is set as it comes but for its durability, which is off.
 """
 
 import argparse
@@ -14,7 +14,8 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from contextlib import ExitStack
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from subprocess import PIPE
@@ -23,21 +24,12 @@ from urllib.parse import urlsplit
 import psycopg
 from psycopg import sql
 
-from benchmarks.contestants import COPY, OURS, PEERS_THAT_MERGE, READERS, Contestant, Order, Place, ours
-from tests.servers import postgresql
+from benchmarks.contestants import INTO_SQLITE, OURS, PEERS_OF, READERS_OF, Contestant, Order, Place, copy_of
+from benchmarks.sources import SOURCES, PostgreSQL, Source
+from tests.servers import Server, postgresql
 
 ROOT = Path(__file__).resolve().parents[1]
 PHASES = ("first", "unchanged", "1 % changed")
-# Eleven columns of the usual types, some 250 bytes a row.
-ITEMS = """
-CREATE TABLE items AS
-SELECT n AS id, 'Item ' || n AS name, (n * 1.25)::numeric(14, 2) AS price, n * 0.5::float8 AS weight, n % 7 AS kind,
-       n % 3 = 0 AS active, md5(n::text) AS code, repeat('lorem ', 1 + (n % 10)::int) AS notes,
-       now() - n * interval '1 s' AS updated_at, (now() - n * interval '1 s')::date AS day,
-       jsonb_build_object('n', n, 'of', ARRAY[n, n + 1]) AS extra
-FROM generate_series(1, {}::bigint) n
-"""
-SQLITE = ours("ours, into SQLite", lambda _place: None, "")
 
 
 @dataclass(frozen=True)
@@ -47,76 +39,65 @@ class Run:
 
 
 class Bench:
-    """One server: the source's database, and one for each contestant."""
+    """One source, and a server with a database for each contestant."""
 
-    def __init__(self, address: str, folder: Path, rows: int) -> None:
-        self._source, self._folder, self.rows = address, folder, rows
-        self._runs: dict[tuple[str, str], list[Run]] = defaultdict(list)
+    def __init__(self, source: Source, targets: Server, folder: Path, rows: int, *, alone: bool) -> None:
+        self._source, self._targets, self._folder, self._rows = source, targets, folder, rows
+        kind = type(source)
+        self._contestants = [OURS, INTO_SQLITE, *(() if alone else PEERS_OF[kind])]
+        self._readers = READERS_OF[kind][:1] if alone else READERS_OF[kind]
+        self._copies = kind is PostgreSQL
+        self._runs: dict[str, dict[Contestant, list[Run]]] = {phase: defaultdict(list) for phase in PHASES}
+        for contestant in (*self._contestants, *self._readers):
+            contestant.bin()
 
-    def round(self, contestants: list[Contestant]) -> None:
-        self._fill()
-        places = {contestant.name: self._place(contestant) for contestant in contestants}
+    def round(self) -> None:
+        self._source.fill(self._rows)
+        places = {contestant.name: self._place(contestant) for contestant in (*self._contestants, *self._readers)}
         for phase in PHASES:
             if phase == PHASES[2]:
-                self._change()
-            for contestant in contestants:
-                if contestant in READERS and phase != PHASES[0]:
-                    continue
+                self._source.change()
+            for contestant in self._contestants if phase != PHASES[0] else (*self._contestants, *self._readers):
                 self._run(contestant, places[contestant.name], phase)
-            if phase == PHASES[0]:
+            if phase == PHASES[0] and self._copies:
                 self._copy(places[OURS.name].target)
 
-    def told(self, contestants: list[Contestant]) -> list[str]:
+    def told(self) -> list[str]:
+        """The lines of a table, of the medians."""
         lines = []
-        for phase in PHASES:
-            mine = self._median(OURS.name, phase)
-            for contestant in contestants:
-                if runs := self._runs.get((contestant.name, phase)):
-                    taken = self._median(contestant.name, phase)
-                    peak = max(run.peak for run in runs) / 2**20
-                    lines.append(
-                        f"| {phase} | {contestant.name} | {taken:.1f} | {self.rows / taken:,.0f} | {mine / taken:.2f} "
-                        f"| {peak:.0f} | {contestant.settings} |"
-                    )
+        for phase, runs_of in self._runs.items():
+            ours = statistics.median(run.seconds for run in runs_of[OURS])
+            for contestant, runs in runs_of.items():
+                taken = statistics.median(run.seconds for run in runs)
+                peak = max(run.peak for run in runs) / 2**20
+                lines.append(
+                    f"| {phase} | {contestant.name} | {taken:.1f} | {self._rows / taken:,.0f} | {ours / taken:.2f} "
+                    f"| {peak:.0f} | {contestant.settings} |"
+                )
         return lines
 
-    def _median(self, name: str, phase: str) -> float:
-        return statistics.median(run.seconds for run in self._runs[name, phase])
-
     def _run(self, contestant: Contestant, place: Place, phase: str) -> None:
-        programs = contestant.bin()
-        run = _timed(contestant.order(place, programs), place.folder / "log")
-        self._runs[contestant.name, phase].append(run)
+        run = _timed(contestant.order(place, contestant.bin()), place.folder / "log")
+        self._runs[phase][contestant].append(run)
         print(f"  {contestant.name}, {phase}: {run.seconds:.1f} s", file=sys.stderr, flush=True)
         if contestant.counted:
-            with psycopg.connect(place.target) as connection:
-                counted = connection.execute(contestant.counted.encode()).fetchone()
-            if counted != (self.rows, self.rows * (self.rows + 1) // 2):
+            counted = contestant.counted(place)
+            if counted != (self._rows, self._rows * (self._rows + 1) // 2):
                 raise RuntimeError(f"{contestant.name} has {counted} after {phase}")
 
     def _copy(self, entities: str) -> None:
-        place = self._place(COPY)
+        contestant = copy_of(entities)
+        place = self._place(contestant)
         migrated = {**os.environ, "QANATIX_STORE_URL": place.target, "QANATIX_DATA_DIR": str(place.folder)}
         subprocess.run([Path(sys.executable).with_name("qanatix"), "migrate"], env=migrated, check=True, stdout=PIPE)
-        self._run(COPY, replace(place, source=entities), PHASES[0])
-
-    def _fill(self) -> None:
-        with psycopg.connect(self._source, autocommit=True) as connection:
-            connection.execute("DROP TABLE IF EXISTS items")
-            connection.execute(ITEMS.format(self.rows).encode())
-            connection.execute("ALTER TABLE items ADD PRIMARY KEY (id)")
-            connection.execute("VACUUM ANALYZE items")
-
-    def _change(self) -> None:
-        with psycopg.connect(self._source, autocommit=True) as connection:
-            connection.execute("UPDATE items SET code = 'changed' WHERE id % 100 = 0")
+        self._run(contestant, place, PHASES[0])
 
     def _place(self, contestant: Contestant) -> Place:
         name = "bench_" + "".join(letter if letter.isalnum() else "_" for letter in contestant.name.lower())
-        with psycopg.connect(self._source, autocommit=True) as connection:
+        with psycopg.connect(self._targets.address, autocommit=True) as connection:
             connection.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name)))
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-        target = urlsplit(self._source)._replace(path=f"/{name}").geturl()
+        target = urlsplit(self._targets.address)._replace(path=f"/{name}").geturl()
         with psycopg.connect(target) as connection:
             connection.execute("CREATE SCHEMA peer")
         return Place(self._source, target, Path(tempfile.mkdtemp(dir=self._folder)))
@@ -124,33 +105,40 @@ class Bench:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench ARGS=...", description=__doc__)
+    parser.add_argument("--source", choices=SOURCES, action="append", help="may be given several times; else all")
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3, help="how often each contestant does all of it")
     parser.add_argument("--alone", action="store_true", help="without the peers, which are downloaded")
     options = parser.parse_args()
-    contestants = [OURS, SQLITE, *READERS[:1]] if options.alone else [OURS, SQLITE, *PEERS_THAT_MERGE, *READERS]
-    for contestant in contestants:
-        contestant.bin()
-    server = postgresql.start()
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            bench = Bench(server.address, Path(folder), options.rows)
-            for number in range(options.rounds):
-                print(f"round {number + 1}", file=sys.stderr, flush=True)
-                bench.round(contestants)
-            _say_versions(server.version, options.rows, options.rounds)
-            print("\n".join(bench.told([*contestants, COPY])))
-    finally:
-        server.stop()
-
-
-def _say_versions(server: str, rows: int, rounds: int) -> None:
-    packages = ", ".join(f"{name} {version(name)}" for name in ("polars", "asyncpg", "psycopg", "sqlalchemy"))
     print(
-        f"{rows:,} rows, medians of {rounds}; Python {platform.python_version()}, {packages}, PostgreSQL {server}; "
-        f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}\n\n"
-        "| pull | | seconds | rows/s | rate beside ours | peak MiB | settings |\n|---|---|--:|--:|--:|--:|---|"
+        f"{options.rows:,} rows, medians of {options.rounds}; {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; "
+        f"Python {platform.python_version()}, "
+        + ", ".join(
+            f"{name} {version(name)}" for name in ("polars", "asyncpg", "asyncmy", "pymongo", "neo4j", "psycopg")
+        )
     )
+    for name in options.source or SOURCES:
+        _measure(SOURCES[name], options.rows, options.rounds, alone=options.alone)
+
+
+def _measure(kind: type[Source], rows: int, rounds: int, *, alone: bool) -> None:
+    with ExitStack() as stack:
+        source = kind()
+        stack.callback(source.stop)
+        targets = source.server
+        if kind is not PostgreSQL:
+            targets = postgresql.start()
+            stack.callback(targets.stop)
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        bench = Bench(source, targets, folder, rows, alone=alone)
+        for number in range(rounds):
+            print(f"{source.name}, round {number + 1}", file=sys.stderr, flush=True)
+            bench.round()
+        print(
+            f"\n{source.version} to PostgreSQL {targets.version}\n\n"
+            "| pull | | seconds | rows/s | rate beside ours | peak MiB | settings |\n|---|---|--:|--:|--:|--:|---|"
+        )
+        print("\n".join(bench.told()), flush=True)
 
 
 def _timed(order: Order, log: Path) -> Run:
