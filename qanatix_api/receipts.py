@@ -7,6 +7,10 @@ from uuid import UUID
 from pydantic import BaseModel, Field
 
 from qanatix_pipelines.pulls import Pull, PullStatus
+from qanatix_pipelines.store.clock import now
+
+# In less time nothing is measured, and two hosts' clocks differ by more.
+_LEAST_SECONDS = 0.001
 
 
 class Told(Protocol):
@@ -58,6 +62,26 @@ class PullAnswer(BaseModel):
         }
 
 
+class Progress(BaseModel):
+    """How much the pull's present attempt has read: it grows while that runs, and begins anew with the next."""
+
+    records_read: int = Field(
+        description="Rows that were read and staged. Of a pull that completed it is `records_pulled`.", examples=[40000]
+    )
+    bytes_read: int = Field(description="What these rows took in memory.", examples=[9437184])
+    records_per_second: int | None = Field(
+        description="Since the pull began, until now or until it ended. Null before it has begun.", examples=[25000]
+    )
+
+    @classmethod
+    def of(cls, receipt: Pull) -> Self:
+        return cls(
+            records_read=receipt.records_read,
+            bytes_read=receipt.bytes_read,
+            records_per_second=_rate(receipt, receipt.finished_at or now()),
+        )
+
+
 class PullReceipt(PullAnswer):
     """All that is kept of a pull. The counts are those of a pull that completed: until then, and else, they are 0."""
 
@@ -73,6 +97,7 @@ class PullReceipt(PullAnswer):
     created_at: datetime = Field(description="When it was asked for.")
     started_at: datetime | None = Field(description="When its first run began it.")
     ended_at: datetime | None
+    progress: Progress
     error: PullFailure | None = Field(
         description="Why it ended without ingesting; null if it completed, or has not ended.", examples=[None]
     )
@@ -82,6 +107,7 @@ class PullReceipt(PullAnswer):
         return PullAnswer.fields_of(receipt) | {
             "attempts": receipt.attempt,
             "ended_at": receipt.finished_at,
+            "progress": Progress.of(receipt),
             "error": PullFailure.of(receipt),
         }
 
@@ -92,3 +118,9 @@ class PullPage(BaseModel):
     items: list[PullReceipt]
     cursor: str | None = Field(description="Where the next page begins; null after the last.")
     has_more: bool
+
+
+def _rate(receipt: Pull, until: datetime) -> int | None:
+    if receipt.started_at is None:
+        return None
+    return round(receipt.records_read / max(_LEAST_SECONDS, (until - receipt.started_at).total_seconds()))

@@ -1,4 +1,4 @@
-"""`qanatix`: tends the store. Serving is uvicorn's and Dagster's."""
+"""`qanatix`: tends the store; `qanatix_api.cli` adds what asks the API. Serving is uvicorn's and Dagster's."""
 
 import sys
 from datetime import datetime, timedelta
@@ -57,7 +57,7 @@ def _key_id(_context: click.Context, _parameter: click.Parameter, value: str) ->
 @click.group(cls=_Group)
 @click.version_option(package_name="qanatix-connectors")
 def main() -> None:
-    """Tend the store of the QANATIX Connectors API. Its address and keys come from the environment; see the README."""
+    """Tend the store of the QANATIX Connectors API, and pull. All keys come from the environment; see the README."""
 
 
 @main.command()

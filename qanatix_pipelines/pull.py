@@ -47,7 +47,7 @@ class Ingestion(Protocol):
 
     def renew(self) -> None: ...
     def restart(self) -> None: ...
-    def stage(self, batch: EntityBatch, rows: int) -> None: ...
+    def stage(self, batch: EntityBatch, rows: int, size: int = 0) -> None: ...
     def commit(
         self, watermark: Watermark | None, read_at: datetime, started: float, columns: tuple[Column, ...] = ()
     ) -> Pull: ...
@@ -65,6 +65,15 @@ class Limits:
     answer_seconds: float = 600
     pull_seconds: float = 3600
     pauses: tuple[float, ...] = (1, 4)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How much of a source was read and staged so far, and in how many seconds. Bytes are those of rows in memory."""
+
+    records: int
+    bytes: int
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -116,9 +125,9 @@ async def pull(
     *,
     full_refresh: bool = False,
     limits: Limits = Limits(),
-    on_batch: Callable[[int], None] = lambda _rows: None,
+    on_batch: Callable[[Progress], None] = lambda _progress: None,
 ) -> PullOutcome:
-    """Pull `connector` once. `on_batch` hears the number of rows so far; it begins anew where the source is read again.
+    """Pull `connector` once. `on_batch` hears how far it is; that begins anew where the source is read again.
 
     With `full_refresh` everything is read, as on a first pull. Raises PullError and StoreUnavailable; nothing of the
     pull is in the store then, nor if this is cancelled.
@@ -150,7 +159,7 @@ def run_pull(
     *,
     limits: Limits = Limits(),
     egress: Egress = DEVELOPMENT,
-    on_batch: Callable[[int], None] = lambda _rows: None,
+    on_batch: Callable[[Progress], None] = lambda _progress: None,
 ) -> PullOutcome:
     """Pull into the store under a claimed receipt, and see that it tells the outcome, whatever that is.
 
@@ -188,7 +197,7 @@ async def _read(
     source: Source,
     ingestion: Ingestion,
     deadline: _Deadline,
-    on_batch: Callable[[int], None],
+    on_batch: Callable[[Progress], None],
     *,
     full_refresh: bool,
 ) -> _Read:
@@ -225,16 +234,18 @@ def _window(connector: Connector, at: datetime, *, full_refresh: bool) -> Window
 class _Staging:
     """Makes a batch entities and stages it, while the source already sends the next one: one batch at a time."""
 
-    def __init__(self, ingestion: Ingestion, maker: EntityMaker, on_batch: Callable[[int], None]) -> None:
+    def __init__(self, ingestion: Ingestion, maker: EntityMaker, on_batch: Callable[[Progress], None]) -> None:
         self._ingestion, self._maker, self._on_batch = ingestion, maker, on_batch
-        self._rows = 0
+        self._started = time.monotonic()
+        self._rows = self._bytes = 0
         self._begun: asyncio.Task[None] | None = None
 
     async def take(self, batch: Batch) -> None:
         """Stage it once the one before is staged. A large one is waited for, so that no two are held at once."""
         await self._finish()
-        self._begun = asyncio.create_task(self._stage(batch))
-        if batch.frame.estimated_size() > _OVERLAPPED_BYTES:
+        size = round(batch.frame.estimated_size())
+        self._begun = asyncio.create_task(self._stage(batch, size))
+        if size > _OVERLAPPED_BYTES:
             del batch
             await self._finish()
 
@@ -243,13 +254,14 @@ class _Staging:
             begun, self._begun = self._begun, None
             await begun
 
-    async def _stage(self, batch: Batch) -> None:
-        await asyncio.to_thread(self._keep, batch)
+    async def _stage(self, batch: Batch, size: int) -> None:
+        await asyncio.to_thread(self._keep, batch, size)
         self._rows += batch.frame.height
-        self._on_batch(self._rows)
+        self._bytes += size
+        self._on_batch(Progress(self._rows, self._bytes, time.monotonic() - self._started))
 
-    def _keep(self, batch: Batch) -> None:
-        self._ingestion.stage(self._maker.make(batch), batch.frame.height)
+    def _keep(self, batch: Batch, size: int) -> None:
+        self._ingestion.stage(self._maker.make(batch), batch.frame.height, size)
 
     async def __aenter__(self) -> None: ...
 

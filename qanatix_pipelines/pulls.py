@@ -44,6 +44,9 @@ class Rejection(BaseModel):
 class Pull(BaseModel):
     """The receipt of one pull. `records_pulled = records_ingested + duplicates_skipped + records_rejected`, always.
 
+    These are 0 until the pull has completed. `records_read` and `bytes_read` grow meanwhile: they are what the attempt
+    has read and staged so far, and stay where they are if it ends otherwise. Bytes are those of the rows in memory.
+
     `attempt` counts from 1. It is the fence: what is left of an earlier attempt can write nothing any more.
     """
 
@@ -55,6 +58,8 @@ class Pull(BaseModel):
     attempt: int
     full_refresh: bool
     lease_until: datetime
+    records_read: int
+    bytes_read: int
     records_pulled: int
     records_ingested: int
     duplicates_skipped: int

@@ -158,6 +158,8 @@ def tour(stack: stacks.Stack, source: Server) -> bool:
         "QANATIX_URL": f"{stack.api_url}/api/v1",
         "QANATIX_KEY": key,
         "DEMO_DSN": source.address,
+        "QANATIX_API_URL": stack.api_url,
+        "QANATIX_API_KEY": key,
         "QANATIX_DATA_DIR": stack.environment["QANATIX_DATA_DIR"],
     }
     lines = [f"export {name}={shlex.quote(value)}\n" for name, value in given.items()]

@@ -79,7 +79,7 @@ class FakeDagster:
 
 
 def completing(store: Store) -> Callable[[dict[str, str]], str]:
-    """What a launch does where each run completes its pull at once, with one entity of three rows."""
+    """What a launch does where each run completes its pull at once, with one entity of three rows in 120 bytes."""
 
     def complete(tags: dict[str, str]) -> str:
         run_id = str(uuid4())
@@ -95,7 +95,7 @@ def completing(store: Store) -> Callable[[dict[str, str]], str]:
             }
         )
         ingestion = Ingestion(store.engine, connector, receipt)
-        ingestion.stage(EntityBatch(frame, [], 2), 3)
+        ingestion.stage(EntityBatch(frame, [], 2), 3, 120)
         ingestion.commit(None, datetime.now(UTC), time.monotonic() - 0.25)
         return run_id
 

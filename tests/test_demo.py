@@ -111,6 +111,15 @@ def test_a_second_demo_in_the_same_folder_leaves_the_first_alone(stack: Demo) ->
     assert (stack.folder / "env").exists()
 
 
+def test_the_command_line_pulls_the_demos_connector_as_the_readme_has_it(stack: Demo) -> None:
+    register = block("sh", ". .demo/env").partition("# Pull it")[0].replace(". .demo/env", f". {stack.folder}/env")
+    script = register + block("sh", 'qanatix pull "$CONNECTOR"')
+
+    done = subprocess.run(["bash", "-euo", "pipefail", "-c", script], capture_output=True, text=True, check=False)
+
+    assert (done.returncode, json.loads(done.stdout)["status"]) == (0, "completed"), done.stderr
+
+
 def test_the_readmes_calls_about_one_pull_work_as_printed(stack: Demo) -> None:
     register = block("sh", ". .demo/env").partition("# Pull it")[0].replace(". .demo/env", f". {stack.folder}/env")
     calls = block("sh", "Start a pull").replace("\ncurl -s ", "\ncurl -s -w '\\n%{http_code}\\n' ")

@@ -267,9 +267,9 @@ class _HeldBack(Ingestion):
         super().__init__(store.engine, connector, receipt)
         self.goes_on = threading.Event()
 
-    def stage(self, batch: EntityBatch, rows: int) -> None:
+    def stage(self, batch: EntityBatch, rows: int, size: int = 0) -> None:
         assert self.goes_on.wait(OUTER_SECONDS)
-        super().stage(batch, rows)
+        super().stage(batch, rows, size)
 
 
 def test_a_batch_is_read_while_the_one_before_is_staged(store: Store, connector: Connector) -> None:
@@ -316,8 +316,8 @@ class _Watched(Ingestion):
         super().__init__(store.engine, connector, receipt)
         self.staged, self.committing, self.cancelled = threading.Event(), threading.Event(), threading.Event()
 
-    def stage(self, batch: EntityBatch, rows: int) -> None:
-        super().stage(batch, rows)
+    def stage(self, batch: EntityBatch, rows: int, size: int = 0) -> None:
+        super().stage(batch, rows, size)
         self.staged.set()
 
     def commit(

@@ -11,7 +11,7 @@ import yaml
 from fastapi.testclient import TestClient
 
 from qanatix_api.app import create_app
-from qanatix_pipelines.cli import main
+from qanatix_api.cli import main
 from qanatix_pipelines.connectors import NewConnector
 from qanatix_pipelines.keys import Scope
 from qanatix_pipelines.settings import Settings

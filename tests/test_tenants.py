@@ -309,7 +309,10 @@ def _before(connection: sa.Connection, table: sa.Table) -> sa.TableClause:
 
 
 # What later releases give such a row, but for null.
-_SINCE = {tables.connector: {"paused": False, "watch_changes": 0, "watch_failures": 0}}
+_SINCE = {
+    tables.connector: {"paused": False, "watch_changes": 0, "watch_failures": 0},
+    tables.pull: {"records_read": 1, "bytes_read": 0},  # it has read what it pulled
+}
 
 
 def _rows() -> dict[sa.Table, dict[str, Any]]:

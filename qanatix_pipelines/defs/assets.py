@@ -1,6 +1,5 @@
 """One partitioned asset for each connector type: its partitions are the connectors, its runs their pulls."""
 
-from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -11,6 +10,7 @@ from dagster import DagsterExecutionInterruptedError
 from qanatix_pipelines.connectors import Connector
 from qanatix_pipelines.defs.checks import COUNTS_CHECK, OWNER, asset_key, counts_check
 from qanatix_pipelines.defs.entity_sets import counts, materialization, schema
+from qanatix_pipelines.defs.progress import ProgressLog
 from qanatix_pipelines.errors import NotFound, PullCancelled, PullError, StoreUnavailable
 from qanatix_pipelines.naming import (
     DAGSTER,
@@ -57,15 +57,19 @@ def pull_asset(connector_type: str) -> dg.AssetsDefinition:
             store = opened.of(opened.tenants.of_partition(context.partition_key))
             connector = store.connectors.by_partition(context.partition_key)
             receipt = _receipt(store, connector, context.run)
-            outcome = run_pull(
-                store,
-                connector,
-                receipt,
-                source.open,
-                limits=context.resources.store.limits(),
-                egress=context.resources.store.egress(),
-                on_batch=_progress(context),
-            )
+            progress = ProgressLog(context.log)
+            try:
+                outcome = run_pull(
+                    store,
+                    connector,
+                    receipt,
+                    source.open,
+                    limits=context.resources.store.limits(),
+                    egress=context.resources.store.egress(),
+                    on_batch=progress.hear,
+                )
+            finally:
+                progress.tell()
         except PullCancelled as error:  # over the receipt: whoever cancelled it may not have reached Dagster
             context.instance.report_run_canceling(context.run, str(error))
             raise DagsterExecutionInterruptedError from None
@@ -98,13 +102,6 @@ def _receipt(store: Store, connector: Connector, run: dg.DagsterRun) -> Pull:
         # One that is executed again has the tags of the first.
         trigger=DAGSTER if run.parent_run_id is not None else run.tags.get(TRIGGER_TAG, DAGSTER),
     )
-
-
-def _progress(context: dg.AssetExecutionContext) -> Callable[[int], None]:
-    def log(rows: int) -> None:
-        context.log.info("%d rows so far", rows)
-
-    return log
 
 
 def _result(connector: Connector, outcome: PullOutcome) -> dg.MaterializeResult[None]:

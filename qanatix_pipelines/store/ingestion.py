@@ -67,14 +67,15 @@ class Ingestion:
 
         def forget(_again: bool) -> None:
             with self._engine.begin() as transaction:
-                pass_fence(transaction, self._receipt, lease_until=lease())
+                pass_fence(transaction, self._receipt, lease_until=lease(), records_read=0, bytes_read=0)
                 transaction.execute(tables.staged.delete().where(self._own))
 
         self._patiently(forget)
         self._clear()
 
-    def stage(self, batch: EntityBatch, rows: int) -> None:
-        """Keep a batch that came out of `rows` rows, until `commit`."""
+    def stage(self, batch: EntityBatch, rows: int, size: int = 0) -> None:
+        """Keep a batch that came out of `rows` rows of `size` bytes, until `commit`; tell of them on the receipt."""
+        read = {"records_read": self._pulled + rows, "bytes_read": self._bytes + size}
 
         def keep(again: bool) -> None:
             with self._engine.begin() as transaction:
@@ -82,10 +83,11 @@ class Ingestion:
                     transaction.execute(tables.staged.delete().where(self._own, tables.staged.c.seq >= self._staged))
                 _insert_staged(transaction, self._numbered(batch.frame))
                 # Last: PostgreSQL waits in a COPY for a process that was stopped, and nobody may have to wait for it.
-                pass_fence(transaction, self._receipt, lease_until=lease())
+                pass_fence(transaction, self._receipt, lease_until=lease(), **read)
 
         self._patiently(keep)
         self._pulled += rows
+        self._bytes += size
         self._staged += batch.frame.height
         self._duplicates += batch.duplicates
         self._rejected += len(batch.rejections)
@@ -212,6 +214,7 @@ class Ingestion:
 
     def _clear(self) -> None:
         self._pulled = 0
+        self._bytes = 0
         self._staged = 0
         self._duplicates = 0
         self._rejected = 0

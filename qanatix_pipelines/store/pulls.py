@@ -152,6 +152,8 @@ class PullStore(OfTenant):
                     attempt=pull.attempt + 1,
                     run_id=None,
                     lease_until=lease(QUEUED_SECONDS),
+                    records_read=0,
+                    bytes_read=0,
                 )
             )
             if queued.rowcount:

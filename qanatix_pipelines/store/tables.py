@@ -130,6 +130,9 @@ pull = sa.Table(
     sa.Column("attempt", sa.Integer, nullable=False, server_default="1"),
     sa.Column("full_refresh", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("lease_until", Instant, nullable=False),
+    # What the attempt has read so far; the counts below are those of a pull that completed.
+    sa.Column("records_read", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("bytes_read", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("records_pulled", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("records_ingested", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("duplicates_skipped", sa.BigInteger, nullable=False, server_default="0"),

@@ -259,6 +259,9 @@ class History(World):
         store = holdings(self.store.engine)
         live = [pull for pull in store.pulls.values() if pull.live]
         assert all(sum(parts) == pulled for pulled, *parts in (pull.counts for pull in store.pulls.values()))
+        assert all(store.read[key] == 0 for key, pull in store.pulls.items() if pull.status == "queued")
+        assert all(store.read[key] == pull.counts[0] for key, pull in store.pulls.items() if pull.status == "completed")
+        assert all(store.read[key] for key in store.staged)
         assert len({pull.connector for pull in live}) == len(live)
         assert store.staged <= {key for key, pull in store.pulls.items() if pull.status == "running"}
         assert store.pulls == {

@@ -23,6 +23,7 @@ class Holdings:
     connectors: dict[UUID, tuple[Any, ...]]  # as `shown`
     entities: dict[Any, Any]
     staged: set[UUID]  # the pulls that have something staged
+    read: dict[UUID, int]  # by each pull's present attempt
 
 
 def empty(settings: Settings) -> None:
@@ -49,7 +50,8 @@ def holdings(engine: sa.Engine) -> Holdings:
         staged = set(connection.execute(sa.select(tables.staged.c.pull_id)).scalars())
     known = dict(map(_entity, entities))
     assert len(known) == len(entities)
-    return Holdings({pull.id: _pull(pull) for pull in pulls}, dict(map(_connector, connectors)), known, staged)
+    read = {pull.id: pull.records_read for pull in pulls}
+    return Holdings({pull.id: _pull(pull) for pull in pulls}, dict(map(_connector, connectors)), known, staged, read)
 
 
 def shown(connector: model.Connector) -> tuple[Any, ...]:

@@ -45,6 +45,10 @@ def _due(test: str) -> tuple[str, ...]:
     return (f"tests/test_due_connectors.py::{test}[sqlite]",)
 
 
+def _progress(test: str) -> tuple[str, ...]:
+    return (f"tests/test_progress.py::{test}[sqlite]",)
+
+
 def _watermarks(test: str) -> tuple[str, ...]:
     return (f"tests/test_watermarks.py::{test}",)
 
@@ -89,7 +93,7 @@ MUTANTS = (
     Mutant(
         "a batch is staged without the fence",
         INGESTION,
-        "for it.\n                pass_fence(transaction, self._receipt, lease_until=lease())\n",
+        "for it.\n                pass_fence(transaction, self._receipt, lease_until=lease(), **read)\n",
         "for it.\n",
         _store("TestIngestion::test_a_superseded_pull_can_do_nothing_more", also="-stage"),
     ),
@@ -99,6 +103,28 @@ MUTANTS = (
         "end_live(transaction, _is(pull), error, duration_seconds)",
         "end_live(transaction, tables.pull.c.id == pull.id, error, duration_seconds)",
         _store("TestAttempts::test_the_last_words_of_a_dead_attempt_do_not_end_the_next"),
+    ),
+    # Progress
+    Mutant(
+        "what was read is not told",
+        INGESTION,
+        "lease_until=lease(), **read)",
+        "lease_until=lease())",
+        _progress("test_each_batch_that_is_staged_is_told_at_once"),
+    ),
+    Mutant(
+        "a source that is read again counts on",
+        INGESTION,
+        "lease_until=lease(), records_read=0, bytes_read=0)",
+        "lease_until=lease())",
+        _progress("test_where_the_source_is_read_again_it_begins_anew"),
+    ),
+    Mutant(
+        "the next attempt counts on",
+        PULLS,
+        "                    records_read=0,\n                    bytes_read=0,\n",
+        "",
+        _progress("test_another_attempt_begins_anew"),
     ),
     # One pull at a time
     Mutant(

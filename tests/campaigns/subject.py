@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from qanatix_pipelines.connectors import NewConnector
-from qanatix_pipelines.pull import Limits, run_pull
+from qanatix_pipelines.pull import Limits, Progress, run_pull
 from qanatix_pipelines.pulls import Pull
 from qanatix_pipelines.settings import Settings
 from qanatix_pipelines.sources import open_source
@@ -52,7 +52,7 @@ class Subject:
     def begin(self) -> Pull:
         return self.store.pulls.begin(self.store.connectors.get(self.connector_id), "run")
 
-    def pull(self, receipt: Pull | None = None, on_batch: Callable[[int], None] = lambda _rows: None) -> Pull:
+    def pull(self, receipt: Pull | None = None, on_batch: Callable[[Progress], None] = lambda _progress: None) -> Pull:
         """Run a pull that was begun, or a new one."""
         receipt = receipt or self.begin()
         connector = self.store.connectors.get(self.connector_id)

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from pydantic import SecretStr
 
 from qanatix_pipelines.errors import PullError, StoreFull, StoreUnavailable
+from qanatix_pipelines.pull import Progress
 from qanatix_pipelines.pulls import Pull, PullStatus
 from qanatix_pipelines.settings import Settings
 from tests.campaigns.commits import Commits, Cut
@@ -147,8 +148,8 @@ class TestCrash:
     def test_rows_that_a_crash_took_from_the_staging_are_read_again(self, subject: Subject, own_server: Server) -> None:
         crashes = iter([True])
 
-        def on_batch(rows: int) -> None:
-            if rows > 100 and next(crashes, False):
+        def on_batch(progress: Progress) -> None:
+            if progress.records > 100 and next(crashes, False):
                 crash(own_server.address)
 
         receipt = subject.begin()

@@ -1,0 +1,31 @@
+"""How far a pull is, in its run's log."""
+
+from logging import Logger
+
+from qanatix_pipelines.pull import Progress
+
+# Each line is an event, which the run writes to Dagster's storage, and a large pull has hundreds of batches.
+QUIET_SECONDS = 1
+
+
+class ProgressLog:
+    """Tells of the first batch, then at most once in QUIET_SECONDS, and of the last one in the end."""
+
+    def __init__(self, log: Logger) -> None:
+        self._log = log
+        self._heard: Progress | None = None
+        self._told: Progress | None = None
+
+    def hear(self, progress: Progress) -> None:
+        """A batch was staged."""
+        self._heard, told = progress, self._told
+        # Where the source is read again the seconds begin anew.
+        if told is None or not told.seconds <= progress.seconds < told.seconds + QUIET_SECONDS:
+            self.tell()
+
+    def tell(self) -> None:
+        """Log what was heard last, unless that is done."""
+        if (read := self._heard) is not None and read is not self._told:
+            self._told = read
+            rate = round(read.records / max(read.seconds, 0.001))
+            self._log.info("%d rows so far, %d rows/s, %.1f MiB", read.records, rate, read.bytes / 2**20)

@@ -1,0 +1,350 @@
+"""`qanatix pull`, as it is run: beside the whole system, and beside APIs that answer as ours would not."""
+
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import termios
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from qanatix_pipelines.keys import new_key
+from tests import stack as stacks
+from tests.conftest import server
+from tests.harness.postgresql import PostgreSQLHarness
+from tests.held import held
+from tests.servers import free_port
+from tests.system import System
+
+pytestmark = pytest.mark.stack
+QANATIX = Path(sys.executable).with_name("qanatix")
+OUTER_SECONDS = 120
+NEEDS_KEY = "Error: QANATIX_API_KEY must hold an API key with the scopes pulls:run and connectors:read.\n"
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    running = stacks.start(tmp_path_factory.mktemp("stack"))
+    system = System(running)
+    yield system
+    system.api.close()
+    running.stop()
+
+
+@pytest.fixture
+def harness() -> PostgreSQLHarness:
+    return PostgreSQLHarness(server("postgresql"))
+
+
+def environment(url: str, key: str | None) -> dict[str, str]:
+    """A caller's: it knows of no store."""
+    ours = {"QANATIX_API_URL": url} | ({} if key is None else {"QANATIX_API_KEY": key})
+    return {name: value for name, value in os.environ.items() if not name.startswith("QANATIX")} | ours
+
+
+def of(stack: System) -> dict[str, str]:
+    return environment(stack.stack.api_url, stack.api.headers["Authorization"].removeprefix("Bearer "))
+
+
+def pull(given: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [QANATIX, "pull", *arguments]
+    return subprocess.run(
+        command, env=given, capture_output=True, text=True, check=False, timeout=OUTER_SECONDS, stdin=subprocess.DEVNULL
+    )
+
+
+class TestEnds:
+    def test_a_pull_that_completes_is_printed_as_its_receipt(self, stack: System, harness: PostgreSQLHarness) -> None:
+        harness.fill(12)
+        connector = stack.register(harness.everything, harness.config)
+
+        done = pull(of(stack), connector["id"])
+
+        assert (done.returncode, done.stderr) == (0, "")  # no terminal is there to draw on
+        receipt = json.loads(done.stdout)
+        assert (receipt["status"], receipt["records_pulled"], receipt["full_refresh"]) == ("completed", 12, False)
+        assert receipt == stack.api.get(f"/pulls/{receipt['pull_id']}").json()
+
+    def test_a_full_refresh_reads_everything_again(self, stack: System, harness: PostgreSQLHarness) -> None:
+        harness.fill(12)
+        connector = stack.register(harness.since, harness.config)
+        counts = [
+            json.loads(pull(of(stack), connector["id"], *option).stdout)["records_pulled"]
+            for option in ((), (), ("--full-refresh",))
+        ]
+
+        assert counts == [12, 0, 12]
+
+    def test_a_pull_that_fails_says_why(self, stack: System) -> None:
+        dsn = f"postgresql://reader:hunter2@127.0.0.1:{free_port()}/shop"
+        connector = stack.register("SELECT 1 AS id", {"dsn": dsn})
+
+        done = pull(of(stack), connector["id"])
+
+        receipt = json.loads(done.stdout)
+        assert (done.returncode, receipt["status"]) == (1, "failed")
+        assert done.stderr == f"source_unreachable: {receipt['error']['detail']}\n"
+
+    def test_a_pull_that_is_cancelled_says_so(self, stack: System, harness: PostgreSQLHarness) -> None:
+        with held(harness.server.address, rows=80, after=40) as (query, _let_go):
+            connector = stack.register(query, harness.config, batch_size=10)
+            with on_terminal(of(stack), connector["id"]) as following:
+                following.until("running: 40 rows")
+                (live,) = stack.api.get(f"/connectors/{connector['id']}/pulls").json()["items"]
+                stack.api.post(f"/pulls/{live['pull_id']}/cancel")
+                following.until("pull_cancelled: ")
+
+                assert (following.ended(), json.loads(following.printed())["status"]) == (1, "cancelled")
+
+
+class TestTerminal:
+    def test_a_line_shows_how_far_it_is(self, stack: System, harness: PostgreSQLHarness) -> None:
+        with held(harness.server.address, rows=80, after=40) as (query, let_go):
+            connector = stack.register(query, harness.config, batch_size=10)
+            with on_terminal(of(stack), connector["id"]) as following:
+                following.until("running: 40 rows, ")
+                let_go()
+                following.until("completed: 80 rows, ")
+
+                assert following.ended() == 0
+                assert json.loads(following.printed())["records_pulled"] == 80
+                last = following.shown.rstrip().rpartition("\r")[2]
+                assert last.startswith("completed: 80 rows, ")
+                assert " rows/s, 0.0 MiB [" in last
+
+    def test_who_interrupts_it_leaves_the_pull_alone_and_is_told_how_to_cancel_it(
+        self, stack: System, harness: PostgreSQLHarness
+    ) -> None:
+        with held(harness.server.address, rows=80, after=40) as (query, let_go):
+            connector = stack.register(query, harness.config, batch_size=10)
+            with on_terminal(of(stack), connector["id"]) as following:
+                following.until("running: 40 rows")
+                following.process.send_signal(signal.SIGINT)
+                ended = following.ended()
+            (live,) = stack.api.get(f"/connectors/{connector['id']}/pulls").json()["items"]
+            let_go()
+            cancel = f"curl -X POST {stack.stack.api_url}/api/v1/pulls/{live['pull_id']}/cancel"
+
+            assert (ended, following.printed()) == (130, "")
+            assert "The pull goes on. To cancel it: " + cancel in following.shown
+            assert of(stack)["QANATIX_API_KEY"] not in following.shown
+            assert live["status"] == "running"
+            assert stack.pull(connector).json()["pull_id"] == live["pull_id"]
+
+    def test_an_api_that_is_started_again_is_waited_for(self, stack: System, harness: PostgreSQLHarness) -> None:
+        running = stack.stack
+        with held(harness.server.address, rows=80, after=40) as (query, let_go):
+            connector = stack.register(query, harness.config, batch_size=10)
+            with on_terminal(of(stack), connector["id"]) as following:
+                following.until("running: 40 rows")
+                api = running.processes["api"]
+                api.send_signal(signal.SIGINT)
+                api.wait(OUTER_SECONDS)
+                let_go()
+                stacks.spawn(running, "api", [str(argument) for argument in api.args])  # type: ignore[union-attr]
+                stacks.wait_for_answer(running, "api", f"{running.api_url}/healthz")
+                following.until("completed: 80 rows")
+
+                assert following.ended() == 0
+
+
+class TestRefusals:
+    def test_an_unknown_connector(self, stack: System) -> None:
+        done = pull(of(stack), str(uuid4()))
+
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr == "Error: Not found: There is no such connector.\n"
+
+    @pytest.mark.parametrize("key", [None, "", "hunter2"])
+    def test_a_missing_or_mistyped_key(self, stack: System, key: str | None) -> None:
+        done = pull(environment(stack.stack.api_url, key), str(uuid4()))
+
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.endswith(NEEDS_KEY)
+        assert "hunter2" not in done.stderr
+
+    def test_a_key_that_the_api_does_not_know(self, stack: System) -> None:
+        key = new_key().text
+
+        done = pull(environment(stack.stack.api_url, key), str(uuid4()))
+
+        assert (done.returncode, done.stdout) == (1, "")
+        assert (
+            done.stderr
+            == "Error: The API knows no such key as is in QANATIX_API_KEY; or it was revoked, or has ended.\n"
+        )
+
+    def test_a_key_that_may_not_pull(self, stack: System) -> None:
+        key = stack.stack.command("keys", "create", "--scope", "connectors:read")
+
+        done = pull(environment(stack.stack.api_url, key), str(uuid4()))
+
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr == (
+            "Error: The key in QANATIX_API_KEY is not allowed to. This needs an API key with the scope pulls:run.\n"
+        )
+
+    def test_a_key_that_may_not_look_is_told_that_the_pull_goes_on(
+        self, stack: System, harness: PostgreSQLHarness
+    ) -> None:
+        key = stack.stack.command("keys", "create", "--scope", "pulls:run")
+        with held(harness.server.address, rows=80, after=40) as (query, _let_go):
+            connector = stack.register(query, harness.config)
+            done = pull(environment(stack.stack.api_url, key), connector["id"])
+
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "with the scope connectors:read. The pull goes on. To cancel it: curl" in done.stderr
+        assert key not in done.stderr
+
+    def test_an_api_that_is_not_there(self) -> None:
+        url = f"http://127.0.0.1:{free_port()}"
+
+        done = pull(environment(url, new_key().text), str(uuid4()))
+
+        assert (done.returncode, done.stderr) == (1, f"Error: The API at {url} cannot be reached.\n")
+
+    @pytest.mark.parametrize(
+        "url", ["127.0.0.1:8000", "ftp://host", "http://me:hunter2@host", "http://host/?key=hunter2"]
+    )
+    def test_what_is_no_url_of_an_api_is_not_repeated(self, url: str) -> None:
+        done = pull(environment(url, new_key().text), str(uuid4()))
+
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "Invalid value for '--url'" in done.stderr
+        assert "hunter2" not in done.stderr
+
+    def test_a_connector_is_named_by_its_id_alone(self) -> None:
+        assert pull(environment("http://127.0.0.1:1", new_key().text), "Products").returncode == 2
+
+
+class TestOddAnswers:
+    @pytest.mark.parametrize(
+        ("status", "body", "told"),
+        [
+            (
+                422,
+                {"detail": [{"loc": ["query", "wait"], "msg": "There is no such parameter.", "type": "extra"}]},
+                "The API does not take this request. There is no such parameter.",
+            ),
+            (429, {"detail": "Too many."}, "The API was asked too often: come again in 7 seconds."),
+            (
+                503,
+                {"detail": "Dagster is away.", "code": "pull_not_started"},
+                "The API answered 503. Dagster is away. (pull_not_started)",
+            ),
+            (500, {"detail": "\x1b[2Jgone"}, "The API answered 500. ?[2Jgone"),
+            (404, "<html>no such page</html>", "Not found: What answers there is no QANATIX API."),
+            (202, {"pull_id": "none"}, "What answers at {url} is not this release's API."),
+        ],
+    )
+    def test_each_is_told_in_a_sentence(self, status: int, body: Any, told: str) -> None:
+        with answering(status, body, {"Retry-After": "7"}) as (url, _asked):
+            done = pull(environment(url, new_key().text), str(uuid4()))
+
+        assert (done.returncode, done.stdout, done.stderr) == (1, "", f"Error: {told.format(url=url)}\n")
+
+    def test_another_host_is_not_given_the_key(self) -> None:
+        with (
+            answering(200, {}) as (other, asked),
+            answering(202, {}, {"Location": f"{other}/api/v1/pulls/{uuid4()}"}) as (url, _),
+        ):
+            done = pull(environment(url, new_key().text), str(uuid4()))
+
+        assert (done.returncode, asked) == (1, [])
+        assert "on another host" in done.stderr
+
+
+class OnTerminal:
+    """A `qanatix pull` whose stderr is a terminal, and all that was `shown` there."""
+
+    def __init__(self, process: subprocess.Popen[str], terminal: int) -> None:
+        self.process = process
+        self.shown = ""
+        self._terminal = terminal
+        self._printed: str | None = None
+
+    def until(self, text: str) -> None:
+        deadline = time.monotonic() + OUTER_SECONDS
+        while text not in self.shown:
+            assert time.monotonic() < deadline, f"it does not show {text!r}: {self.shown!r}"
+            if select.select([self._terminal], [], [], 0.1)[0]:
+                self.shown += os.read(self._terminal, 4096).decode()
+
+    def ended(self) -> int:
+        """Its exit status, once there is one."""
+        self.printed()
+        while select.select([self._terminal], [], [], 0)[0]:
+            self.shown += os.read(self._terminal, 4096).decode()
+        return self.process.returncode
+
+    def printed(self) -> str:
+        if self._printed is None:
+            self._printed, _ = self.process.communicate(timeout=OUTER_SECONDS)
+        return self._printed
+
+
+@contextmanager
+def on_terminal(given: dict[str, str], *arguments: str) -> Iterator[OnTerminal]:
+    ours, its = pty.openpty()
+    termios.tcsetwinsize(its, (24, 80))
+    process = subprocess.Popen(
+        [QANATIX, "pull", *arguments],
+        env=given,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=its,
+        text=True,
+    )
+    try:
+        yield OnTerminal(process, ours)
+    finally:
+        process.kill()
+        process.communicate()
+        os.close(its)
+        os.close(ours)
+
+
+@contextmanager
+def answering(status: int, body: Any, headers: dict[str, str] | None = None) -> Iterator[tuple[str, list[str]]]:
+    """A server that answers all alike, and what it was asked."""
+    asked: list[str] = []
+    sent = (body if isinstance(body, str) else json.dumps(body)).encode()
+
+    class Handler(BaseHTTPRequestHandler):
+        def _answer(self) -> None:
+            asked.append(self.path)
+            self.rfile.read(int(self.headers.get("Content-Length", "0")))
+            self.send_response(status)
+            for name, value in {**(headers or {}), "Content-Length": str(len(sent))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(sent)
+
+        def do_GET(self) -> None:
+            self._answer()
+
+        def do_POST(self) -> None:
+            self._answer()
+
+        def log_message(self, *_: object) -> None: ...
+
+    running = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=running.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{running.server_address[1]}", asked
+    finally:
+        running.shutdown()
+        thread.join()
+        running.server_close()
