@@ -29,6 +29,7 @@ from qanatix_pipelines.errors import (
 )
 from qanatix_pipelines.pulls import LEASE_SECONDS, Pull
 from qanatix_pipelines.sources import Source
+from qanatix_pipelines.staging import Progress, Staging
 from qanatix_pipelines.store import ingestion as store_ingestion
 from qanatix_pipelines.store.clock import now
 from qanatix_pipelines.store.opening import Store
@@ -37,9 +38,6 @@ from qanatix_pipelines.watermarks import Watermark, Window
 log = logging.getLogger(__name__)
 
 _Answer = TypeVar("_Answer")
-
-# A batch over this is staged before the next one is read: memory is bounded, and so large a batch has no time to win.
-_OVERLAPPED_BYTES = 8 * 1024 * 1024
 
 
 class Ingestion(Protocol):
@@ -65,15 +63,6 @@ class Limits:
     answer_seconds: float = 600
     pull_seconds: float = 3600
     pauses: tuple[float, ...] = (1, 4)
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How much of a source was read and staged so far, and in how many seconds. Bytes are those of rows in memory."""
-
-    records: int
-    bytes: int
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -211,8 +200,7 @@ async def _read(
         columns = {column.name: column for column in reading.columns or ()}
         if reading.columns is not None:
             maker.check(reading.columns)
-        staging = _Staging(ingestion, maker, on_batch)
-        async with staging:
+        async with Staging(maker, ingestion.stage, on_batch) as staging:
             batches = aiter(reading.batches)
             while (batch := await deadline.answer(anext(batches, None))) is not None:
                 columns |= {column.name: column for column in batch.columns}
@@ -229,47 +217,6 @@ def _window(connector: Connector, at: datetime, *, full_refresh: bool) -> Window
         return Window(overlap=connector.effective_overlap, integer=integer)
     elapsed = max(at - (connector.watermark_at or at), timedelta(0))
     return Window(connector.watermark, connector.effective_overlap, elapsed, integer)
-
-
-class _Staging:
-    """Makes a batch entities and stages it, while the source already sends the next one: one batch at a time."""
-
-    def __init__(self, ingestion: Ingestion, maker: EntityMaker, on_batch: Callable[[Progress], None]) -> None:
-        self._ingestion, self._maker, self._on_batch = ingestion, maker, on_batch
-        self._started = time.monotonic()
-        self._rows = self._bytes = 0
-        self._begun: asyncio.Task[None] | None = None
-
-    async def take(self, batch: Batch) -> None:
-        """Stage it once the one before is staged. A large one is waited for, so that no two are held at once."""
-        await self._finish()
-        size = round(batch.frame.estimated_size())
-        self._begun = asyncio.create_task(self._stage(batch, size))
-        if size > _OVERLAPPED_BYTES:
-            del batch
-            await self._finish()
-
-    async def _finish(self) -> None:
-        if self._begun is not None:
-            begun, self._begun = self._begun, None
-            await begun
-
-    async def _stage(self, batch: Batch, size: int) -> None:
-        await asyncio.to_thread(self._keep, batch, size)
-        self._rows += batch.frame.height
-        self._bytes += size
-        self._on_batch(Progress(self._rows, self._bytes, time.monotonic() - self._started))
-
-    def _keep(self, batch: Batch, size: int) -> None:
-        self._ingestion.stage(self._maker.make(batch), batch.frame.height, size)
-
-    async def __aenter__(self) -> None: ...
-
-    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            await self._finish()
-        elif self._begun is not None:
-            await asyncio.gather(self._begun, return_exceptions=True)  # a thread has no other end
 
 
 class _Cursor:

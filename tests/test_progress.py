@@ -14,8 +14,9 @@ from qanatix_api import receipts
 from qanatix_pipelines.connectors import Connector
 from qanatix_pipelines.defs.progress import ProgressLog
 from qanatix_pipelines.errors import LoginRefused, SourceUnreachable
-from qanatix_pipelines.pull import Limits, Progress, run_pull
+from qanatix_pipelines.pull import Limits, run_pull
 from qanatix_pipelines.pulls import Pull, PullStatus
+from qanatix_pipelines.staging import Progress
 from qanatix_pipelines.store.ingestion import Ingestion
 from qanatix_pipelines.store.opening import Store
 from tests import stack as stacks

@@ -2,7 +2,7 @@
 
 from logging import Logger
 
-from qanatix_pipelines.pull import Progress
+from qanatix_pipelines.staging import Progress
 
 # Each line is an event, which the run writes to Dagster's storage, and a large pull has hundreds of batches.
 QUIET_SECONDS = 1

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import run_state_machine_as_test
 
-from qanatix_pipelines import pull
+from qanatix_pipelines import staging
 from qanatix_pipelines.settings import Settings
 from tests.campaigns.conftest import DEEP
 from tests.campaigns.histories import History
@@ -23,7 +23,7 @@ def test_no_history_tells_the_store_from_the_model(
     settings: Settings, store_kind: str, figures: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A pull that halts has staged all that it has read: what it does meanwhile would depend on the machine's mood.
-    monkeypatch.setattr(pull, "_OVERLAPPED_BYTES", -1)
+    monkeypatch.setattr(staging, "OVERLAPPED_BYTES", -1)
 
     class Kept(History):
         kept_by = settings
