@@ -19,6 +19,7 @@ from benchmarks.sources import MariaDB, MongoDB, Neo4j, PostgreSQL, Source
 
 PEERS = Path(__file__).parent / "peers"
 ENVIRONMENTS = Path(__file__).parent / ".environments"
+IN_ORDER = "peer.in_order"
 UV = Path(sys.executable).with_name("uv")
 
 
@@ -116,10 +117,20 @@ def _script(file: str, *arguments: str) -> Callable[[Place, Path], Order]:
 
 
 @cache
-def copy_of(entities: str) -> Contestant:
-    """COPY, out of the database `entities`, which is a store of ours."""
-    order = _script("copy_copy.py", entities, "{target}")
-    return Contestant("COPY to COPY", order, "into a table with entity's indexes", counted=_ENTITIES_COUNTED)
+def copies_of(entities: str) -> tuple[Contestant, ...]:
+    """COPY, out of the database `entities`, which is a store of ours: as the source's rows come, and by their ids.
+
+    The second finds its way in the indexes sooner; whoever has it has sorted them.
+    """
+    return tuple(
+        Contestant(
+            f"COPY to COPY, {order}",
+            _script("copy_copy.py", entities, table, "{target}"),
+            "into a table with entity's indexes",
+            counted=_ENTITIES_COUNTED,
+        )
+        for order, table in (("in the source's order", IN_ORDER), ("sorted", "qanatix.entity"))
+    )
 
 
 def _dlt(backend: str) -> Contestant:

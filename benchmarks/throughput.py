@@ -24,7 +24,17 @@ from urllib.parse import urlsplit
 import psycopg
 from psycopg import sql
 
-from benchmarks.contestants import INTO_SQLITE, OURS, PEERS_OF, READERS_OF, Contestant, Order, Place, copy_of
+from benchmarks.contestants import (
+    IN_ORDER,
+    INTO_SQLITE,
+    OURS,
+    PEERS_OF,
+    READERS_OF,
+    Contestant,
+    Order,
+    Place,
+    copies_of,
+)
 from benchmarks.sources import SOURCES, PostgreSQL, Source
 from tests.servers import Server, postgresql
 
@@ -86,11 +96,17 @@ class Bench:
                 raise RuntimeError(f"{contestant.name} has {counted} after {phase}")
 
     def _copy(self, entities: str) -> None:
-        contestant = copy_of(entities)
-        place = self._place(contestant)
-        migrated = {**os.environ, "QANATIX_STORE_URL": place.target, "QANATIX_DATA_DIR": str(place.folder)}
-        subprocess.run([Path(sys.executable).with_name("qanatix"), "migrate"], env=migrated, check=True, stdout=PIPE)
-        self._run(contestant, place, PHASES[0])
+        with psycopg.connect(entities) as connection:
+            connection.execute(
+                f"CREATE TABLE {IN_ORDER} AS SELECT * FROM qanatix.entity ORDER BY source_id::bigint".encode()
+            )
+        for contestant in copies_of(entities):
+            place = self._place(contestant)
+            migrated = {**os.environ, "QANATIX_STORE_URL": place.target, "QANATIX_DATA_DIR": str(place.folder)}
+            subprocess.run(
+                [Path(sys.executable).with_name("qanatix"), "migrate"], env=migrated, check=True, stderr=PIPE
+            )
+            self._run(contestant, place, PHASES[0])
 
     def _place(self, contestant: Contestant) -> Place:
         name = "bench_" + "".join(letter if letter.isalnum() else "_" for letter in contestant.name.lower())
