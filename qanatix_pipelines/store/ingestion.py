@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 
 import polars as pl
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from qanatix_pipelines.batches import Column, parts
 from qanatix_pipelines.connectors import Connector
@@ -27,6 +26,7 @@ from qanatix_pipelines.store.clock import now
 from qanatix_pipelines.store.engine import asked_directly
 from qanatix_pipelines.store.entity_sets import count_created
 from qanatix_pipelines.store.health import note_health
+from qanatix_pipelines.store.merge import merge
 from qanatix_pipelines.store.pulls import PullStore, lease, pass_fence
 from qanatix_pipelines.watermarks import Watermark
 
@@ -148,7 +148,7 @@ class Ingestion:
             pass_fence(transaction, self._receipt, lease_until=lease())  # who took over has swept, too
             raise StagingLost
         merged_at = now()
-        ingested = self._merge(transaction, merged_at)
+        ingested = merge(transaction, self._connector, self._receipt, merged_at)
         # Only now: the merge may take long, and whoever removes or changes the connector must not wait for it. They
         # lock the connector's row first as well.
         here = tables.connector.c.id == self._connector.id
@@ -225,39 +225,6 @@ class Ingestion:
     def _count_staged(self, transaction: sa.Connection) -> int:
         count = sa.select(sa.func.count()).where(self._own)
         return int(transaction.execute(count).scalar_one())
-
-    def _merge(self, transaction: sa.Connection, merged_at: datetime) -> int:
-        """The number of entities that are new or changed."""
-        staged, entity = tables.staged.c, tables.entity.c
-        age = sa.func.row_number().over(partition_by=staged.entity_id, order_by=staged.seq.desc())
-        numbered = sa.select(tables.staged, age.label("age")).where(self._own).subquery().c
-        at = sa.literal(merged_at, tables.Instant)
-        newest = sa.select(
-            sa.literal(self._connector.tenant),
-            numbered.entity_id,
-            sa.literal(self._connector.vertical),
-            sa.literal(self._connector.entity_type),
-            numbered.source_id,
-            numbered.digest,
-            numbered.name,
-            sa.cast(numbered.data, tables.JsonText),
-            sa.literal(self._connector.id, sa.Uuid),
-            sa.literal(self._receipt.id, sa.Uuid),
-            at,
-            at,
-        ).where(numbered.age == 1)
-        dialect = postgresql if transaction.dialect.name == "postgresql" else sqlite
-        insert = dialect.insert(tables.entity).from_select([column.name for column in tables.entity.c], newest)
-        given = insert.excluded
-        merge = insert.on_conflict_do_update(
-            index_elements=[entity.tenant, entity.id],
-            set_={
-                column: given[column]
-                for column in ("source_id", "digest", "name", "data", "connector_id", "pull_id", "updated_at")
-            },
-            where=entity.digest != given.digest,
-        )
-        return transaction.execute(merge, execution_options={"preserve_rowcount": True}).rowcount
 
 
 def _insert_staged(transaction: sa.Connection, rows: pl.DataFrame) -> None:

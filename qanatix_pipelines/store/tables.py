@@ -169,7 +169,7 @@ staged = sa.Table(
     sa.Column("source_id", sa.Text),
     sa.Column("digest", sa.LargeBinary, nullable=False),
     sa.Column("name", sa.Text),
-    sa.Column("data", sa.Text, nullable=False),
+    sa.Column("data", JsonText, nullable=False),
 )
 
 entity = sa.Table(
