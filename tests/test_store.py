@@ -329,6 +329,27 @@ class TestAttempts:
         assert isinstance(staging.exception(), PullSuperseded)
         assert _staged(store) == 0
 
+    def test_what_another_pull_brings_meanwhile_is_compared_with(self, store: Store, connector: Connector) -> None:
+        if store.engine.dialect.name == "sqlite":
+            pytest.skip("one process writes at a time")
+        brought = ingestion(store, connector)
+        brought.stage(batch((1, "a"), (2, "b")), 2)
+        brought.commit(None, READ_AT, 0)
+        with store.engine.begin() as transaction:
+            rows = transaction.execute(sa.select(tables.entity)).mappings().all()
+            transaction.execute(tables.entity.delete())
+        pull = ingestion(store, connector)
+        pull.stage(batch((1, "a"), (2, "c"), (3, "d")), 3)
+
+        with ThreadPoolExecutor(1) as threads, store.engine.connect() as another:
+            another.execute(tables.entity.insert(), [dict(row) for row in rows])
+            merging = threads.submit(pull.commit, None, READ_AT, 0)
+            _until(lambda: _waits_for_a_lock(another))
+            another.commit()
+            ended = merging.result()
+
+        assert (ended.records_pulled, ended.records_ingested, ended.duplicates_skipped) == (3, 2, 1)
+
     def test_the_last_words_of_a_dead_attempt_do_not_end_the_next(self, store: Store, connector: Connector) -> None:
         receipt = store.pulls.begin(connector, "run")
         store.pulls.retry(receipt)
@@ -833,6 +854,17 @@ class TestMigrations:
         opened = open_store(production)
         opened.ping()
         opened.engine.dispose()
+
+    def test_a_postgresql_that_cannot_merge_is_refused(self, settings: Settings) -> None:
+        store = connect(settings.store_address())
+        sa.event.listen(store, "begin", lambda _: setattr(store.dialect, "server_version_info", (14, 19)))
+
+        if store.dialect.name == "sqlite":
+            migrations.upgrade(store)
+        else:
+            with pytest.raises(SettingsError, match="QANATIX_STORE_URL names a PostgreSQL before version 15"):
+                migrations.upgrade(store)
+        store.dispose()
 
     def test_processes_that_migrate_at_once_all_succeed(self, settings: Settings) -> None:
         environment = {**os.environ, "QANATIX_STORE_URL": settings.store_address()}

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 PULLS = "qanatix_pipelines/store/pulls.py"
 CONNECTORS = "qanatix_pipelines/store/connectors.py"
 INGESTION = "qanatix_pipelines/store/ingestion.py"
+MERGE = "qanatix_pipelines/store/merge.py"
 ENTITY_SETS = "qanatix_pipelines/store/entity_sets.py"
 ENGINE = "qanatix_pipelines/store/engine.py"
 PULL = "qanatix_pipelines/pull.py"
@@ -248,17 +249,38 @@ MUTANTS = (
     ),
     Mutant(
         "of rows with one id the first counts",
-        INGESTION,
+        MERGE,
         "staged.seq.desc()",
         "staged.seq.asc()",
         _store("TestIngestion::test_of_rows_with_one_id_the_last_counts"),
     ),
     Mutant(
+        "of rows with one id the first counts in PostgreSQL",
+        MERGE,
+        "ORDER BY entity_id, seq DESC",
+        "ORDER BY entity_id, seq",
+        _store("TestIngestion::test_of_rows_with_one_id_the_last_counts", "postgresql"),
+    ),
+    Mutant(
         "rows as they are kept count as ingested",
-        INGESTION,
-        "            where=entity.digest != given.digest,\n",
+        MERGE,
+        "        where=entity.digest != given.digest,\n",
         "",
         _store("TestIngestion::test_rows_as_they_are_kept_are_duplicates"),
+    ),
+    Mutant(
+        "rows as they are kept count as ingested in PostgreSQL",
+        MERGE,
+        "WHEN MATCHED AND kept.digest <> given.digest THEN",
+        "WHEN MATCHED THEN",
+        _store("TestIngestion::test_rows_as_they_are_kept_are_duplicates", "postgresql"),
+    ),
+    Mutant(
+        "what others bring meanwhile ends a merge",
+        MERGE,
+        'if getattr(error.orig, "sqlstate", None) != _THERE_ALREADY:',
+        "if True:",
+        _store("TestAttempts::test_what_another_pull_brings_meanwhile_is_compared_with", "postgresql"),
     ),
     Mutant(
         "a batch whose answer was lost is staged over itself",

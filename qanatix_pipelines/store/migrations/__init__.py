@@ -9,17 +9,25 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 
-from qanatix_pipelines.errors import StoreNotReady
+from qanatix_pipelines.errors import SettingsError, StoreNotReady
+from qanatix_pipelines.store.engine import VARIABLE
 from qanatix_pipelines.store.tables import SCHEMA
 
 # Any number that no other program takes as its advisory lock on the same database.
 _LOCK = 0x51414E54
+# The first version of PostgreSQL that has MERGE.
+_MERGES = (15,)
 
 
 def upgrade(engine: sa.Engine) -> None:
-    """Bring the tables to the newest form. Safe to call from several processes at once."""
+    """Bring the tables to the newest form. Safe to call from several processes at once.
+
+    Raises SettingsError if the store is a PostgreSQL that is too old, StoreNotReady if the tables are too new.
+    """
     with engine.begin() as connection:  # on SQLite the transaction itself is the lock
         if connection.dialect.name == "postgresql":
+            if (connection.dialect.server_version_info or _MERGES) < _MERGES:
+                raise SettingsError(VARIABLE, "names a PostgreSQL before version 15, which cannot merge.")
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
             connection.execute(sa.schema.CreateSchema(SCHEMA, if_not_exists=True))
         config = _config()
