@@ -21,6 +21,7 @@ class Column:
     `dtype` is what a frame holds it in. A type that Polars cannot hold exactly (numeric, jsonb, an array) travels as
     its own JSON text, `json=True`, which enters the entity as it stands; any other text is a JSON string. A null is
     JSON's null, but in an `optional` column, a field that not every document has, it means that the field is not there.
+    Text that is `sound` was made JSON here, and not by a server: nobody need look whether it is.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Column:
     dtype: type[pl.DataType]
     json: bool = False
     optional: bool = False
+    sound: bool = False
 
 
 @dataclass(frozen=True)

@@ -125,7 +125,7 @@ class EntityMaker:
         """
         found: list[str | None] = [None] * rows.height
         for field in self._fields:
-            if field.column.json:
+            if field.column.json and not field.column.sound:
                 texts = rows[field.name]
                 doubtful = (~texts.str.contains(_JSON_NUMBER)).fill_null(value=False).arg_true()
                 for place in doubtful:

@@ -279,14 +279,22 @@ async def _disconnect(client: "AsyncMongoClient[Document]", opened: list[_Answer
 async def _batches(answer: _Answer, batch_size: int) -> AsyncIterator[Batch]:
     gathering = Gathering(batch_size, "bson")
     document = answer.first
-    while document is not None:
-        with _reported():  # it may be nested deeper than we can follow
+
+    async def filled() -> Batch | None:
+        nonlocal document
+        full = None
+        while document is not None and full is None:
+            # It may be nested deeper than we can follow.
             full = gathering.add({field: bson_text(value) for field, value in document.items()})
-        if full is not None:
-            yield full
-        del full  # before the next one is read
-        with _reported():
             document = await anext(answer.cursor, None)
+        return full
+
+    while document is not None:
+        with _reported():
+            batch = await filled()
+        if batch is not None:
+            yield batch
+        del batch  # before the next one is read
     if (last := gathering.rest()) is not None:
         yield last
 

@@ -31,7 +31,7 @@ class Gathering:
 
     def add(self, row: Mapping[str, str], *, giant: bool = False) -> Batch | None:
         """Take one more row, or the place of a `giant`. The batch that it had no place in, if one is full."""
-        size = sum(_bytes(name) + _bytes(text) for name, text in row.items())
+        size = _bytes("".join([*row, *row.values()]))
         giant = giant or size > MAX_ROW_BYTES
         values, size = ({}, 0) if giant else (row, size)
         full = len(self._rows) == self._batch_size or self._bytes + size > MAX_BATCH_BYTES
@@ -51,7 +51,8 @@ class Gathering:
         # Sorted, for two batches of documents with the same fields should have the same columns.
         fields = tuple(self._names) or sorted(self._fields)
         columns = tuple(
-            Column(field, self._source_type, pl.String, json=True, optional=not self._names) for field in fields
+            Column(field, self._source_type, pl.String, json=True, optional=not self._names, sound=True)
+            for field in fields
         )
         texts = {field: [row.get(field) for row in self._rows] for field in fields}
         frame = pl.DataFrame(texts, schema=dict.fromkeys(fields, pl.String), height=len(self._rows))

@@ -14,28 +14,32 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-_QUOTED = json.JSONEncoder(ensure_ascii=False).encode  # json.dumps would make an encoder for each text
+_QUOTED = json.encoder.encode_basestring  # json.dumps would make an encoder for each text
 _NOT_NUMBERS = {"nan": '"NaN"', "inf": '"Infinity"', "-inf": '"-Infinity"'}
 
 
-def json_text(value: Any, other: Callable[[Any], Any]) -> str:  # noqa: PLR0911  # one return for each kind of value
+def json_text(value: Any, other: Callable[[Any], Any]) -> str:  # noqa: C901, PLR0911  # one return for each kind of value
     """`value` as JSON. `other` turns a type that is not named here into one that is, or raises TypeError."""
+    kind = type(value)
+    if (quick := _QUICK.get(kind)) is not None:
+        return quick(value)
+    if kind is dict:
+        return _object(value, other)
+    if kind is list:
+        return _array(value, other)
     match value:
-        case None | bool():
-            return {None: "null", True: "true", False: "false"}[value]
         case str():
             return _QUOTED(value)
         case int():
             return int.__repr__(value)
         case float():
-            return repr(float(value)) if math.isfinite(value) else _NOT_NUMBERS[repr(float(value))]
+            return _float(value)
         case Mapping():
-            items = sorted((str(key), json_text(item, other)) for key, item in value.items())
-            return "{" + ",".join(f"{_QUOTED(key)}:{item}" for key, item in items) + "}"
+            return _object(value, other)
         case bytes() | bytearray() | memoryview():
             return f'"{base64.b64encode(value).decode()}"'
         case Sequence():
-            return "[" + ",".join(json_text(item, other) for item in value) + "]"
+            return _array(value, other)
         case Decimal():
             return _decimal(value)
         case datetime() | date() | time() | timedelta() | UUID():
@@ -60,9 +64,34 @@ def plain_text(value: datetime | date | time | timedelta | UUID) -> str:
             return value.isoformat()
 
 
+def _object(value: Mapping[Any, Any], other: Callable[[Any], Any]) -> str:
+    items = sorted([(str(key), json_text(item, other)) for key, item in value.items()])
+    return "{" + ",".join([f"{_QUOTED(key)}:{item}" for key, item in items]) + "}"
+
+
+def _array(value: Sequence[Any], other: Callable[[Any], Any]) -> str:
+    return "[" + ",".join([json_text(item, other) for item in value]) + "]"
+
+
+def _float(value: float) -> str:
+    return repr(float(value)) if math.isfinite(value) else _NOT_NUMBERS[repr(float(value))]
+
+
 def _decimal(value: Decimal) -> str:
     if value.is_nan():
         return _NOT_NUMBERS["nan"]
     if value.is_infinite():
         return _NOT_NUMBERS["inf" if value > 0 else "-inf"]
     return str(value).replace("E", "e")
+
+
+# Most values are of these types, or plain dicts and lists: to ask what a value is an instance of takes longer than to
+# write it.
+_QUICK: dict[type, Callable[[Any], str]] = {
+    type(None): lambda _: "null",
+    bool: lambda value: "true" if value else "false",
+    str: _QUOTED,
+    int: int.__repr__,
+    float: _float,
+    Decimal: _decimal,
+}
