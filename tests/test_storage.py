@@ -1,6 +1,7 @@
 """Dagster's SQLite as we have it: the same files, connections that are kept where they may be."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import dagster as dg
@@ -79,6 +80,23 @@ def test_what_is_kept_shows_what_another_process_wrote(
     with dg.DagsterInstance.from_config(str(home)) as another:
         _materialize(another)
     assert instance.get_runs_count() == 2
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_partition_that_is_added_at_once_is_there_once(
+    instance: dg.DagsterInstance, home: Path, processes: int
+) -> None:
+    instance.optimize_for_webserver(**POOLING)
+    with dg.DagsterInstance.from_config(str(home)) as another, ThreadPoolExecutor(8) as threads:
+        adders = [instance, another][:processes] * 4
+        for key in map(str, range(20)):
+            list(threads.map(lambda adder, key=key: adder.add_dynamic_partitions("set", [key]), adders))
+    assert sorted(instance.get_dynamic_partitions("set"), key=int) == list(map(str, range(20)))
+
+
+def test_no_partition_can_be_added(instance: dg.DagsterInstance) -> None:
+    instance.add_dynamic_partitions("set", [])
+    assert instance.get_dynamic_partitions("set") == []
 
 
 @pytest.fixture

@@ -6,12 +6,13 @@ is a third of what a short run costs. A process says that it may by `optimize_fo
 PostgreSQL's storage: the webserver does, and each run. The worker does not, for no connection outlives a fork.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from dagster._core.storage.event_log.schema import DynamicPartitionsTable
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
 from dagster._core.storage.runs.sqlite.sqlite_run_storage import SqliteRunStorage
 from dagster._core.storage.schedules.sqlite.sqlite_schedule_storage import SqliteScheduleStorage
@@ -19,6 +20,7 @@ from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from dagster._serdes import ConfigurableClassData
 from sqlalchemy import create_engine, event
+from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.pool import NullPool, QueuePool
 
@@ -116,10 +118,19 @@ class _Schedules(_Kept, SqliteScheduleStorage):
 class _Events(_Kept, SqliteEventLogStorage):
     @contextmanager
     def _connect(self, shard: str) -> Iterator[Connection]:
-        engine = self.engines.of(self.conn_string_for_shard(shard))
+        # One thread at a time, as in Dagster's own: what it reads before it writes is so still when it writes.
         with self._db_lock:
+            engine = self.engines.of(self.conn_string_for_shard(shard))
             if shard not in self._initialized_dbs:
                 self._initdb(engine)
                 self._initialized_dbs.add(shard)
-        with engine.begin() as connection:
-            yield connection
+            with engine.begin() as connection:
+                yield connection
+
+    def add_dynamic_partitions(self, partitions_def_name: str, partition_keys: Sequence[str]) -> None:
+        """As Dagster's PostgreSQL does it: two processes may add a partition at once, and it is there once."""
+        self._check_partitions_table()
+        rows = [{"partitions_def_name": partitions_def_name, "partition": key} for key in partition_keys]
+        if rows:
+            with self.index_connection() as connection:
+                connection.execute(insert(DynamicPartitionsTable).on_conflict_do_nothing(), rows)
