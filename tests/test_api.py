@@ -16,6 +16,7 @@ import httpx2
 import pytest
 from fastapi.testclient import TestClient
 
+from qanatix_api import runs
 from qanatix_api.app import create_app
 from qanatix_api.runs import STATUS
 from qanatix_pipelines.errors import PullError, QueryRejected, ResultUnusable, SourceUnreachable, StoreUnavailable
@@ -59,7 +60,8 @@ def dagster(store: Store) -> Iterator[FakeDagster]:
 
 
 @pytest.fixture
-def api(store: Store, dagster: FakeDagster, tmp_path: Path) -> Iterator[TestClient]:
+def api(store: Store, dagster: FakeDagster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
+    monkeypatch.setattr(runs, "_RUN_POLL_SECONDS", 0.1)
     settings = Settings(
         data_dir=tmp_path, encryption_key=ENCRYPTION_KEY, pepper=PEPPER, dagster_url=dagster.url, pull_wait_seconds=20
     )
