@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-deep bench bench-latency check lint lock
+.PHONY: demo test test-deep bench bench-latency bench-growth check lint lock
 
 demo: .venv/ready  ## Start everything, register a connector, pull it. ARGS: --once exits after the pulls, --all pulls all types.
 	@$(if $(findstring --all,$(ARGS)),tests/servers/install)
@@ -22,6 +22,9 @@ bench: .venv/ready  ## Rows a second, beside other tools, which it downloads. AR
 
 bench-latency: .venv/ready  ## How long a pull takes, beside Dagster's own launcher and no Dagster. ARGS: --pulls, --at-once.
 	@$(BIN)/python -m benchmarks.latency $(ARGS)
+
+bench-growth: .venv/ready  ## What a row costs in a store of many entities, beside one of few. ARGS: --rows, --probes.
+	@$(BIN)/python -m benchmarks.growth $(ARGS)
 
 check: lint  ## Format, lint, types, import contracts, unit tests.
 	$(BIN)/pytest -q -n 2 -m "not server and not stack" --ignore tests/campaigns

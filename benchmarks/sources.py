@@ -18,7 +18,7 @@ SELECT n AS id, 'Item ' || n AS name, (n * 1.25)::numeric(14, 2) AS price, n * 0
        n % 3 = 0 AS active, md5(n::text) AS code, repeat('lorem ', 1 + (n % 10)::int) AS notes,
        now() - n * interval '1 s' AS updated_at, (now() - n * interval '1 s')::date AS day,
        jsonb_build_object('n', n, 'of', ARRAY[n, n + 1]) AS extra
-FROM generate_series(1, {}::bigint) n
+FROM generate_series({}, {}::bigint) n
 """
 MARIADB_ITEMS = """
 CREATE TABLE items (
@@ -91,8 +91,10 @@ class PostgreSQL(Source):
     def config(self) -> dict[str, Any]:
         return {"dsn": self.server.address}
 
-    def fill(self, rows: int) -> None:
-        self._run("DROP TABLE IF EXISTS items", POSTGRESQL_ITEMS.format(rows), "ALTER TABLE items ADD PRIMARY KEY (id)")
+    def fill(self, rows: int, above: int = 0) -> None:
+        """As above; ids begin with the first one above another number, if it is given."""
+        items = POSTGRESQL_ITEMS.format(above + 1, rows)
+        self._run("DROP TABLE IF EXISTS items", items, "ALTER TABLE items ADD PRIMARY KEY (id)")
         self._run("VACUUM ANALYZE items")
 
     def change(self) -> None:
