@@ -32,8 +32,8 @@ Register = Callable[..., Connector]
 
 SEED = 20_261
 ROWS, BATCH = 300, 50
-CUTS = 2000 if DEEP else 200
-FEWER = {"mysql97": CUTS // 4}  # speaks as MariaDB does
+CUTS = 2000 if DEEP else 120
+FEWER = {"mysql97": CUTS // 3}  # speaks as MariaDB does
 AT_ONCE = 8
 DEADLINE = 3
 GRACE = 5
