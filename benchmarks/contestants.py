@@ -208,7 +208,7 @@ PEERS_OF: dict[type[Source], tuple[Contestant, ...]] = {
         _ingestr(),
         _sling("public.items", "?sslmode=disable"),
     ),
-    MariaDB: (_dlt("pyarrow"), _sling("items", "")),
+    MariaDB: (_dlt("pyarrow"), _sling("qanatix.items", "")),
     MongoDB: (),
     Neo4j: (),
 }
