@@ -28,6 +28,7 @@ from qanatix_pipelines.store.entity_sets import count_created
 from qanatix_pipelines.store.health import note_health
 from qanatix_pipelines.store.merge import merge
 from qanatix_pipelines.store.pulls import PullStore, lease, pass_fence
+from qanatix_pipelines.store.unchanged import Unchanged
 from qanatix_pipelines.watermarks import Watermark
 
 log = logging.getLogger(__name__)
@@ -77,21 +78,22 @@ class Ingestion:
 
     def stage(self, batch: EntityBatch, rows: int, size: int = 0) -> None:
         """Keep a batch that came out of `rows` rows of `size` bytes, until `commit`; tell of them on the receipt."""
+        frame = self._patiently(lambda _again: self._unchanged.left_out(batch.frame))
         read = {"records_read": self._pulled + rows, "bytes_read": self._bytes + size}
 
         def keep(again: bool) -> None:
             with self._engine.begin() as transaction:
                 if again:  # the first try may have been kept, its answer lost
                     transaction.execute(tables.staged.delete().where(self._own, tables.staged.c.seq >= self._staged))
-                _insert_staged(transaction, self._numbered(batch.frame))
+                _insert_staged(transaction, self._numbered(frame))
                 # Last: PostgreSQL waits in a COPY for a process that was stopped, and nobody may have to wait for it.
                 pass_fence(transaction, self._receipt, lease_until=lease(), **read)
 
         self._patiently(keep)
         self._pulled += rows
         self._bytes += size
-        self._staged += batch.frame.height
-        self._duplicates += batch.duplicates
+        self._staged += frame.height
+        self._duplicates += batch.duplicates + batch.frame.height - frame.height
         self._rejected += len(batch.rejections)
         self._rejections += batch.rejections[: REJECTIONS_KEPT - len(self._rejections)]
 
@@ -221,6 +223,7 @@ class Ingestion:
         self._duplicates = 0
         self._rejected = 0
         self._rejections: list[Rejection] = []
+        self._unchanged = Unchanged(self._engine, self._connector)
 
     def _count_staged(self, transaction: sa.Connection) -> int:
         count = sa.select(sa.func.count()).where(self._own)

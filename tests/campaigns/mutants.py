@@ -5,6 +5,7 @@ from dataclasses import dataclass
 PULLS = "qanatix_pipelines/store/pulls.py"
 CONNECTORS = "qanatix_pipelines/store/connectors.py"
 INGESTION = "qanatix_pipelines/store/ingestion.py"
+UNCHANGED = "qanatix_pipelines/store/unchanged.py"
 MERGE = "qanatix_pipelines/store/merge.py"
 ENTITY_SETS = "qanatix_pipelines/store/entity_sets.py"
 ENGINE = "qanatix_pipelines/store/engine.py"
@@ -274,6 +275,20 @@ MUTANTS = (
         "WHEN MATCHED AND kept.digest <> given.digest THEN",
         "WHEN MATCHED THEN",
         _store("TestIngestion::test_rows_as_they_are_kept_are_duplicates", "postgresql"),
+    ),
+    Mutant(
+        "a row as it is kept is left out though one with its key was staged before it",
+        UNCHANGED,
+        " if not self._may_be_staged(position[place])}",
+        "}",
+        ("tests/test_unchanged.py::test_a_row_as_it_is_kept_counts_after_a_changed_one[sqlite]",),
+    ),
+    Mutant(
+        "a row with the id of an entity is taken for unchanged",
+        UNCHANGED,
+        ' & (asked["low"] == nearest["low"])',
+        "",
+        ("tests/test_unchanged.py::test_all_of_a_digest_is_compared[sqlite]",),
     ),
     Mutant(
         "what others bring meanwhile ends a merge",
@@ -653,6 +668,7 @@ CORE = frozenset(
         "a deletion lets a running pull go on",
         "the watermark commits before the rows",
         "an integer goes back",
+        "a row as it is kept is left out though one with its key was staged before it",
         "rows that vanished from the staging are not missed",
         "nothing is read again",
         "a clock that was set back is not followed",
