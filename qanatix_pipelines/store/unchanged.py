@@ -20,7 +20,7 @@ from qanatix_pipelines.store import tables
 from qanatix_pipelines.store.engine import asked_directly
 
 # A set that is larger is not read: sixteen bytes are kept of each entity.
-MOST_ENTITIES = 4_000_000
+MOST_ENTITIES = 2_000_000
 _SHARE = 10
 _CHUNK = 50_000
 # Of COPY's binary rows: how many fields, and two of sixteen bytes, each behind its length. A header stands before the
