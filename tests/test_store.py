@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -46,7 +46,7 @@ from qanatix_pipelines.store import engine, migrations, tables, unchanged
 from qanatix_pipelines.store.engine import connect, named
 from qanatix_pipelines.store.ingestion import Ingestion
 from qanatix_pipelines.store.keys import KeyStore, check_cipher, check_pepper
-from qanatix_pipelines.store.opening import Store, open_store
+from qanatix_pipelines.store.opening import Store, open_engine, open_store
 from qanatix_pipelines.store.rotation import Rotated
 from tests.conftest import ENCRYPTION_KEY, PEPPER
 from tests.servers import free_port
@@ -749,6 +749,18 @@ class TestChecks:
     def test_a_store_refuses_an_encryption_key_that_is_not_its_own(self, store: Store) -> None:
         with pytest.raises(SettingsError, match="CONNECTOR_ENCRYPTION_KEY is not the one"):
             check_cipher(store.engine, CredentialCipher([new_fernet_key()]))
+
+    def test_two_processes_that_meet_an_empty_store_both_open_it(self, settings: Settings) -> None:
+        engine = open_engine(settings)
+        proof = CredentialCipher(settings.encryption_keys()).seal("qanatix")
+
+        with ThreadPoolExecutor(1) as threads, engine.begin() as first:
+            first.execute(tables.secret_check.insert().values(variable="CONNECTOR_ENCRYPTION_KEY", proof=proof))
+            second = threads.submit(open_store, settings)
+            wait([second], timeout=1)  # it comes to where it waits for the first
+        engine.dispose()
+
+        second.result().engine.dispose()
 
     def test_once_rotated_a_store_needs_the_old_key_no_more(self, settings: Settings) -> None:
         new_key = new_fernet_key()

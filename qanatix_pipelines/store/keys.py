@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from qanatix_pipelines.credentials import CredentialCipher
 from qanatix_pipelines.errors import NotFound, SettingsError
@@ -178,10 +179,10 @@ def _check(engine: sa.Engine, variable: str, proof: str, is_ours: Callable[[str]
     with engine.execution_options(reads=True).connect() as connection:
         kept = connection.execute(sa.select(table.c.proof).where(ours)).scalar_one_or_none()
     if kept is None:
-        with engine.begin() as transaction:
-            kept = transaction.execute(sa.select(table.c.proof).where(ours)).scalar_one_or_none()
-            if kept is None:  # no other process was first
-                transaction.execute(table.insert().values(variable=variable, proof=proof))
-                return
+        dialect = postgresql if engine.dialect.name == "postgresql" else sqlite
+        first = dialect.insert(table).values(variable=variable, proof=proof).on_conflict_do_nothing()
+        with engine.begin() as transaction:  # several processes may meet an empty store at once: one's is kept
+            transaction.execute(first)
+            kept = transaction.execute(sa.select(table.c.proof).where(ours)).scalar_one()
     if not is_ours(kept):
         raise SettingsError(variable, "is not the one with which this store was written: nothing in it could be read.")
