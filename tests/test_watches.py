@@ -149,6 +149,12 @@ class TestQuotedColumns:
 
 
 class TestSensor:
+    @pytest.fixture(autouse=True)
+    def unhurried(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A busy machine is no source that does not answer."""
+        monkeypatch.setattr(watches, "LOOK_SECONDS", 60)
+        monkeypatch.setattr(watches, "look", partial(look, seconds=60))
+
     def test_a_changed_source_is_pulled_and_an_unchanged_one_is_not(
         self,
         tick: Tick,
