@@ -6,7 +6,7 @@ What has a natural form gets that; the rest gets the object that MongoDB's Exten
 
 from base64 import b64encode
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from bson.binary import UUID_SUBTYPE, Binary
@@ -23,7 +23,7 @@ from bson.timestamp import Timestamp
 
 from qanatix_pipelines.values.json_text import json_text
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  # in UTC: nothing is to be told of its zone
 _UUID_BYTES = 16
 # The Gregorian calendar repeats itself after these.
 _CYCLE_YEARS = 400
@@ -49,7 +49,7 @@ def _date(value: DatetimeMS) -> str:
     within = _EPOCH + timedelta(milliseconds=rest)
     year = within.year + cycles * _CYCLE_YEARS
     shown = f"{year:04}" if 0 <= year <= 9999 else f"{year:+07}"  # noqa: PLR2004  # four digits
-    return f"{shown}-{within:%m-%dT%H:%M:%S}.{within.microsecond // 1000:03}Z"
+    return f"{shown}{within.isoformat(timespec='milliseconds')[4:]}Z"
 
 
 def _binary(value: Binary) -> Any:
