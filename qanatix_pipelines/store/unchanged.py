@@ -43,10 +43,15 @@ class Unchanged:
 
     def left_out(self, entities: pl.DataFrame) -> pl.DataFrame:
         """A batch's entities less those that need not be staged."""
+        if self._entities is None:
+            self._entities = self._count()
+        if not 0 < self._entities <= MOST_ENTITIES:  # none will be left out, and nothing need be remembered
+            return entities
         self._seen += entities.height
         positions = pl.col("id").str.head(_DIGITS).str.to_integer(base=16, dtype=pl.Int64) // 2**_SPARE_BITS
         position = entities.select(positions).to_series().to_list()
-        unchanged = {place for place in self._found(entities) if not self._may_be_staged(position[place])}
+        found = self._found(entities, self._entities)
+        unchanged = {place for place in found if not self._may_be_staged(position[place])}
         for place, at in enumerate(position):
             if place not in unchanged:
                 self._staged[at >> 3] |= 1 << (at & 7)
@@ -55,12 +60,10 @@ class Unchanged:
     def _may_be_staged(self, position: int) -> bool:
         return bool(self._staged[position >> 3] & 1 << (position & 7))
 
-    def _found(self, entities: pl.DataFrame) -> list[int]:
-        """Where in the batch those are that the store keeps as they are."""
+    def _found(self, entities: pl.DataFrame, kept: int) -> list[int]:
+        """Where in the batch those are that the store keeps as they are, of `kept` entities of the set."""
         if self._known is None:
-            if self._entities is None:
-                self._entities = self._count()
-            if not 0 < self._entities <= min(MOST_ENTITIES, _SHARE * self._seen):
+            if kept > _SHARE * self._seen:
                 return []
             self._known = self._read()
         if self._known.is_empty():
