@@ -23,7 +23,7 @@ log = logger(__name__)
 
 _bearer = HTTPBearer(auto_error=False, bearerFormat="sk_live_...", description="A key from `qanatix keys create`.")
 _STATE = "qanatix_key"
-_NEEDED = "This needs an API key: Authorization: Bearer sk_live_..."
+_NEEDED = "This needs a valid API key: Authorization: Bearer sk_live_..."
 
 
 class Uses:

@@ -63,6 +63,10 @@ class PullRequest(BaseModel):
             PullProblem,
         ),
         424: problem("The source cannot be reached, refuses the login, or failed.", PullProblem),
+        500: problem(
+            "The pull broke on a fault of its own, or its runs were stopped three times; its run says where, or when.",
+            PullProblem,
+        ),
         503: problem("Dagster or the store cannot be reached. Nothing was pulled.", PullProblem),
         507: problem("The store's disk is full. Nothing was pulled.", PullProblem),
     },

@@ -123,10 +123,13 @@ def list_keys(of: Tenant | None) -> None:
 def rotate_key(key_id: str, grace_seconds: int, of: Tenant) -> None:
     """Give a key a new secret and print it. KEY_ID is what `qanatix keys list` shows."""
     store, place = _key_store(of)
+    _check_known(store, key_id, place)
     try:
         _print_secret(store.rotate(key_id, timedelta(seconds=grace_seconds)), place)
     except NotFound:
-        raise _no_such_key(key_id, of, place) from None
+        raise click.ClickException(
+            f"The key {key_id} of the tenant {of} is revoked or at its end: make another. Store: {place}."
+        ) from None
 
 
 @keys.command("revoke")
@@ -135,9 +138,9 @@ def rotate_key(key_id: str, grace_seconds: int, of: Tenant) -> None:
 def revoke_key(key_id: str, of: Tenant) -> None:
     """Refuse a key from now on. KEY_ID is what `qanatix keys list` shows."""
     store, place = _key_store(of)
-    if not store.revoke(key_id):
-        raise _no_such_key(key_id, of, place)
-    click.echo(f"The key {key_id} of the tenant {of} is refused from now on. Store: {place}.", err=True)
+    _check_known(store, key_id, place)
+    how = "refused from now on" if store.revoke(key_id) else "revoked already"
+    click.echo(f"The key {key_id} of the tenant {of} is {how}. Store: {place}.", err=True)
 
 
 @keys.command("rotate-encryption")
@@ -186,8 +189,13 @@ def _print_secret(key: ApiKey, place: str) -> None:
         click.echo(f"Keep it: only a keyed hash is stored. Store: {place}.", err=True)
 
 
-def _no_such_key(key_id: str, of: Tenant, place: str) -> click.ClickException:
-    return click.ClickException(f"No API key of the tenant {of} has the id {key_id}. Store: {place}.")
+def _check_known(store: KeyStore, key_id: str, place: str) -> None:
+    try:
+        store.get(key_id)
+    except NotFound:
+        raise click.ClickException(
+            f"No API key of the tenant {store.tenant} has the id {key_id}. Store: {place}."
+        ) from None
 
 
 def _minute(time: datetime | None) -> str:

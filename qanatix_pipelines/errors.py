@@ -221,8 +221,9 @@ class CredentialsUnreadable(PullError):
 
     def __init__(self) -> None:
         super().__init__(
-            "The connector's credentials cannot be decrypted with the keys in CONNECTOR_ENCRYPTION_KEY. "
-            "Bring the key back that encrypted them, or register the connector again."
+            "The connector's credentials cannot be decrypted with the keys in CONNECTOR_ENCRYPTION_KEY. If the key was "
+            "changed, restart what has the old one: Dagster's processes and the worker read it when they start. "
+            "Otherwise bring the key back that encrypted them, or register the connector again."
         )
 
 

@@ -151,6 +151,7 @@ class TestRegistering:
             (["body", "connection_config", "dsn"], {"connection_config": {"dsn": f"mysql://a:{PASSWORD}@b/c"}}),
             (["body", "connection_config", "dsn"], {"connection_config": {"dsn": 5}}),
             (["body", "connection_config", "dsn"], {"connection_config": {"dsn": "postgresql://a:***REDACTED***@b/c"}}),
+            (["body", "connection_config", "uri"], {"connection_config": {"uri": PASSWORD}}),
             (
                 ["body", "connection_config", "passfile"],
                 {"connection_config": BODY["connection_config"] | {"passfile": PASSWORD}},
@@ -643,7 +644,7 @@ class TestAuthentication:
 
         assert response.status_code == 401
         assert response.headers["WWW-Authenticate"] == "Bearer"
-        assert response.json() == told(response, "This needs an API key: Authorization: Bearer sk_live_...")
+        assert response.json() == told(response, "This needs a valid API key: Authorization: Bearer sk_live_...")
 
     def test_every_route_but_the_open_ones_asks_for_a_key(self, api: TestClient) -> None:
         paths = api.get("/openapi.json").json()["paths"]

@@ -294,6 +294,6 @@ def test_every_way_in_which_a_key_is_wrong_has_one_answer(api: TestClient, store
 
     assert (response.status_code, response.headers["WWW-Authenticate"]) == (401, "Bearer")
     assert response.json() == {
-        "detail": "This needs an API key: Authorization: Bearer sk_live_...",
+        "detail": "This needs a valid API key: Authorization: Bearer sk_live_...",
         "request_id": "same",
     }

@@ -17,7 +17,7 @@ from qanatix_pipelines.defs import resources
 from qanatix_pipelines.defs.checks import HEALTH
 from qanatix_pipelines.defs.entity_sets import known_entity_sets
 from qanatix_pipelines.naming import CODE_LOCATION, PULL_TAG
-from qanatix_pipelines.settings import Settings
+from qanatix_pipelines.settings import Settings, new_fernet_key
 from qanatix_pipelines.store.entity_sets import EntitySet
 from qanatix_pipelines.store.opening import Store
 from qanatix_pipelines.tenants import DEFAULT, Tenant
@@ -290,6 +290,25 @@ def test_a_failed_pull_says_why_and_is_not_retried(
     assert failure.metadata["code"].value == "query_rejected"
     assert "undefined table, SQLSTATE 42P01" in (failure.description or "")
     assert store.connectors.last_pulls()[connector.id].status == "failed"
+
+
+def test_a_process_that_has_other_keys_than_the_store_says_so_on_the_receipt(
+    definitions: dg.Definitions,
+    instance: dg.DagsterInstance,
+    harness: Harness,
+    register: Callable[..., Connector],
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    connector = register(harness, harness.everything)
+    queued, _ = store.pulls.queue(connector.id)
+    monkeypatch.setenv("CONNECTOR_ENCRYPTION_KEY", new_fernet_key())
+
+    result = materialize(definitions, instance, connector.partition_key, {PULL_TAG: str(queued.id)})
+
+    receipt = store.pulls.get(queued.id)
+    assert (result.success, receipt.status, receipt.error_code) == (False, "failed", "credentials_unreadable")
+    assert "restart what has the old one" in str(receipt.error_detail)
 
 
 def test_a_fault_of_ours_shows_its_place_and_not_its_text(

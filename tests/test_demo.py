@@ -67,7 +67,8 @@ def test_its_first_pull_counts_2847_2841_6(stack: Demo) -> None:
 
 
 def test_the_readmes_curl_calls_work_as_printed(stack: Demo) -> None:
-    script = block("sh", ". .demo/env").replace(". .demo/env", f". {stack.folder}/env")
+    script = block("sh", ". .demo/env") + block("sh", "-X PATCH") + block("sh", "-X DELETE")
+    script = script.replace(". .demo/env", f". {stack.folder}/env")
     script = script.replace("curl -s ", "curl -s -w '\\n%{http_code}\\n' ")
     # The first call's answer goes into a variable: its status is not to be added to it.
     script = script.replace("$(curl -s -w '\\n%{http_code}\\n' ", "$(curl -s ", 1)
@@ -91,7 +92,8 @@ def test_the_readmes_curl_calls_work_as_printed(stack: Demo) -> None:
     assert {connector["connection_config"] for connector in json.loads(listed)} == {"***REDACTED***"}
     assert rest[0] == "200"
     assert len(json.loads(rest[1])["items"]) == 2
-    assert rest[2:] == ["200", "204"]
+    assert json.loads(rest[3])["schedule"]["cron"] == "*/5 * * * *"
+    assert [rest[2], *rest[4:]] == ["200", "200", "204"]
 
 
 def test_the_command_line_tends_the_demos_store(stack: Demo) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from qanatix_pipelines.settings import new_fernet_key
 from tests import stack as stacks
 from tests.conftest import server
 from tests.harness.postgresql import PostgreSQLHarness
@@ -191,6 +192,17 @@ def test_a_second_worker_in_the_same_home_does_not_start(stack: System) -> None:
 
     assert (second.returncode, "A worker is running already" in second.stderr) == (1, True)
     assert stack.stack.processes["worker"].poll() is None
+
+
+def test_a_worker_that_has_another_key_than_the_store_does_not_start(stack: System) -> None:
+    program = Path(sys.executable).with_name("qanatix-worker")
+    environment = {**stack.stack.environment, "CONNECTOR_ENCRYPTION_KEY": new_fernet_key()}
+
+    other = subprocess.run(
+        [program], env=environment, cwd=stacks.ROOT, capture_output=True, text=True, check=False, timeout=60
+    )
+
+    assert (other.returncode, "CONNECTOR_ENCRYPTION_KEY is not the one with which" in other.stderr) == (1, True)
 
 
 def test_only_its_own_user_may_ask_the_worker(stack: System) -> None:

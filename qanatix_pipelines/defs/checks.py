@@ -48,8 +48,8 @@ class Finding:
 
     @property
     def digest(self) -> str:
-        """Another one where others are amiss, or for another reason."""
-        return sha256(json.dumps(self.amiss).encode()).hexdigest()[:16]
+        """Another one where others are amiss, or for another reason, or among more or fewer."""
+        return sha256(json.dumps((self.connectors, self.amiss)).encode()).hexdigest()[:16]
 
     @cached_property
     def fields(self) -> dict[str, Any]:

@@ -36,8 +36,11 @@ class StoreResource(dg.ConfigurableResource[Any]):
 
 @cache
 def _opened() -> Store:
-    """One store a process, opened when a run or a sensor first asks, never when definitions load."""
-    return open_store(read_settings(), PULL_PATIENCE_SECONDS)
+    """One store a process, opened when a run or a sensor first asks, never when definitions load.
+
+    Where the process has other keys than the store, a pull's receipt can say so, which the store's opening could not.
+    """
+    return open_store(read_settings(), PULL_PATIENCE_SECONDS, proven=False)
 
 
 class SourceResource(dg.ConfigurableResource[Any]):

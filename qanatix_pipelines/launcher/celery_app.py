@@ -17,6 +17,7 @@ from celery.platforms import set_pdeathsig
 from celery.signals import worker_init
 from dagster import DagsterInstance
 
+from qanatix_pipelines.errors import SettingsError, StoreNotReady
 from qanatix_pipelines.launcher import preload, revisions, runs
 from qanatix_pipelines.launcher.celery import EXECUTE_RUN, CeleryPullLauncher
 from qanatix_pipelines.launcher.forks import outcome
@@ -39,6 +40,10 @@ def _execute(run_id: str, worker: str) -> int:
 def load(**_signal: Any) -> None:
     """Load what runs need, and end the worker where a forked process could not use it."""
     revisions.remember()
+    try:
+        preload.check_environment()
+    except (SettingsError, StoreNotReady) as error:
+        sys.exit(str(error))
     try:
         preload.definitions()
         preload.check_forks()

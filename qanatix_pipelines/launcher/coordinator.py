@@ -2,6 +2,7 @@
 
 import logging
 from functools import cache
+from threading import Lock
 from typing import Any
 
 from dagster import DagsterRun, DagsterRunStatus, QueuedRunCoordinator, RunsFilter
@@ -40,28 +41,38 @@ class PullRunCoordinator(QueuedRunCoordinator):
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
+        self._admitting = Lock()
+        self._admitted: dict[str, DagsterRun] = {}  # that are not known to be active yet, by their ids
         revisions.remember()
 
     def submit_run(self, context: SubmitRunContext) -> DagsterRun:
         run = self._tagged(context.dagster_run)
         if run.status is DagsterRunStatus.NOT_STARTED and run.tags.get(TRIGGER_TAG) == "api":
-            if self._is_room_for(run):
-                return self._instance.launch_run(run.run_id, context.workspace)
+            if self._admit(run):
+                try:
+                    return self._instance.launch_run(run.run_id, context.workspace)
+                finally:
+                    del self._admitted[run.run_id]
             run = self._with_tags(run, {PRIORITY_TAG: "1"})
         return super().submit_run(context._replace(dagster_run=run))
 
-    def _is_room_for(self, run: DagsterRun) -> bool:
-        """Whether the daemon would start it now, by the same rules but for the connector's.
+    def _admit(self, run: DagsterRun) -> bool:
+        """Whether the daemon would start it now, by the same rules but for the connector's. Then it takes up its room.
 
         The API has made sure that it is the connector's only pull. The run of the one before may still have its last
         words to say, and is not waited for.
         """
         queue = self.get_run_queue_config()
-        active = self._instance.get_runs(RunsFilter(statuses=ACTIVE_RUN_STATUSES))
-        if 0 <= queue.max_concurrent_runs <= len(active):
-            return False
         limits = [limit for limit in queue.tag_concurrency_limits if limit["key"] != CONNECTOR_TAG]
-        return not TagConcurrencyLimitsCounter(limits, active).is_blocked(run)
+        with self._admitting:
+            taken = dict(self._admitted)  # first: who is launched meanwhile is among the active then
+            taken |= {one.run_id: one for one in self._instance.get_runs(RunsFilter(statuses=ACTIVE_RUN_STATUSES))}
+            if 0 <= queue.max_concurrent_runs <= len(taken):
+                return False
+            if TagConcurrencyLimitsCounter(limits, list(taken.values())).is_blocked(run):
+                return False
+            self._admitted[run.run_id] = run
+            return True
 
     def _tagged(self, run: DagsterRun) -> DagsterRun:
         partition = run.tags.get(PARTITION_TAG)

@@ -26,12 +26,20 @@ def main() -> int:
         return 1
     from dagster import DagsterInstance
 
+    from qanatix_pipelines.errors import SettingsError, StoreNotReady
     from qanatix_pipelines.launcher import preload, revisions, runs
     from qanatix_pipelines.launcher.worker import Worker
 
+    began_anew = _RUNS in os.environ
     children = {int(pid): run_id for pid, run_id in json.loads(os.environ.pop(_RUNS, "{}")).items()}
     revisions.remember()
     edition = preload.edition()
+    try:
+        if not began_anew:  # then it has children to look after
+            preload.check_environment()
+    except (SettingsError, StoreNotReady) as error:
+        log.error("%s", error)  # noqa: TRY400  # it says all
+        return 1
     try:
         preload.definitions()
     except Exception as error:  # noqa: BLE001  # whatever is wrong with them

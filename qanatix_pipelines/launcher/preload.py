@@ -10,6 +10,9 @@ from pathlib import Path
 from dagster import DagsterInstance
 
 import qanatix_pipelines
+from qanatix_pipelines.errors import StoreUnavailable
+from qanatix_pipelines.settings import read_settings
+from qanatix_pipelines.store.opening import open_store
 
 _DEFINITIONS = "qanatix_pipelines.definitions"
 # What runs import when they first use it. Where a later release calls one otherwise, runs are only slower.
@@ -23,6 +26,15 @@ _LATE = (
 )
 _CODE = Path(qanatix_pipelines.__file__).parent
 _CANARY_SECONDS = 30
+
+
+def check_environment() -> None:
+    """Raise SettingsError or StoreNotReady if runs could not work with this environment and its store.
+
+    One that is away may come back.
+    """
+    with suppress(StoreUnavailable):
+        open_store(read_settings()).engine.dispose()
 
 
 def definitions() -> None:

@@ -121,7 +121,9 @@ def check_config(connector_type: str, connection_config: Mapping[str, Any]) -> P
     try:
         config = source.config_type.model_validate(dict(connection_config))
     except ValidationError as error:
-        first = error.errors(include_input=False, include_context=False, include_url=False)[0]
+        problems = error.errors(include_input=False, include_context=False, include_url=False)
+        # An option of another type's tells more than what is missing without it.
+        first = next((one for one in problems if one["type"] == "extra_forbidden"), problems[0])
         location = tuple(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             allowed = ", ".join(source.config_type.model_fields)

@@ -1,0 +1,103 @@
+"""Which runs start at once and which wait, where many are submitted at the same time."""
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, cast
+from uuid import uuid4
+
+import dagster as dg
+import pytest
+from dagster import DagsterRun, DagsterRunStatus
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
+from dagster._core.run_coordinator import SubmitRunContext
+
+from qanatix_pipelines.launcher.coordinator import PullRunCoordinator
+
+ORIGIN = RemoteJobOrigin(RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("here"), "pulls"), "pull_postgresql")
+AT_ONCE = 8
+
+
+class Launching:
+    """An instance's launches: each takes until all of them may end."""
+
+    def __init__(self) -> None:
+        self.launched: list[str] = []
+        self.may_end = threading.Event()
+
+    def launch(self, run_id: str, _workspace: object) -> None:
+        self.launched.append(run_id)
+        assert self.may_end.wait(60)
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as temporary:
+        yield temporary
+
+
+@pytest.fixture
+def launching(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> Launching:
+    launching = Launching()
+    monkeypatch.setattr(instance, "launch_run", launching.launch)
+    return launching
+
+
+def coordinated(instance: dg.DagsterInstance, **limits: Any) -> PullRunCoordinator:
+    coordinator = PullRunCoordinator(**limits)
+    coordinator.register_instance(instance)
+    return coordinator
+
+
+def submission(instance: dg.DagsterInstance) -> SubmitRunContext:
+    """Of a pull that is asked for over REST."""
+    tags = {"qanatix/trigger": "api", "qanatix/connector": "c", "qanatix/source": "s"}
+    run = DagsterRun("pull_postgresql", run_id=str(uuid4()), tags=tags, remote_job_origin=ORIGIN)
+    return SubmitRunContext(instance.add_run(run), cast(Any, None))
+
+
+def submitted_at_once(instance: dg.DagsterInstance, launching: Launching, **limits: Any) -> list[DagsterRunStatus]:
+    """What becomes of pulls that are all submitted before the first of them has begun."""
+    coordinator = coordinated(instance, **limits)
+    contexts = [submission(instance) for _ in range(AT_ONCE)]
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        submitting = [threads.submit(coordinator.submit_run, context) for context in contexts]
+        while len(launching.launched) + sum(one.done() for one in submitting) < AT_ONCE:
+            time.sleep(0.01)
+        launching.may_end.set()
+    for one in submitting:
+        one.result()
+    return [run.status for run in instance.get_runs()]
+
+
+def test_no_more_than_there_is_room_for_start_at_once(instance: dg.DagsterInstance, launching: Launching) -> None:
+    statuses = submitted_at_once(instance, launching, max_concurrent_runs=3)
+
+    assert (len(launching.launched), statuses.count(DagsterRunStatus.QUEUED)) == (3, AT_ONCE - 3)
+
+
+def test_no_more_of_a_source_than_its_limit_start_at_once(instance: dg.DagsterInstance, launching: Launching) -> None:
+    limit = {"key": "qanatix/source", "value": {"applyLimitPerUniqueValue": True}, "limit": 2}
+
+    statuses = submitted_at_once(instance, launching, tag_concurrency_limits=[limit])
+
+    assert (len(launching.launched), statuses.count(DagsterRunStatus.QUEUED)) == (2, AT_ONCE - 2)
+
+
+def test_who_could_not_be_launched_takes_no_room(
+    instance: dg.DagsterInstance, launching: Launching, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(run_id: str, _workspace: object) -> None:
+        raise ZeroDivisionError(run_id)
+
+    coordinator = coordinated(instance, max_concurrent_runs=1)
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):  # noqa: PT012  # one submission
+        patch.setattr(instance, "launch_run", broken)
+        coordinator.submit_run(submission(instance))
+    launching.may_end.set()
+
+    coordinator.submit_run(submission(instance))
+
+    assert len(launching.launched) == 1
