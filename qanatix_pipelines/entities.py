@@ -109,8 +109,8 @@ class EntityMaker:
         texts = rows.select(
             "row",
             "giant",
-            source_id=_text(self._id),
-            name=_text(self._name),
+            source_id=_text(rows, self._id),
+            name=_text(rows, self._name),
             data=self._json_object(),
             unreadable=self._unreadable(rows),
         )
@@ -148,7 +148,7 @@ class EntityMaker:
             .when(pl.col("unreadable").is_not_null())
             .then(pl.format("the column {} holds no JSON, or JSON that is nested too deeply", "unreadable"))
             .when((name.str.contains("\x00") | pl.col("source_id").str.contains("\x00")).fill_null(value=False))
-            .then(pl.lit("the name or the key holds the NUL character"))
+            .then(pl.lit("the name or the key holds NUL, or half of a surrogate pair, and so is no text"))
             .otherwise(None)
         )
 
@@ -180,21 +180,29 @@ def _chosen(columns: dict[str, _Field], option: str, named: str | None, default:
     return columns.get(default if named is None else named)
 
 
-def _text(field: _Field | None) -> pl.Expr:
+def _text(rows: pl.DataFrame, field: _Field | None) -> pl.Series | pl.Expr:
     """A column as the text of a name or a key: a JSON string without its quotes, anything else as it is written."""
     if field is None:
         return pl.lit(None, dtype=pl.String)
-    text = pl.col(field.name).cast(pl.String)
+    text = rows[field.name].cast(pl.String)
     if not field.column.json:
         return text
     text = text.str.strip_chars()
-    return (
-        pl.when(text == "null")
-        .then(None)
-        .when(text.str.starts_with('"'))
-        .then(text.str.json_decode(pl.String))
-        .otherwise(text)
-    )
+    column = pl.col(text.name)
+    quoted = column.str.starts_with('"')
+    bare = pl.when(column == "null").then(None).when(quoted).then(column.str.slice(1).str.head(-1)).otherwise(column)
+    escaped = text.to_frame().select(quoted & column.str.contains("\\", literal=True)).to_series().arg_true()
+    return text.to_frame().select(bare).to_series().scatter(escaped, [_unescaped(text[place]) for place in escaped])
+
+
+def _unescaped(text: str) -> str:
+    """What a JSON string says; NUL, which is rejected, if it is none, or holds half of a surrogate pair."""
+    try:
+        said = str(json.loads(text))
+        said.encode()
+    except ValueError:
+        return "\x00"
+    return said
 
 
 def _json(field: _Field) -> pl.Expr:

@@ -110,10 +110,33 @@ def test_a_name_that_was_not_asked_for_may_be_null() -> None:
     assert make((ID, NAME), (1, None)).frame["name"].to_list() == [None]
 
 
+NO_TEXT = "the name or the key holds NUL, or half of a surrogate pair, and so is no text"
+
+
 def test_a_name_with_nul_is_rejected() -> None:
     entities = make((ID, NAME), (1, "a\x00b"))
 
-    assert [rejection.reason for rejection in entities.rejections] == ["the name or the key holds the NUL character"]
+    assert [rejection.reason for rejection in entities.rejections] == [NO_TEXT]
+
+
+@pytest.mark.parametrize("text", [r'"\ud800"', r'"x\udc00"', r'"\ud800\ud800"', r'"\udc00\ud800x"', r'"\u0000"'])
+@pytest.mark.parametrize("name", ["id", "name"])
+def test_a_key_or_a_name_of_json_that_is_no_text_is_rejected_and_no_other_row(name: str, text: str) -> None:
+    columns = (Column(name, "json", pl.String, json=True), Column("n", "int4", pl.Int64))
+
+    entities = make(columns, ('"a"', 1), (text, 2), (r'"\ud83e\uddc0"', 3))
+
+    assert [(rejection.row, rejection.reason) for rejection in entities.rejections] == [(2, NO_TEXT)]
+    assert entities.frame["source_id" if name == "id" else "name"].to_list() == ["a", "🧀"]
+
+
+@given(st.text(alphabet=st.characters(codec="utf-8", exclude_characters="\x00")), st.booleans())
+def test_a_string_of_json_is_the_key_that_it_says(key: str, ascii_only: bool) -> None:
+    written = json.dumps(key, ensure_ascii=ascii_only)
+
+    entities = make((Column("id", "json", pl.String, json=True),), (f" {written} ",))
+
+    assert entities.frame["source_id"].to_list() == [key]
 
 
 @pytest.mark.parametrize("option", ["name_column", "id_column"])
