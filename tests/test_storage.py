@@ -1,5 +1,8 @@
 """Dagster's SQLite as we have it: the same files, connections that are kept where they may be."""
 
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -97,6 +100,25 @@ def test_a_partition_that_is_added_at_once_is_there_once(
 def test_no_partition_can_be_added(instance: dg.DagsterInstance) -> None:
     instance.add_dynamic_partitions("set", [])
     assert instance.get_dynamic_partitions("set") == []
+
+
+def test_processes_that_meet_an_empty_home_at_once_all_open_it(home: Path) -> None:  # noqa: ARG001  # is in the environment
+    opening = (
+        "import dagster as dg, qanatix_pipelines.launcher.storage; input(); dg.DagsterInstance.get().get_runs_count()"
+    )
+    processes = [
+        subprocess.Popen([sys.executable, "-c", opening], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    time.sleep(3)  # so that all have imported what they need
+
+    for process in processes:
+        assert process.stdin
+        process.stdin.write("\n")
+        process.stdin.flush()
+    told = [process.communicate()[1] for process in processes]
+
+    assert ([process.returncode for process in processes], told) == ([0] * 4, [""] * 4)
 
 
 @pytest.fixture

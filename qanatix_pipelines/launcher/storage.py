@@ -6,6 +6,7 @@ is a third of what a short run costs. A process says that it may by `optimize_fo
 PostgreSQL's storage: the webserver does, and each run. The worker does not, for no connection outlives a fork.
 """
 
+import fcntl
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,17 +33,27 @@ class KeptSqliteStorage(DagsterSqliteStorage):
     """As `DagsterSqliteStorage`, with the same files and the same configuration."""
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
-        super().__init__(base_dir, inst_data)
         history = Path(base_dir, "history")
-        self._run_storage = _Runs.from_local(str(history))
-        self._event_log_storage = _Events(str(history / "runs"))
-        self._schedule_storage = _Schedules.from_local(str(Path(base_dir, "schedules")))
+        with _alone(Path(base_dir)):
+            super().__init__(base_dir, inst_data)
+            self._run_storage = _Runs.from_local(str(history))
+            self._event_log_storage = _Events(str(history / "runs"))
+            self._schedule_storage = _Schedules.from_local(str(Path(base_dir, "schedules")))
 
     @classmethod
     def from_config_value(
         cls, inst_data: ConfigurableClassData, config_value: Mapping[str, Any]
     ) -> "KeptSqliteStorage":
         return cls.from_local(inst_data=inst_data, **config_value)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One process at a time: of two that meet an empty folder one would find half of the other's tables."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".tables.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # until the file is closed
+        yield
 
 
 class _Engines:
