@@ -74,6 +74,9 @@ mutation Terminate($run: String!) { terminateRun(runId: $run) { __typename } }
 LAUNCH_SECONDS = 60
 TERMINATE_SECONDS = 5  # who asks for a deletion does not wait for longer
 CANCEL_SECONDS = 5  # nor who cancels a pull, until its run has ended
+# When Dagster's database was away, its webserver answers 500 for each of its three storages' connections that it had
+# kept. Of two runs that were started for one pull by that, one takes it and the other one ends.
+_STALE_CONNECTIONS = 3
 SELECTOR = {"repositoryLocationName": CODE_LOCATION, "repositoryName": REPOSITORY}
 
 # A receipt is asked for when a tenth more time has passed, so an answer is late by that at most, and a pull that takes
@@ -264,9 +267,11 @@ class Runs:
         return await asyncio.get_running_loop().run_in_executor(self._readers, get, wanted)
 
     async def _ask(self, document: str, seconds: float = LAUNCH_SECONDS, **variables: Any) -> dict[str, Any]:
-        response = await self._client.post(
-            self._endpoint, json={"query": document, "variables": variables}, timeout=seconds
-        )
+        asked = {"query": document, "variables": variables}
+        for _ in range(1 + _STALE_CONNECTIONS):
+            response = await self._client.post(self._endpoint, json=asked, timeout=seconds)
+            if response.status_code != httpx2.codes.INTERNAL_SERVER_ERROR:
+                break
         if response.status_code != httpx2.codes.OK:
             raise OrchestratorUnavailable(f"its webserver answered {response.status_code}")
         try:

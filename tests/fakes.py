@@ -25,6 +25,7 @@ class FakeDagster:
         self.on_launch = on_launch
         self.statuses: dict[str, str] = {}
         self.launches: list[dict[str, Any]] = []
+        self.faults = 0  # to how many requests it will answer 500
         self.raw: bytes | None = None  # what is answered instead, if it is not Dagster that answers
         self.partitions: list[tuple[str, str]] = []
         self.shown: dict[tuple[str, ...], list[list[str]]] = {}  # entity sets, and what fills them
@@ -66,9 +67,11 @@ class FakeDagster:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                answer = fake.answer(asked["query"], asked["variables"]) if fake.raw is None else None
+                broken, fake.faults = fake.faults > 0, max(0, fake.faults - 1)
+                real = fake.raw is None and not broken
+                answer = fake.answer(asked["query"], asked["variables"]) if real else None
                 body = fake.raw or json.dumps({"data": answer}).encode()
-                self.send_response(200)
+                self.send_response(500 if broken else 200)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)

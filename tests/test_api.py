@@ -545,6 +545,14 @@ class TestPulling:
         assert (response.status_code, response.json()["status"]) == (202, "queued")
         assert response.json()["run_id"] == "slow"
 
+    @pytest.mark.parametrize(("faults", "status"), [(3, 200), (4, 503)])
+    def test_dagsters_webserver_is_asked_again_where_its_database_was_away(
+        self, api: TestClient, registered: dict[str, Any], dagster: FakeDagster, faults: int, status: int
+    ) -> None:
+        dagster.faults = faults
+
+        assert api.post(f"{CONNECTORS}/{registered['id']}/pull").status_code == status
+
     def test_without_dagster_nothing_is_pulled_and_the_next_try_is_free(
         self, api: TestClient, registered: dict[str, Any], dagster: FakeDagster, store: Store
     ) -> None:
