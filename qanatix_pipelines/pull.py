@@ -165,7 +165,8 @@ def run_pull(
             log.warning("The store does not take the pull's outcome: %s", error)
 
     try:
-        source = open_source(store.connectors.connection_config(connector))
+        config = ingestion.patiently(lambda _again: store.connectors.connection_config(connector))
+        source = open_source(config)
         full_refresh = receipt.full_refresh
         pulling = pull(connector, source, ingestion, full_refresh=full_refresh, limits=limits, on_batch=on_batch)
         with asyncio.Runner(loop_factory=lambda: GuardedLoop(egress)) as runner:

@@ -24,11 +24,13 @@ from qanatix_pipelines.errors import (
     SourceError,
     SourceTimeout,
     SourceUnreachable,
+    StoreUnavailable,
 )
 from qanatix_pipelines.pull import Limits, PullOutcome, pull, run_pull
 from qanatix_pipelines.pulls import Pull, PullStatus
 from qanatix_pipelines.sources import Source, SourceConfig
 from qanatix_pipelines.store import tables
+from qanatix_pipelines.store.connectors import ConnectorStore
 from qanatix_pipelines.store.ingestion import Ingestion
 from qanatix_pipelines.store.opening import Store
 from qanatix_pipelines.watermarks import Watermark, Window
@@ -148,6 +150,21 @@ class TestFaults:
         assert len(source.windows) == 3
         assert (last_receipt(store).status, last_receipt(store).error_code) == (PullStatus.FAILED, "source_unreachable")
         assert store.entities.count("testing", "item") == 0
+
+    def test_a_store_that_is_away_when_the_credentials_are_asked_for_is_waited_for(
+        self, connector: Connector, pulled: Callable[..., PullOutcome], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        real = ConnectorStore.connection_config
+        away = iter([StoreUnavailable(), StoreUnavailable()])
+
+        def asked(store: ConnectorStore, connector: Connector) -> dict[str, Any]:
+            for error in away:
+                raise error
+            return real(store, connector)
+
+        monkeypatch.setattr(ConnectorStore, "connection_config", asked)
+
+        assert counts(pulled(connector, Scripted([[1]])).receipt) == (1, 1, 0)
 
     def test_a_fault_that_does_not_pass_is_not_tried_again(
         self, connector: Connector, pulled: Callable[..., PullOutcome]

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from qanatix_api.app import create_app
-from qanatix_pipelines.errors import StoreUnavailable
+from qanatix_pipelines.errors import SettingsError, StoreUnavailable
 from qanatix_pipelines.settings import Settings
 from qanatix_pipelines.store import migrations
 from qanatix_pipelines.store.engine import connect, named
@@ -54,6 +54,22 @@ def test_it_is_said_that_a_file_cannot_be_opened(tmp_path: Path) -> None:
         pass
 
     assert unavailable.value.reason == "QANATIX_STORE_URL names a file that cannot be opened."
+
+
+def test_it_is_said_that_a_file_is_no_database(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("Not a database. " * 100)
+
+    with pytest.raises(StoreUnavailable) as unavailable, connect(f"sqlite:///{tmp_path}/notes.txt").connect():
+        pass
+
+    assert unavailable.value.reason == "QANATIX_STORE_URL names a file that is no database of SQLite's."
+
+
+def test_no_folder_is_made_for_a_store(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"^QANATIX_STORE_URL names a file in a folder that is not there\.$"):
+        connect(f"sqlite:///{tmp_path}/nowhere/store.db")
+
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -92,10 +92,8 @@ def _store_url(address: str) -> URL:
     if backend == "sqlite":
         if not url.database or url.database == ":memory:":
             raise SettingsError(VARIABLE, "must name a file: several processes share the store.")
-        try:
-            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-        except OSError:
-            raise SettingsError(VARIABLE, "names a file in a folder that cannot be made.") from None
+        if not Path(url.database).parent.is_dir():  # to make it would make a second store of a slip of the pen
+            raise SettingsError(VARIABLE, "names a file in a folder that is not there.")
         return url.set(drivername="sqlite")
     if "@" in (url.host or ""):
         raise SettingsError(VARIABLE, "has an @ in its user or password that must be written as %40.")
@@ -109,7 +107,8 @@ def _tell_unavailable(context: sa.engine.ExceptionContext) -> None:
     if context.is_pre_ping and context.is_disconnect:
         return  # the pool makes another connection
     idle = getattr(context.original_exception, "sqlstate", None) == _IDLE_TOO_LONG
-    if idle or isinstance(context.sqlalchemy_exception, sa.exc.OperationalError):
+    foreign = getattr(context.original_exception, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB
+    if idle or foreign or isinstance(context.sqlalchemy_exception, sa.exc.OperationalError):
         raise _unavailable(context.original_exception) from None
 
 

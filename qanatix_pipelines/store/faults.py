@@ -20,6 +20,7 @@ _SENTENCES = {
 _FILES = {
     sqlite3.SQLITE_CANTOPEN: "names a file that cannot be opened.",
     sqlite3.SQLITE_READONLY: "names a file that this user may not write to.",
+    sqlite3.SQLITE_NOTADB: "names a file that is no database of SQLite's.",
     sqlite3.SQLITE_BUSY: "names a file that another process keeps locked.",
 }
 

@@ -63,7 +63,7 @@ class Ingestion:
 
     def renew(self) -> None:
         """Tell that the pull is alive, also while its source takes its time."""
-        self._patiently(lambda _again: self._receipts.renew(self._receipt))
+        self.patiently(lambda _again: self._receipts.renew(self._receipt))
 
     def restart(self) -> None:
         """Forget what was staged: the source is read again from the beginning."""
@@ -73,12 +73,12 @@ class Ingestion:
                 pass_fence(transaction, self._receipt, lease_until=lease(), records_read=0, bytes_read=0)
                 transaction.execute(tables.staged.delete().where(self._own))
 
-        self._patiently(forget)
+        self.patiently(forget)
         self._clear()
 
     def stage(self, batch: EntityBatch, rows: int, size: int = 0) -> None:
         """Keep a batch that came out of `rows` rows of `size` bytes, until `commit`; tell of them on the receipt."""
-        frame = self._patiently(lambda _again: self._unchanged.left_out(batch.frame))
+        frame = self.patiently(lambda _again: self._unchanged.left_out(batch.frame))
         read = {"records_read": self._pulled + rows, "bytes_read": self._bytes + size}
 
         def keep(again: bool) -> None:
@@ -89,7 +89,7 @@ class Ingestion:
                 # Last: PostgreSQL waits in a COPY for a process that was stopped, and nobody may have to wait for it.
                 pass_fence(transaction, self._receipt, lease_until=lease(), **read)
 
-        self._patiently(keep)
+        self.patiently(keep)
         self._pulled += rows
         self._bytes += size
         self._staged += frame.height
@@ -124,7 +124,7 @@ class Ingestion:
             return self._receipts.get(self._receipt.id)
 
         try:
-            return self._patiently(finish)
+            return self.patiently(finish)
         finally:
             self._committing = None
 
@@ -182,7 +182,7 @@ class Ingestion:
             # Last, for a connector that fills the same set waits for it.
             count_created(transaction, self._connector, self._receipt.id, merged_at)
 
-    def _patiently(self, write: Callable[[bool], _Done]) -> _Done:
+    def patiently(self, write: Callable[[bool], _Done]) -> _Done:
         """Do `write`, and again if the store was away meanwhile: then it is told so."""
         deadline = time.monotonic() + AWAY_SECONDS
         pause = 0.1
