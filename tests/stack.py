@@ -164,11 +164,17 @@ def wait_for_dagster(stack: Stack, name: str = "dagster") -> None:
 
 
 def _check_location(stack: Stack, name: str) -> None:
-    """Raise RuntimeError if the webserver is up but our code did not load in it."""
-    query = "{ workspaceOrError { ... on Workspace { locationEntries { locationOrLoadError { __typename } } } } }"
+    """Raise RuntimeError if the webserver is up but our code did not load in it, or if it is somebody else's.
+
+    Between the choice of a port and its use another Dagster may have taken it, and ours then has another one.
+    """
+    entries = "workspaceOrError { ... on Workspace { locationEntries { locationOrLoadError { __typename } } } }"
+    query = f"{{ {entries} instance {{ info }} }}"
     answer = httpx2.post(f"{stack.dagster_url}/graphql", json={"query": query}, timeout=READY_SECONDS).json()
-    entries = answer["data"]["workspaceOrError"]["locationEntries"]
-    if {entry["locationOrLoadError"]["__typename"] for entry in entries} != {"RepositoryLocation"}:
+    if stack.environment["DAGSTER_HOME"] not in answer["data"]["instance"]["info"]:
+        raise RuntimeError(f"Another Dagster answers at {stack.dagster_url}. Try again.")
+    locations = answer["data"]["workspaceOrError"]["locationEntries"]
+    if {location["locationOrLoadError"]["__typename"] for location in locations} != {"RepositoryLocation"}:
         raise RuntimeError(f"The definitions did not load:\n{stack.log_end(name)}")
 
 
