@@ -11,22 +11,33 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
+
+Rules = Mapping[type, Callable[[Any], Any]]
 
 _QUOTED = json.encoder.encode_basestring  # json.dumps would make an encoder for each text
 _NOT_NUMBERS = {"nan": '"NaN"', "inf": '"Infinity"', "-inf": '"-Infinity"'}
 
 
-def json_text(value: Any, other: Callable[[Any], Any]) -> str:  # noqa: C901, PLR0911  # one return for each kind of value
-    """`value` as JSON. `other` turns a type that is not named here into one that is, or raises TypeError."""
+def json_text(  # noqa: C901, PLR0911, PLR0912  # one return for each kind of value
+    value: Any, other: Callable[[Any], Any], rules: Rules = MappingProxyType({})
+) -> str:
+    """`value` as JSON.
+
+    `rules` are asked first, what a value's very type is written as; `other` last: it turns a type that is not named
+    here into one that is, or raises TypeError.
+    """
     kind = type(value)
     if (quick := _QUICK.get(kind)) is not None:
         return quick(value)
     if kind is dict:
-        return _object(value, other)
+        return _object(value, other, rules)
     if kind is list:
-        return _array(value, other)
+        return _array(value, other, rules)
+    if (rule := rules.get(kind)) is not None:
+        return json_text(rule(value), other, rules)
     match value:
         case str():
             return _QUOTED(value)
@@ -35,17 +46,17 @@ def json_text(value: Any, other: Callable[[Any], Any]) -> str:  # noqa: C901, PL
         case float():
             return _float(value)
         case Mapping():
-            return _object(value, other)
+            return _object(value, other, rules)
         case bytes() | bytearray() | memoryview():
             return f'"{base64.b64encode(value).decode()}"'
         case Sequence():
-            return _array(value, other)
+            return _array(value, other, rules)
         case Decimal():
             return _decimal(value)
         case datetime() | date() | time() | timedelta() | UUID():
             return f'"{plain_text(value)}"'
         case _:
-            return json_text(other(value), other)
+            return json_text(other(value), other, rules)
 
 
 def plain_text(value: datetime | date | time | timedelta | UUID) -> str:
@@ -64,13 +75,13 @@ def plain_text(value: datetime | date | time | timedelta | UUID) -> str:
             return value.isoformat()
 
 
-def _object(value: Mapping[Any, Any], other: Callable[[Any], Any]) -> str:
-    items = sorted([(str(key), json_text(item, other)) for key, item in value.items()])
+def _object(value: Mapping[Any, Any], other: Callable[[Any], Any], rules: Rules) -> str:
+    items = sorted([(str(key), json_text(item, other, rules)) for key, item in value.items()])
     return "{" + ",".join([f"{_QUOTED(key)}:{item}" for key, item in items]) + "}"
 
 
-def _array(value: Sequence[Any], other: Callable[[Any], Any]) -> str:
-    return "[" + ",".join([json_text(item, other) for item in value]) + "]"
+def _array(value: Sequence[Any], other: Callable[[Any], Any], rules: Rules) -> str:
+    return "[" + ",".join([json_text(item, other, rules) for item in value]) + "]"
 
 
 def _float(value: float) -> str:

@@ -1,17 +1,17 @@
 """BSON's values as JSON text: the rules that docs/types/mongodb.md tells, and its test checks.
 
-Most of them are applied while a document is decoded, so that what JSON has no form for arrives as a text or an object.
 What has a natural form gets that; the rest gets the object that MongoDB's Extended JSON (version 2) has for it.
 """
 
 from base64 import b64encode
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from decimal import Context, Decimal
 from typing import Any
 
 from bson.binary import UUID_SUBTYPE, Binary
 from bson.code import Code
-from bson.codec_options import CodecOptions, DatetimeConversion, TypeDecoder, TypeRegistry
+from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.datetime_ms import DatetimeMS
 from bson.dbref import DBRef
 from bson.decimal128 import Decimal128
@@ -25,6 +25,11 @@ from qanatix_pipelines.values.json_text import json_text
 
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  # in UTC: nothing is to be told of its zone
 _UUID_BYTES = 16
+# Decimal128: the sign, then the exponent, then the digits as one integer; or two bits that say that it is otherwise.
+_SIGN_AT, _SPECIAL_AT, _DIGITS_BITS = 127, 125, 113
+_DIGITS, _EXPONENT, _EXPONENT_BIAS = 2**_DIGITS_BITS - 1, 2**14 - 1, 6176
+_MOST_DIGITS = 10**34 - 1
+_EXACT = Context(prec=34)
 # The Gregorian calendar repeats itself after these.
 _CYCLE_YEARS = 400
 _CYCLE = timedelta(days=146_097) // timedelta(milliseconds=1)
@@ -32,12 +37,11 @@ _CYCLE = timedelta(days=146_097) // timedelta(milliseconds=1)
 
 def bson_text(value: Any) -> str:
     """JSON text of a value that was decoded with `CODEC`."""
-    return json_text(value, _left_over)
+    return json_text(value, _unknown, _RULES)
 
 
-def _left_over(value: Any) -> Any:
-    """The ObjectId in a DBPointer, a type of old, comes as it is. Raises KeyError for what BSON does not have."""
-    return _RULES[type(value)](value)
+def _unknown(value: Any) -> Any:
+    raise TypeError(f"BSON has no {type(value).__name__}")
 
 
 def _date(value: DatetimeMS) -> str:
@@ -50,6 +54,16 @@ def _date(value: DatetimeMS) -> str:
     year = within.year + cycles * _CYCLE_YEARS
     shown = f"{year:04}" if 0 <= year <= 9999 else f"{year:+07}"  # noqa: PLR2004  # four digits
     return f"{shown}{within.isoformat(timespec='milliseconds')[4:]}Z"
+
+
+def _decimal(value: Decimal128) -> Decimal:
+    """As `to_decimal`, many times faster for a number whose digits are where most have them (IEEE 754-2008, 3.5.2)."""
+    bits = int.from_bytes(value.bid, "little")
+    digits, exponent = bits & _DIGITS, (bits >> _DIGITS_BITS & _EXPONENT) - _EXPONENT_BIAS
+    if bits >> _SPECIAL_AT & 3 == 3 or digits > _MOST_DIGITS:  # noqa: PLR2004  # both bits
+        return value.to_decimal()
+    number = Decimal(digits).scaleb(exponent, _EXACT)
+    return number.copy_negate() if bits >> _SIGN_AT else number
 
 
 def _binary(value: Binary) -> Any:
@@ -71,7 +85,7 @@ def _regex(value: Regex[str]) -> dict[str, Any]:
 _RULES: dict[type, Callable[[Any], Any]] = {
     ObjectId: str,
     DatetimeMS: _date,
-    Decimal128: Decimal128.to_decimal,
+    Decimal128: _decimal,
     Binary: _binary,
     Code: _code,
     Regex: _regex,
@@ -82,21 +96,8 @@ _RULES: dict[type, Callable[[Any], Any]] = {
 }
 
 
-class _Rule(TypeDecoder):
-    def __init__(self, bson_type: type) -> None:
-        self._type = bson_type
-
-    @property
-    def bson_type(self) -> type:
-        return self._type
-
-    def transform_bson(self, value: Any) -> Any:
-        return _RULES[self._type](value)
-
-
 # A text that is not UTF-8 keeps its stray bytes as \xff: the server takes such, and one must not end a pull.
 CODEC: CodecOptions[dict[str, Any]] = CodecOptions(
     datetime_conversion=DatetimeConversion.DATETIME_MS,
     unicode_decode_error_handler="backslashreplace",
-    type_registry=TypeRegistry([_Rule(bson_type) for bson_type in _RULES]),
 )
