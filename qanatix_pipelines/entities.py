@@ -191,8 +191,9 @@ def _text(rows: pl.DataFrame, field: _Field | None) -> pl.Series | pl.Expr:
     column = pl.col(text.name)
     quoted = column.str.starts_with('"')
     bare = pl.when(column == "null").then(None).when(quoted).then(column.str.slice(1).str.head(-1)).otherwise(column)
-    escaped = text.to_frame().select(quoted & column.str.contains("\\", literal=True)).to_series().arg_true()
-    return text.to_frame().select(bare).to_series().scatter(escaped, [_unescaped(text[place]) for place in escaped])
+    read = text.to_frame().select(bare=bare, escaped=quoted & column.str.contains("\\", literal=True))
+    escaped = read["escaped"].arg_true()
+    return read["bare"].scatter(escaped, [_unescaped(text[place]) for place in escaped])
 
 
 def _unescaped(text: str) -> str:

@@ -160,10 +160,10 @@ def _spawn_dagster(stack: Stack) -> None:
 def wait_for_dagster(stack: Stack, name: str = "dagster") -> None:
     """Wait until the process of this name answers as Dagster's webserver that has loaded our code."""
     wait_for_answer(stack, name, f"{stack.dagster_url}/server_info")
-    _check_location(stack, name)
+    _check_is_ours(stack, name)
 
 
-def _check_location(stack: Stack, name: str) -> None:
+def _check_is_ours(stack: Stack, name: str) -> None:
     """Raise RuntimeError if the webserver is up but our code did not load in it, or if it is somebody else's.
 
     Between the choice of a port and its use another Dagster may have taken it, and ours then has another one.

@@ -184,23 +184,14 @@ def test_a_run_that_was_started_cold_is_terminated_too(stack: System, harness: P
 
 
 def test_a_second_worker_in_the_same_home_does_not_start(stack: System) -> None:
-    program = Path(sys.executable).with_name("qanatix-worker")
-
-    second = subprocess.run(
-        [program], env=stack.stack.environment, cwd=stacks.ROOT, capture_output=True, text=True, check=False
-    )
+    second = _another_worker(stack)
 
     assert (second.returncode, "A worker is running already" in second.stderr) == (1, True)
     assert stack.stack.processes["worker"].poll() is None
 
 
 def test_a_worker_that_has_another_key_than_the_store_does_not_start(stack: System) -> None:
-    program = Path(sys.executable).with_name("qanatix-worker")
-    environment = {**stack.stack.environment, "CONNECTOR_ENCRYPTION_KEY": new_fernet_key()}
-
-    other = subprocess.run(
-        [program], env=environment, cwd=stacks.ROOT, capture_output=True, text=True, check=False, timeout=60
-    )
+    other = _another_worker(stack, CONNECTOR_ENCRYPTION_KEY=new_fernet_key())
 
     assert (other.returncode, "CONNECTOR_ENCRYPTION_KEY is not the one with which" in other.stderr) == (1, True)
 
@@ -234,6 +225,19 @@ def test_a_run_is_of_the_code_as_it_is_when_it_starts(harness: PostgreSQLHarness
 
 def _messages(stack: System, run_id: str) -> list[str]:
     return [event.get("message", "") for event in finished(stack, run_id)["eventConnection"]["events"]]
+
+
+def _another_worker(stack: System, **variables: str) -> subprocess.CompletedProcess[str]:
+    """One that is not expected to start, with these variables beside the others'."""
+    return subprocess.run(
+        [Path(sys.executable).with_name("qanatix-worker")],
+        env={**stack.stack.environment, **variables},
+        cwd=stacks.ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
 
 
 def _kill_worker(stack: System) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
@@ -66,6 +67,11 @@ def named(engine: sa.Engine) -> str:
         return f"SQLite in {url.database}"
     place = url.host or url.query.get("host") or "this machine"
     return f"PostgreSQL at {place}:{url.port or 5432}, database {url.database or url.query.get('dbname')}"
+
+
+def insert(engine: sa.Engine | sa.Connection, table: sa.Table) -> postgresql.Insert | sqlite.Insert:
+    """An INSERT that can say what becomes of rows which are there already: each dialect has one of its own."""
+    return postgresql.insert(table) if engine.dialect.name == "postgresql" else sqlite.insert(table)
 
 
 @contextmanager

@@ -5,10 +5,10 @@ from datetime import datetime
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from qanatix_pipelines.connectors import Connector
 from qanatix_pipelines.store import tables
+from qanatix_pipelines.store.engine import insert
 from qanatix_pipelines.tenants import Tenant
 
 
@@ -52,8 +52,7 @@ def count_created(transaction: sa.Connection, connector: Connector, pull_id: UUI
             entity.pull_id == pull_id,
         )
     ).scalar_one()
-    dialect = postgresql if transaction.dialect.name == "postgresql" else sqlite
-    added = dialect.insert(kept).values(
+    added = insert(transaction, kept).values(
         tenant=connector.tenant,
         vertical=connector.vertical,
         entity_type=connector.entity_type,

@@ -7,7 +7,6 @@ from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from qanatix_pipelines.credentials import CredentialCipher
 from qanatix_pipelines.errors import NotFound, SettingsError
@@ -15,6 +14,7 @@ from qanatix_pipelines.keys import USUAL_SCOPES, ApiKey, KeyRecord, Scope, new_k
 from qanatix_pipelines.settings import ENCRYPTION_KEY, PEPPER
 from qanatix_pipelines.store import tables
 from qanatix_pipelines.store.clock import now
+from qanatix_pipelines.store.engine import insert
 from qanatix_pipelines.store.tenants import OfTenant
 from qanatix_pipelines.tenants import DEFAULT, Tenant
 
@@ -179,8 +179,7 @@ def _check(engine: sa.Engine, variable: str, proof: str, is_ours: Callable[[str]
     with engine.execution_options(reads=True).connect() as connection:
         kept = connection.execute(sa.select(table.c.proof).where(ours)).scalar_one_or_none()
     if kept is None:
-        dialect = postgresql if engine.dialect.name == "postgresql" else sqlite
-        first = dialect.insert(table).values(variable=variable, proof=proof).on_conflict_do_nothing()
+        first = insert(engine, table).values(variable=variable, proof=proof).on_conflict_do_nothing()
         with engine.begin() as transaction:  # several processes may meet an empty store at once: one's is kept
             transaction.execute(first)
             kept = transaction.execute(sa.select(table.c.proof).where(ours)).scalar_one()
