@@ -141,7 +141,7 @@ class SourceUnreachable(SourceError):
 
 
 class AddressRefused(SourceError):
-    """It would have led to where pulls may not go. What the name resolved to, and whether it did, is not told."""
+    """It would have led to where pulls may not go. Neither what its name resolved to is told, nor what is there."""
 
     code = "address_refused"
 

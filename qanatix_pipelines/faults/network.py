@@ -1,25 +1,101 @@
-"""What it means for the caller that there is no talking to a source: the same for every driver."""
+"""What it means for the caller that there is no talking to a source: the same for every driver.
 
+None of these sentences is told of a network that is closed to pulls: there it is `address_refused`, whatever failed.
+"""
+
+import errno
+import re
 import socket
 import ssl
+from collections.abc import Iterator
 
 from qanatix_pipelines.errors import SourceError, SourceUnreachable, TlsFailed
 
+_NO_NAME = (
+    "The source's host name does not resolve. Check how it is spelt, and that the machine where pulls run knows it."
+)
+_NO_RESOLVER = (
+    "The source's host name could not be looked up: the name server of the machine where pulls run gave no answer."
+)
+_NO_LISTENER = (
+    "Nothing listens at the source's host and port: the connection was refused. Check the port, that the server runs, "
+    "and that it listens on this address and not only on its own machine's 127.0.0.1."
+)
+_NO_WAY = (
+    "The source's host cannot be reached from the machine where pulls run: there is no way to its network. Check the "
+    "address, and the routes and the firewall between."
+)
+_UNREACHED = "The source could not be reached. Check its host and its port."
+_WAYLESS = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN, errno.EADDRNOTAVAIL}
 
-def network_fault(cause: BaseException | None, seconds: int) -> SourceError:
-    """`cause` is what connecting failed with, and `seconds` how long it might take."""
-    if isinstance(cause, ssl.SSLError):
-        return TlsFailed("The source's TLS certificate could not be verified, or its TLS is unusable.")
-    if isinstance(cause, TimeoutError):
-        return SourceUnreachable(f"The source did not answer within {seconds} seconds.", transient=True)
-    if isinstance(cause, ConnectionError) and not isinstance(cause, ConnectionRefusedError):
-        return connection_lost()
-    return SourceUnreachable(
-        "The source could not be reached: no such host, or nothing listens there.",
-        transient=isinstance(cause, OSError) and not isinstance(cause, socket.gaierror),
-    )
+# OpenSSL's verification results (X509_STORE_CTX_get_error(3)).
+_CERTIFICATES = (
+    {9: "it is not valid yet", 10: "it has expired", 23: "it was revoked"}
+    | dict.fromkeys((18, 19, 20, 21), "it was not issued by an authority that the machine where pulls run trusts")
+    | dict.fromkeys((62, 64), "it is not this host's")
+)
+# OpenSSL's reasons where what comes is no TLS.
+_NOT_TLS = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE", "UNEXPECTED_MESSAGE"}
+
+
+def network_fault(error: BaseException, seconds: int, *, otherwise: SourceError | None = None) -> SourceError:
+    """`error` is what connecting failed with, or what a driver made of that; `seconds` is how long it might take.
+
+    `otherwise` is meant where nothing of the network is behind it.
+    """
+    known = (_fault(cause, seconds) for cause in causes_of(error))
+    return next((fault for fault in known if fault is not None), otherwise or SourceUnreachable(_UNREACHED))
 
 
 def connection_lost() -> SourceError:
     """There was a connection, and it is gone."""
     return SourceUnreachable("The source closed the connection, or it broke.", transient=True)
+
+
+def causes_of(error: BaseException) -> Iterator[BaseException]:
+    """The error and what is behind it, also where a driver hides that by `from None`."""
+    behind: BaseException | None = error
+    while behind is not None:
+        yield behind
+        behind = behind.__cause__ or behind.__context__
+
+
+def _fault(error: BaseException, seconds: int) -> SourceError | None:
+    match error:
+        case ssl.SSLError():
+            return _tls_fault(error)
+        case socket.gaierror(errno=socket.EAI_AGAIN):
+            return SourceUnreachable(_NO_RESOLVER)
+        case socket.gaierror() | UnicodeError():  # what can be no host's name is not even looked up
+            return SourceUnreachable(_NO_NAME)
+        case TimeoutError():
+            return SourceUnreachable(
+                f"The source did not answer within {seconds} seconds. Check its host and its port, and that no "
+                "firewall between drops what is sent.",
+                transient=True,
+            )
+        case OSError():
+            return _socket_fault(error)
+        case _:
+            return None
+
+
+def _socket_fault(error: OSError) -> SourceError:
+    # Of a host with several addresses, asyncio's error has no number of its own; its text has one for each.
+    numbers = {error.errno} if error.errno else {int(number) for number in re.findall(r"\[Errno (\d+)\]", str(error))}
+    if isinstance(error, ConnectionRefusedError) or errno.ECONNREFUSED in numbers:
+        return SourceUnreachable(_NO_LISTENER, transient=True)
+    if numbers & _WAYLESS:
+        return SourceUnreachable(_NO_WAY, transient=True)
+    if isinstance(error, ConnectionError):
+        return connection_lost()
+    return SourceUnreachable(_UNREACHED, transient=True)
+
+
+def _tls_fault(error: ssl.SSLError) -> SourceError:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        why = _CERTIFICATES.get(getattr(error, "verify_code", 0), "its chain does not hold")
+        return TlsFailed(f"The source's TLS certificate could not be verified: {why}.")
+    if getattr(error, "reason", None) in _NOT_TLS:
+        return TlsFailed("What answers at the source's host and port offers no TLS there.")
+    return TlsFailed("The source's TLS is unusable: it and the machine where pulls run agree on no way to encrypt.")

@@ -23,7 +23,6 @@ from qanatix_pipelines.bounds.hashing import Hashing
 from qanatix_pipelines.errors import (
     SourceError,
     SourceFailed,
-    SourceUnreachable,
     TlsFailed,
 )
 from qanatix_pipelines.faults.mongodb import explained
@@ -315,12 +314,11 @@ def _explained(error: Exception) -> SourceError:
 
     if isinstance(error, errors.OperationFailure):
         return explained(error.code)
-    meanings: tuple[tuple[type[Exception], SourceError], ...] = (
+    meanings: tuple[tuple[type[Exception] | tuple[type[Exception], ...], SourceError], ...] = (
         (errors.ConnectionFailure, connection_lost()),
         (errors.ConfigurationError, SourceFailed("The source's version or its ways to log in are not supported.")),
-        (OSError, network_fault(error, CONNECT_SECONDS)),
-        # By the resolver, of a name that can be no host's. What is wrong in an answer, `bson_text` has told already.
-        (UnicodeError, SourceUnreachable("The source could not be reached: its name can be no host's.")),
+        # A UnicodeError is the resolver's: what is wrong in an answer, `bson_text` has told already.
+        ((OSError, UnicodeError), network_fault(error, CONNECT_SECONDS)),
     )
     unreadable = SourceFailed(f"The source's answer could not be read ({type(error).__name__}).")
     return next((meaning for kind, meaning in meanings if isinstance(error, kind)), unreadable)

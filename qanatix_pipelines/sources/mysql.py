@@ -302,5 +302,5 @@ def _reported() -> Iterator[None]:
 def _explained(error: errors.MySQLError) -> SourceError:
     number = next((part for part in error.args if isinstance(part, int)), 0)
     if number == _HOST_ERROR:
-        return network_fault(error.__cause__, CONNECT_SECONDS)
+        return network_fault(error, CONNECT_SECONDS)
     return explained(number, str(error.sqlstate or ""))

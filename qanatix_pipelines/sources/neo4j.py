@@ -9,7 +9,6 @@ The driver is imported where it is used: that takes longer than all the rest of 
 
 import asyncio
 import logging
-import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -32,6 +31,7 @@ from qanatix_pipelines.errors import (
     TlsFailed,
 )
 from qanatix_pipelines.faults.neo4j import explained
+from qanatix_pipelines.faults.network import causes_of, connection_lost, network_fault
 from qanatix_pipelines.gates.neo4j import LARGE_BYTES, bound_messages, last_message_bytes
 from qanatix_pipelines.queries.cypher import NAME, parse_cypher
 from qanatix_pipelines.sources import Source, SourceConfig
@@ -340,15 +340,11 @@ def _reported() -> Iterator[None]:
 def _unreachable(error: BaseException) -> SourceError:
     from neo4j._exceptions import BoltHandshakeError, BoltProtocolError, BoltSecurityError
 
-    causes: list[BaseException] = [error]
-    while (cause := causes[-1].__cause__) is not None:
-        causes.append(cause)
-    if any(isinstance(cause, BoltSecurityError | ssl.SSLError) for cause in causes):
-        return TlsFailed("The source offers no TLS, or its certificate could not be verified.")
-    if any(isinstance(cause, TimeoutError) for cause in causes):
-        return SourceUnreachable(f"The source did not answer within {CONNECT_SECONDS} seconds.", transient=True)
-    never_there = (socket.gaierror, UnicodeError, BoltHandshakeError, BoltProtocolError)
-    return SourceUnreachable(
-        "The source could not be reached, or closed the connection: no such host, or no Neo4j listens there.",
-        transient=not any(isinstance(cause, never_there) for cause in causes),
-    )
+    causes = list(causes_of(error))
+    if any(isinstance(cause, BoltSecurityError) for cause in causes) and not isinstance(causes[-1], ssl.SSLError):
+        return TlsFailed(
+            "The source offers no TLS. If that is meant, begin the uri with bolt:// and set tls to disabled."
+        )
+    if any(isinstance(cause, BoltHandshakeError | BoltProtocolError) for cause in causes):
+        return SourceUnreachable("What answers at the source's host and port is no Neo4j: Bolt's port is 7687.")
+    return network_fault(error, CONNECT_SECONDS, otherwise=connection_lost())
