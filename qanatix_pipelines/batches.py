@@ -1,10 +1,12 @@
 """What flows from a source to the store: Polars frames whose columns say how they become JSON."""
 
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import polars as pl
+
+from qanatix_pipelines.rejections import Fault
 
 # Memory is bounded by these and not by rows: a batch holds a few rows where they are large, and a row that is larger
 # than the most an entity may have is set aside.
@@ -36,13 +38,14 @@ class Column:
 class Batch:
     """At least one row and at most `batch_size`; `frame` has `columns`, in that order.
 
-    It is closed early by the row with which it has MAX_BATCH_BYTES, as the source sends them. `giants` are the places
-    in the frame of rows over MAX_ROW_BYTES, of which the source left values out.
+    It is closed early by the row with which it has MAX_BATCH_BYTES, as the source sends them. `faults` are what the
+    source found wrong with rows, by their places in the frame, from 0: they are rejected for that. Of a giant, a row
+    over MAX_ROW_BYTES, it left all values out, else that of the fault's column.
     """
 
     frame: pl.DataFrame
     columns: tuple[Column, ...]
-    giants: frozenset[int] = frozenset()
+    faults: Mapping[int, Fault] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -52,13 +55,15 @@ class Reading:
     `columns` is known before the first row, but not where each document has fields of its own: None there.
     `watermark` is how far the source has been seen by its own clock, if this is read to its end; None if the query does
     not ask for `:last_pull`, or if nothing is known of it.
-    `id_column` is the key's column where the connector names none.
+    `id_column` is the key's column where the connector names none. Where `id_required`, a row without a key is none of
+    the source's: it is rejected if the result has a key's column.
     """
 
     columns: tuple[Column, ...] | None
     watermark: datetime | None
     batches: AsyncIterator[Batch]
     id_column: str = "id"
+    id_required: bool = False
 
 
 def parts(rows: pl.DataFrame) -> Iterator[pl.DataFrame]:

@@ -6,7 +6,8 @@ The rules, for every source:
   one, a column called `name` is taken if there is one, and may be null.
 - `id_column` (unless one is named, `id`, or `_id` in MongoDB) is the row's key in its source, and stays in the data.
   Rows of one entity set with the same key are the same entity. A row without a key is known by its content alone.
-- A row whose name and data are larger than MAX_ROW_BYTES is rejected: it would cost too much memory on its way.
+- A row whose name and data are larger than MAX_ROW_BYTES is rejected: it would cost too much memory on its way. So is
+  one of which its source says that it has a fault.
 - The data's keys are sorted, so that the order of columns in a query changes no digest. Numbers keep all their digits.
   NaN and the infinities, which JSON has no number for (RFC 8259, section 6), become the strings that PostgreSQL's own
   to_json writes: "NaN", "Infinity", "-Infinity".
@@ -25,7 +26,7 @@ import pydantic_core
 from qanatix_pipelines.batches import MAX_ROW_BYTES, Batch, Column, parts
 from qanatix_pipelines.connectors import ConnectorSettings
 from qanatix_pipelines.errors import ColumnMissing, ResultUnusable
-from qanatix_pipelines.pulls import Rejection
+from qanatix_pipelines.rejections import GIANT, Fault, Reason, Rejection, rejection
 
 DEFAULT_NAME_COLUMN = "name"
 
@@ -57,14 +58,16 @@ class EntityBatch:
 
 
 class EntityMaker:
-    """Turns the batches of one reading into entities, for one connector. `default_id` is the reading's `id_column`.
+    """Turns the batches of one reading into entities, for one connector.
 
-    Every method raises ResultUnusable if two columns share a name, or a column that the connector names is not there.
+    `default_id` and `id_required` are the reading's `id_column` and `id_required`. Every method raises ResultUnusable
+    if two columns share a name, or a column that the connector names is not there.
     """
 
-    def __init__(self, connector: ConnectorSettings, default_id: str = "id") -> None:
+    def __init__(self, connector: ConnectorSettings, default_id: str = "id", *, id_required: bool = False) -> None:
         self._connector = connector
         self._default_id = default_id
+        self._id_required = id_required
         self._set = f"{connector.vertical}\x00{connector.entity_type}\x00"
         self._columns: tuple[Column, ...] | None = None
         self._rows_seen = 0
@@ -92,65 +95,65 @@ class EntityMaker:
         self._rows_seen += batch.frame.height
         # Under names of ours: Polars would take a column called `*` or `^a.*$` for a pattern.
         rows = batch.frame.rename({field.column.name: field.name for field in self._fields}).with_columns(
-            row=pl.int_range(first, first + pl.len()), giant=pl.int_range(pl.len()).is_in(list(batch.giants))
+            place=pl.int_range(pl.len())
         )
+        faults = {**self._unreadable(rows), **batch.faults}
         texts = pl.concat([self._texts(part) for part in parts(rows)])
-        reason = self._reason()
-        rejected = texts.select("row", reason=reason).drop_nulls("reason")
-        entities = texts.filter(reason.is_null()).select("id", "source_id", "digest", "name", "data")
+        rules = [(pl.col("place").is_in(list(faults)), None), *self._rules()]
+        rule = pl.coalesce(*(pl.when(broken).then(number) for number, (broken, _) in enumerate(rules)))
+        texts = texts.with_columns(rule=rule)
+        rejected = texts.filter(pl.col("rule").is_not_null()).select("place", "source_id", "rule")
+        entities = texts.filter(pl.col("rule").is_null()).select("id", "source_id", "digest", "name", "data")
         unique = entities.unique("id", keep="last", maintain_order=True)
         return EntityBatch(
             frame=unique,
-            rejections=[Rejection(row=row, reason=why) for row, why in rejected.iter_rows()],
+            rejections=[
+                rejection(first + place, key, rules[rule][1] or faults[place])
+                for place, key, rule in rejected.iter_rows()
+            ],
             duplicates=entities.height - unique.height,
         )
 
     def _texts(self, rows: pl.DataFrame) -> pl.DataFrame:
         texts = rows.select(
-            "row",
-            "giant",
+            "place",
             source_id=_text(rows, self._id),
             name=_text(rows, self._name),
             data=self._json_object(),
-            unreadable=self._unreadable(rows),
         )
         content = pl.concat_str(_quoted(pl.col("name")), pl.lit("\n"), "data")
         return texts.with_columns(digest=_sha256(content)).with_columns(id=self._entity_id())
 
-    def _unreadable(self, rows: pl.DataFrame) -> pl.Series:
-        """The name of a column, by row, whose JSON text no reader could read; null where all is well.
+    def _unreadable(self, rows: pl.DataFrame) -> dict[int, Fault]:
+        """The places of rows with JSON text that no reader could read.
 
         The text enters the entity as it stands, so one that is no JSON would spoil every page that shows it. A source
         gives none, unless it lies.
         """
-        found: list[str | None] = [None] * rows.height
+        found: dict[int, Fault] = {}
         for field in self._fields:
             if field.column.json and not field.column.sound:
                 texts = rows[field.name]
                 doubtful = (~texts.str.contains(_JSON_NUMBER)).fill_null(value=False).arg_true()
-                for place in doubtful:
-                    if not _is_json(texts[place]):
-                        found[place] = field.column.name
-        return pl.Series(found, dtype=pl.String)
+                fault = Fault(Reason.NOT_JSON, field.column.name)
+                found |= {place: fault for place in doubtful if not _is_json(texts[place])}
+        return found
 
-    def _reason(self) -> pl.Expr:
-        """Why a row is rejected, null if it is not."""
-        name = pl.col("name")
-        required = pl.lit(self._connector.name_column is not None)
-        blank = required & (name.is_null() | (name.str.strip_chars() == ""))
+    def _rules(self) -> list[tuple[pl.Expr, Fault]]:
+        """What no row may be, and why; null is no."""
+        name, key = pl.col("name"), pl.col("source_id")
+        name_column, id_column = (None if field is None else field.column.name for field in (self._name, self._id))
         size = pl.col("data").str.len_bytes() + name.str.len_bytes().fill_null(0)
-        return (
-            pl.when(pl.col("giant") | (size > MAX_ROW_BYTES))
-            .then(pl.lit(f"the row is larger than {MAX_ROW_BYTES // 2**20} MiB"))
-            .when(blank)
-            .then(pl.lit("name_column is null or blank"))
-            # PostgreSQL's text cannot hold it, and both stores must take the same rows.
-            .when(pl.col("unreadable").is_not_null())
-            .then(pl.format("the column {} holds no JSON, or JSON that is nested too deeply", "unreadable"))
-            .when((name.str.contains("\x00") | pl.col("source_id").str.contains("\x00")).fill_null(value=False))
-            .then(pl.lit("the name or the key holds NUL, or half of a surrogate pair, and so is no text"))
-            .otherwise(None)
-        )
+        rules = [(size > MAX_ROW_BYTES, GIANT)]
+        if (named := self._connector.name_column) is not None:
+            blank = name.is_null() | (name.str.strip_chars() == "")
+            rules.append((blank, Fault(Reason.NAME_MISSING, named)))
+        if self._id_required and self._id is not None:
+            rules.append((key.is_null(), Fault(Reason.KEY_MISSING, id_column)))
+        # PostgreSQL's text cannot hold it, and both stores must take the same rows.
+        rules.append((name.str.contains("\x00", literal=True), Fault(Reason.NOT_TEXT, name_column)))
+        rules.append((key.str.contains("\x00", literal=True), Fault(Reason.NOT_TEXT, id_column)))
+        return rules
 
     def _json_object(self) -> pl.Expr:
         """Every step on the way copies all values, so where no field can be missing it is one step."""

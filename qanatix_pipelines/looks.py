@@ -45,7 +45,8 @@ async def _first_row(source: Source, query: str, window: Window) -> str:
     async with source.read(query, window=window, batch_size=_ROWS) as reading:
         batch = await anext(aiter(reading.batches), None)
         if batch is not None:
-            if 0 in batch.giants:
-                raise ResultUnusable("The row that the watch asks for is larger than 16 MiB.")
+            if 0 in batch.faults:
+                sentence = batch.faults[0].reason.sentence
+                raise ResultUnusable(f"The row that the watch asks for tells nothing. {sentence}")
             digest.update(repr((batch.frame.columns, batch.frame.row(0))).encode())
     return digest.hexdigest()

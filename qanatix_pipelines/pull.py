@@ -203,7 +203,7 @@ async def _read(
     async with AsyncExitStack() as stack:
         opening = source.read(connector.query, window=window, batch_size=connector.batch_size)
         reading = await deadline.answer(stack.enter_async_context(opening))
-        maker = EntityMaker(connector, reading.id_column)
+        maker = EntityMaker(connector, reading.id_column, id_required=reading.id_required)
         columns = {column.name: column for column in reading.columns or ()}
         if reading.columns is not None:
             maker.check(reading.columns)

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
+from qanatix_pipelines.rejections import Rejection
 from qanatix_pipelines.watermarks import Watermark
 
 # A pull whose process gives no sign of life for this long is held to be dead. The sign is given three times as often.
@@ -32,13 +33,6 @@ class PullStatus(StrEnum):
 
 # The states in which a connector's one pull may be.
 LIVE = (PullStatus.QUEUED, PullStatus.RUNNING)
-
-
-class Rejection(BaseModel):
-    """A row that could not become an entity. `row` counts from 1 in the order in which the source gave them."""
-
-    row: int
-    reason: str
 
 
 class Pull(BaseModel):

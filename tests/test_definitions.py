@@ -202,7 +202,9 @@ def test_a_materialization_is_a_pull_with_its_counts_as_metadata(
     assert [metadata[count] for count in counts] == [7, 6, 0, 1]
     assert metadata["dagster/partition_row_count"] == 7
     assert [column.name for column in metadata["dagster/column_schema"].columns] == ["id", "name", "updated_at"]
-    assert [record.data["reason"] for record in metadata["rejections"].records] == ["name_column is null or blank"]
+    assert [record.data["reason"] for record in metadata["rejections"].records] == [
+        "The column that name_column names is null or blank."
+    ]
     assert entity_set.asset_key == dg.AssetKey(["testing", "item"])
     assert entity_set.partition is None
     told = {key: getattr(value, "value", value) for key, value in entity_set.metadata.items()}

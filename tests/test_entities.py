@@ -14,6 +14,7 @@ from qanatix_pipelines.batches import MAX_ROW_BYTES, Batch, Column
 from qanatix_pipelines.connectors import ConnectorSettings
 from qanatix_pipelines.entities import EntityBatch, EntityMaker
 from qanatix_pipelines.errors import ResultUnusable
+from qanatix_pipelines.rejections import GIANT, Fault, Reason, Rejection
 
 ID, NAME = Column("id", "int4", pl.Int64), Column("name", "text", pl.String)
 PRICE = Column("price", "numeric", pl.String, json=True)
@@ -93,9 +94,7 @@ def test_another_column_may_be_the_key() -> None:
 def test_a_row_without_a_name_is_rejected_where_one_was_asked_for(name: str | None) -> None:
     entities = make((ID, NAME), (1, "a"), (2, name), (3, "c"), name_column="name")
 
-    assert [(rejection.row, rejection.reason) for rejection in entities.rejections] == [
-        (2, "name_column is null or blank")
-    ]
+    assert [(rejection.row, rejection.reason) for rejection in entities.rejections] == [(2, Reason.NAME_MISSING)]
     assert entities.frame["source_id"].to_list() == ["1", "3"]
 
 
@@ -110,13 +109,10 @@ def test_a_name_that_was_not_asked_for_may_be_null() -> None:
     assert make((ID, NAME), (1, None)).frame["name"].to_list() == [None]
 
 
-NO_TEXT = "the name or the key holds NUL, or half of a surrogate pair, and so is no text"
-
-
 def test_a_name_with_nul_is_rejected() -> None:
     entities = make((ID, NAME), (1, "a\x00b"))
 
-    assert [rejection.reason for rejection in entities.rejections] == [NO_TEXT]
+    assert [rejection.reason for rejection in entities.rejections] == [Reason.NOT_TEXT]
 
 
 @pytest.mark.parametrize("text", [r'"\ud800"', r'"x\udc00"', r'"\ud800\ud800"', r'"\udc00\ud800x"', r'"\u0000"'])
@@ -126,7 +122,7 @@ def test_a_key_or_a_name_of_json_that_is_no_text_is_rejected_and_no_other_row(na
 
     entities = make(columns, ('"a"', 1), (text, 2), (r'"\ud83e\uddc0"', 3))
 
-    assert [(rejection.row, rejection.reason) for rejection in entities.rejections] == [(2, NO_TEXT)]
+    assert [(rejection.row, rejection.reason) for rejection in entities.rejections] == [(2, Reason.NOT_TEXT)]
     assert entities.frame["source_id" if name == "id" else "name"].to_list() == ["a", "🧀"]
 
 
@@ -204,15 +200,12 @@ def test_a_columns_name_is_only_a_name(name: str) -> None:
 def test_a_row_whose_json_nobody_could_read_is_rejected(text: str) -> None:
     entities = make((ID, PRICE), (1, "1.5"), (2, text), (3, '"NaN"'))
 
-    assert [(rejection.row, rejection.reason[:16]) for rejection in entities.rejections] == [(2, "the column price")]
+    assert [(rejection.row, rejection.reason) for rejection in entities.rejections] == [(2, Reason.NOT_JSON)]
     assert entities.frame["source_id"].to_list() == ["1", "3"]
 
 
 def test_a_number_of_any_length_is_read() -> None:
     assert data(make((PRICE,), ("1" * 10_000,), ('{"a":' + "1" * 10_000 + "}",))) != []
-
-
-TOO_LARGE = "the row is larger than 16 MiB"
 
 
 def test_a_row_whose_text_is_larger_than_16_mib_is_rejected() -> None:
@@ -221,25 +214,67 @@ def test_a_row_whose_text_is_larger_than_16_mib_is_rejected() -> None:
 
     entities = make((ID, text), (1, "x" * room), (2, "x" * (room + 1)), (3, "x"))
 
-    assert [(rejection.row, rejection.reason) for rejection in entities.rejections] == [(2, TOO_LARGE)]
+    assert [(rejection.row, rejection.reason) for rejection in entities.rejections] == [(2, Reason.ROW_TOO_LARGE)]
     assert entities.frame["source_id"].to_list() == ["1", "3"]
 
 
 def test_a_rows_size_is_that_of_its_bytes_and_holds_its_name() -> None:
     entities = make((ID, NAME), (1, "é" * (MAX_ROW_BYTES // 2)), (2, "e" * (MAX_ROW_BYTES // 2)))
 
-    assert [(rejection.row, rejection.reason) for rejection in entities.rejections] == [(1, TOO_LARGE)]
+    assert [(rejection.row, rejection.reason) for rejection in entities.rejections] == [(1, Reason.ROW_TOO_LARGE)]
 
 
 def test_a_row_that_its_source_found_too_large_is_rejected_for_that_whatever_it_lacks() -> None:
     whole = batch((ID, NAME), (1, "a"), (None, None), (3, None))
 
-    entities = EntityMaker(connector(name_column="name")).make(Batch(whole.frame, whole.columns, frozenset({1})))
+    entities = EntityMaker(connector(name_column="name")).make(Batch(whole.frame, whole.columns, {1: GIANT}))
 
     assert [(rejection.row, rejection.reason) for rejection in entities.rejections] == [
-        (2, TOO_LARGE),
-        (3, "name_column is null or blank"),
+        (2, Reason.ROW_TOO_LARGE),
+        (3, Reason.NAME_MISSING),
     ]
+
+
+def test_a_row_with_a_fault_that_its_source_found_is_rejected_with_its_key_and_column() -> None:
+    whole = batch((ID, NAME), (1, "a"), (2, None), (3, "c"))
+    fault = Fault(Reason.NOT_UTF8, "name")
+
+    entities = EntityMaker(connector()).make(Batch(whole.frame, whole.columns, {1: fault}))
+
+    assert entities.rejections == [Rejection(2, "2", Reason.NOT_UTF8, "name")]
+    assert entities.frame["source_id"].to_list() == ["1", "3"]
+
+
+def test_a_rejection_names_the_column_that_is_meant_and_the_rows_key() -> None:
+    key, body = Column("number", "text", pl.String), Column("body", "json", pl.String, json=True)
+    rows = (("a", "x", "1"), ("b", "  ", "1"), ("c", "x\x00", "1"), ("d\x00", "x", "1"), ("e", "x", "{"))
+
+    entities = make((key, NAME, body), *rows, id_column="number", name_column="name")
+
+    assert entities.rejections == [
+        Rejection(2, "b", Reason.NAME_MISSING, "name"),
+        Rejection(3, "c", Reason.NOT_TEXT, "name"),
+        Rejection(4, None, Reason.NOT_TEXT, "number"),
+        Rejection(5, "e", Reason.NOT_JSON, "body"),
+    ]
+
+
+def test_a_key_that_is_too_long_to_look_for_is_not_told() -> None:
+    key = Column("id", "text", pl.String)
+
+    entities = make((key, NAME), ("x" * 500, None), ("x" * 501, None), name_column="name")
+
+    assert [rejection.key for rejection in entities.rejections] == ["x" * 500, None]
+
+
+def test_a_row_without_a_key_is_rejected_where_its_source_says_so_and_there_is_a_column_of_keys() -> None:
+    rows, keyless = batch((ID, NAME), (1, "a"), (None, "b")), batch((NAME,), ("a",))
+
+    torn = EntityMaker(connector(), id_required=True)
+
+    assert torn.make(rows).rejections == [Rejection(2, None, Reason.KEY_MISSING, "id")]
+    assert make((ID, NAME), (1, "a"), (None, "b")).rejections == []
+    assert EntityMaker(connector(), id_required=True).make(keyless).rejections == []
 
 
 class TestDocuments:

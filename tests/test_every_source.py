@@ -22,6 +22,7 @@ from qanatix_pipelines.errors import (
     SourceUnreachable,
 )
 from qanatix_pipelines.pull import PullOutcome
+from qanatix_pipelines.rejections import Reason, Rejection
 from qanatix_pipelines.sources import check_connector, open_source
 from qanatix_pipelines.store.opening import Store
 from qanatix_pipelines.watermarks import OVERLAP_SECONDS, Window
@@ -105,9 +106,7 @@ def test_a_row_of_17_mib_is_set_aside_with_its_place_and_the_pull_goes_on(
     receipt = pulled(register(harness, harness.with_body(size, item=2), name_column="name")).receipt
 
     assert (receipt.records_pulled, receipt.records_ingested, receipt.records_rejected) == (3, 2, 1)
-    assert [(rejection.row, rejection.reason) for rejection in receipt.rejections] == [
-        (2, "the row is larger than 16 MiB")
-    ]
+    assert [(rejection.row, rejection.reason) for rejection in receipt.rejections] == [(2, Reason.ROW_TOO_LARGE)]
 
 
 def test_a_batch_has_32_mib_at_most_however_many_rows_it_may_have(harness: Harness) -> None:
@@ -406,7 +405,7 @@ def test_a_row_without_a_name_is_rejected_with_its_place(harness: Harness, regis
     receipt = pulled(register(harness, harness.everything, name_column="name")).receipt
 
     assert (receipt.records_pulled, receipt.records_ingested, receipt.records_rejected) == (5, 4, 1)
-    assert [rejection.row for rejection in receipt.rejections] == [3]
+    assert receipt.rejections == [Rejection(3, "3", Reason.NAME_MISSING, "name")]
 
 
 def test_a_missing_name_column_fails_before_anything_is_ingested(

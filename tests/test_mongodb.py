@@ -24,6 +24,7 @@ from qanatix_pipelines.errors import (
     TlsFailed,
 )
 from qanatix_pipelines.pull import PullOutcome
+from qanatix_pipelines.rejections import Reason, Rejection
 from qanatix_pipelines.sources import mongodb as source_module
 from qanatix_pipelines.sources import open_source
 from qanatix_pipelines.store.opening import Store
@@ -150,8 +151,8 @@ def test_a_document_without_the_named_name_is_rejected(
     receipt = pulled(register(mongodb_harness, '{"filter": {}, "sort": {"_id": 1}}', name_column="title")).receipt
 
     assert [(rejection.row, rejection.reason) for rejection in receipt.rejections] == [
-        (2, "name_column is null or blank"),
-        (3, "name_column is null or blank"),
+        (2, Reason.NAME_MISSING),
+        (3, Reason.NAME_MISSING),
     ]
     assert receipt.records_ingested == 2
 
@@ -182,9 +183,7 @@ def test_documents_that_break_the_rules_of_bson_break_no_pull(
     receipt = pulled(register(mongodb_harness, "{}")).receipt
 
     assert (receipt.records_ingested, receipt.records_rejected) == (4, 1)
-    assert [rejection.reason for rejection in receipt.rejections] == [
-        "the name or the key holds NUL, or half of a surrogate pair, and so is no text"
-    ]
+    assert receipt.rejections == [Rejection(4, None, Reason.NOT_TEXT, "_id")]
     assert entities(store) == {
         "1": {"_id": 1, "text": "a\\xff\\xfe", "k\\xff": 1},
         "2": {"_id": 2, "a": 2},

@@ -407,7 +407,7 @@ def _places(batches: list[Batch]) -> list[int]:
     """The places of giants in the whole result."""
     first, places = 0, []
     for batch in batches:
-        places += [first + place for place in sorted(batch.giants)]
+        places += [first + place for place in sorted(batch.faults)]
         first += batch.frame.height
     return places
 

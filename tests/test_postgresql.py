@@ -4,7 +4,7 @@ import asyncio
 import os
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import pytest
 
 from qanatix_pipelines.batches import MAX_BATCH_BYTES
 from qanatix_pipelines.errors import LoginRefused, QueryRejected, SourceTimeout, SourceUnreachable, TlsFailed
+from qanatix_pipelines.rejections import GIANT, Fault
 from qanatix_pipelines.sources import open_source
 from qanatix_pipelines.sources import postgresql as source_module
 from qanatix_pipelines.watermarks import Window
@@ -306,16 +307,16 @@ class TestWideRows:
         ],
     )
     def test_a_giant_of_any_type_is_left_out(self, database: str, value: str) -> None:
-        async def giants() -> list[frozenset[int]]:
+        async def giants() -> list[Mapping[int, Fault]]:
             query = f"SELECT n, CASE n WHEN 2 THEN {value} END AS v FROM generate_series(1, 3) n"
             async with open_source("postgresql", {"dsn": database}).read(
                 query, window=Window(), batch_size=10
             ) as reading:
                 batches = [batch async for batch in reading.batches]
             assert [batch.frame.rows() for batch in batches] == [[(1, None), (None, None), (3, None)]]
-            return [batch.giants for batch in batches]
+            return [batch.faults for batch in batches]
 
-        assert asyncio.run(giants()) == [frozenset({1})]
+        assert asyncio.run(giants()) == [{1: GIANT}]
 
 
 class TestRegistering:

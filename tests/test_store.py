@@ -40,7 +40,8 @@ from qanatix_pipelines.errors import (
     StoreUnavailable,
 )
 from qanatix_pipelines.keys import new_key
-from qanatix_pipelines.pulls import PullStatus, Rejection
+from qanatix_pipelines.pulls import PullStatus
+from qanatix_pipelines.rejections import Reason, Rejection
 from qanatix_pipelines.settings import Settings, new_fernet_key
 from qanatix_pipelines.store import engine, migrations, tables, unchanged
 from qanatix_pipelines.store.engine import connect, named
@@ -615,7 +616,7 @@ class TestIngestion:
     def test_a_receipt_counts_all_rejections_and_keeps_twenty(self, store: Store, connector: Connector) -> None:
         pull = ingestion(store, connector)
         for first in (1, 16):
-            rejections = [Rejection(row=row, reason="blank") for row in range(first, first + 15)]
+            rejections = [Rejection(row, None, Reason.NAME_MISSING, "name") for row in range(first, first + 15)]
             pull.stage(EntityBatch(batch().frame, rejections, 0), 15)
 
         receipt = pull.commit(None, READ_AT, time.monotonic())

@@ -107,7 +107,7 @@ def _receipt(store: Store, connector: Connector, run: dg.DagsterRun) -> Pull:
 def _result(connector: Connector, outcome: PullOutcome) -> dg.MaterializeResult[None]:
     receipt = outcome.receipt
     counted = receipt.records_ingested + receipt.duplicates_skipped + receipt.records_rejected
-    rejections = [dg.TableRecord({"row": r.row, "reason": r.reason}) for r in receipt.rejections]
+    rejections = [dg.TableRecord({"row": r.row, "reason": r.reason.sentence}) for r in receipt.rejections]
     metadata: dict[str, Any] = {
         **counts(outcome),
         "connector": connector.name,

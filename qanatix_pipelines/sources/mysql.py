@@ -38,6 +38,7 @@ from qanatix_pipelines.faults.network import network_fault
 from qanatix_pipelines.gates.mysql import Rows
 from qanatix_pipelines.placeholders import greatest
 from qanatix_pipelines.queries.mysql import bound, parse_mysql
+from qanatix_pipelines.rejections import GIANT
 from qanatix_pipelines.sources import Source, SourceConfig
 from qanatix_pipelines.tls import Tls
 from qanatix_pipelines.values.mysql import DECODERS, JSON_COLUMNS, ResultColumn, frame, result_column
@@ -230,7 +231,8 @@ async def _batches(connection: _Connection, columns: tuple[ResultColumn, ...], b
             rows, giants = await connection.fetch(batch_size)
             if not rows:
                 return
-            batch = Batch(frame(rows, columns), tuple(column.column for column in columns), giants)
+            faults = dict.fromkeys(giants, GIANT)
+            batch = Batch(frame(rows, columns), tuple(column.column for column in columns), faults)
         del rows
         yield batch
         del batch  # before the next one is read

@@ -37,6 +37,7 @@ from qanatix_pipelines.faults.postgresql import explained
 from qanatix_pipelines.gates.postgresql import Gate
 from qanatix_pipelines.placeholders import SqlQuery, greatest, parse_sql
 from qanatix_pipelines.queries.postgresql import NAMED, check_named, names, parse_postgresql
+from qanatix_pipelines.rejections import GIANT
 from qanatix_pipelines.sources import Source, SourceConfig
 from qanatix_pipelines.tls import Tls
 from qanatix_pipelines.values.postgresql import selected
@@ -258,7 +259,7 @@ async def _batches(gate: Gate, cursor: Any, columns: tuple[Column, ...], batch_s
             rows, giants = await gate.fetch(cursor, batch_size)
         if not rows:
             return
-        batch = Batch(_frame(rows, columns), columns, giants)
+        batch = Batch(_frame(rows, columns), columns, dict.fromkeys(giants, GIANT))
         del rows
         yield batch
         del batch  # before the next one is read

@@ -9,6 +9,7 @@ import logging
 import random
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import datetime
 from io import BytesIO
 from typing import Any, TypeVar
@@ -20,7 +21,8 @@ from qanatix_pipelines.batches import Column, parts
 from qanatix_pipelines.connectors import Connector
 from qanatix_pipelines.entities import EntityBatch
 from qanatix_pipelines.errors import PullCancelled, PullSuperseded, StagingLost, StoreFull, StoreUnavailable
-from qanatix_pipelines.pulls import REJECTIONS_KEPT, Pull, PullStatus, Rejection
+from qanatix_pipelines.pulls import REJECTIONS_KEPT, Pull, PullStatus
+from qanatix_pipelines.rejections import Rejection
 from qanatix_pipelines.store import tables
 from qanatix_pipelines.store.clock import now
 from qanatix_pipelines.store.engine import asked_directly
@@ -169,7 +171,7 @@ class Ingestion:
             records_ingested=ingested,
             duplicates_skipped=self._duplicates + staged - ingested,
             records_rejected=self._rejected,
-            rejections=[rejection.model_dump() for rejection in self._rejections],
+            rejections=[asdict(rejection) for rejection in self._rejections],
             watermark=watermark,
         )
         if watermark is not None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 
 from qanatix_pipelines.batches import MAX_BATCH_BYTES, MAX_ROW_BYTES, Batch, Column
+from qanatix_pipelines.rejections import GIANT, Fault
 
 # A batch ends early where its rows have more fields than these altogether: documents may use names of fields as keys.
 MAX_COLUMNS = 500
@@ -26,7 +27,7 @@ class Gathering:
     def _begin(self) -> None:
         self._rows: list[Mapping[str, str]] = []
         self._fields = dict(self._names)
-        self._giants: set[int] = set()
+        self._faults: dict[int, Fault] = {}
         self._bytes = 0
 
     def add(self, row: Mapping[str, str], *, giant: bool = False) -> Batch | None:
@@ -38,7 +39,7 @@ class Gathering:
         crowded = not self._names and len(self._fields.keys() | row.keys()) > MAX_COLUMNS
         batch = self.rest() if full or crowded else None
         if giant:
-            self._giants.add(len(self._rows))
+            self._faults[len(self._rows)] = GIANT
         self._fields |= dict.fromkeys(row)
         self._rows.append(values)
         self._bytes += size
@@ -56,7 +57,7 @@ class Gathering:
         )
         texts = {field: [row.get(field) for row in self._rows] for field in fields}
         frame = pl.DataFrame(texts, schema=dict.fromkeys(fields, pl.String), height=len(self._rows))
-        batch = Batch(frame, columns, frozenset(self._giants))
+        batch = Batch(frame, columns, self._faults)
         self._begin()
         return batch
 

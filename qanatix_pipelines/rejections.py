@@ -1,0 +1,62 @@
+"""Why a row becomes no entity: a closed list of reasons, for what a source says of a row may hold the row."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    ROW_TOO_LARGE = "row_too_large"
+    NAME_MISSING = "name_missing"
+    KEY_MISSING = "key_missing"
+    NOT_TEXT = "not_text"
+    NOT_UTF8 = "not_utf8"
+    NOT_JSON = "not_json"
+    NUMBER_TOO_LONG = "number_too_long"
+
+    @property
+    def sentence(self) -> str:
+        return _SENTENCES[self]
+
+
+_SENTENCES = {
+    Reason.ROW_TOO_LARGE: "The row is larger than 16 MiB.",
+    Reason.NAME_MISSING: "The column that name_column names is null or blank.",
+    Reason.KEY_MISSING: "The key is null.",
+    Reason.NOT_TEXT: "The name or the key holds NUL, or half of a surrogate pair, and so is no text.",
+    Reason.NOT_UTF8: "The column holds text that cannot be read as UTF-8.",
+    Reason.NOT_JSON: "The column holds no JSON, or JSON that is nested too deeply.",
+    Reason.NUMBER_TOO_LONG: "The column holds a number of more digits than can be read.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What a source found wrong with a row, and in which column, if it is one's: it left that value out."""
+
+    reason: Reason
+    column: str | None = None
+
+
+GIANT = Fault(Reason.ROW_TOO_LARGE)
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A row that could not become an entity. `row` counts from 1 in the order in which the source gave them.
+
+    `key` is the row's own, null where it has none that could be told.
+    """
+
+    row: int
+    key: str | None
+    reason: Reason
+    column: str | None
+
+
+# A key that is longer is not told: nobody could look for it.
+_LONGEST_KEY = 500
+
+
+def rejection(row: int, key: str | None, fault: Fault) -> Rejection:
+    told = key is not None and len(key) <= _LONGEST_KEY and "\x00" not in key
+    return Rejection(row, key if told else None, fault.reason, fault.column)
