@@ -81,8 +81,7 @@ def _app(settings: Settings) -> FastAPI:
     )
     failures.install(app)
     logs.install()
-    unsaid = settings.production and settings.store_url is None
-    log.info("%sStore: %s.", "QANATIX_STORE_URL is not set. " if unsaid else "", named(store.engine))
+    log.info("Store: %s.", named(store.engine))
     # The last to be added is the first that a request comes to.
     app.add_middleware(Bodies)
     app.add_middleware(Authentication, store=key_store, uses=uses, rates=Rates(settings), prefix=f"{BASE_PATH}/")

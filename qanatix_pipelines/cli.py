@@ -62,8 +62,12 @@ def main() -> None:
 
 @main.command()
 def migrate() -> None:
-    """Bring the store's tables to this release's form."""
-    engine = connect(read_settings().store_address())
+    """Bring the store's tables to this release's form. In production both secrets must be given, as to the API."""
+    settings = read_settings()
+    engine = connect(settings.store_address())
+    if settings.production:  # in development whoever first needs one makes it
+        settings.encryption_keys()
+        settings.api_key_pepper()
     migrations.upgrade(engine)
     click.echo(f"The store is ready: {named(engine)}.", err=True)
 

@@ -19,10 +19,10 @@ from qanatix_pipelines.settings import read_settings
 from qanatix_pipelines.sources import connector_types
 from qanatix_pipelines.store.entity_sets import EntitySet
 
-# A code location without its key would load, and then fail each pull: better that it says so at once.
+# A code location without its key or its store would load, and then fail each pull: better that it says so at once.
 _settings = read_settings()
 _settings.encryption_keys()
-_settings.egress()
+_settings.store_address()
 
 _assets = {connector_type: pull_asset(connector_type) for connector_type in connector_types()}
 

@@ -12,17 +12,28 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import AnyHttpUrl, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from qanatix_pipelines.egress import Egress
 from qanatix_pipelines.errors import SettingsError
 
 ENCRYPTION_KEY = "CONNECTOR_ENCRYPTION_KEY"
 PEPPER = "QANATIX_API_KEY_PEPPER"
+STORE_URL = "QANATIX_STORE_URL"
+# For QANATIX_STORE_URL: SQLite in the data folder, which production takes only from who has said so.
+SQLITE = "sqlite"
 
 FERNET_KEY_BYTES = 32
 PEPPER_MIN_CHARACTERS = 32
 MAX_PER_MINUTE = 1_000_000
+
+
+class _Variables(EnvSettingsSource):
+    """The environment, by the fields' aliases alone and to the letter: DATA_DIR or PEPPER may be anybody's."""
+
+    def __init__(self, settings_cls: type[BaseSettings]) -> None:
+        super().__init__(settings_cls, case_sensitive=True)
+        self.config = SettingsConfigDict(**{**self.config, "populate_by_name": False})
 
 
 class Settings(BaseSettings):
@@ -34,7 +45,7 @@ class Settings(BaseSettings):
 
     environment: Literal["development", "production"] = Field("development", alias="QANATIX_ENV")
     data_dir: Path = Field(Path(".qanatix"), alias="QANATIX_DATA_DIR")
-    store_url: SecretStr | None = Field(None, alias="QANATIX_STORE_URL")
+    store_url: SecretStr | None = Field(None, alias=STORE_URL)
     encryption_key: SecretStr | None = Field(None, alias=ENCRYPTION_KEY)
     pepper: SecretStr | None = Field(None, alias=PEPPER)
     dagster_url: AnyHttpUrl = Field(AnyHttpUrl("http://127.0.0.1:3000"), alias="QANATIX_DAGSTER_URL")
@@ -51,6 +62,17 @@ class Settings(BaseSettings):
     writes_per_minute: int = Field(60, alias="QANATIX_WRITES_PER_MINUTE", gt=0, le=MAX_PER_MINUTE)
     pulls_per_minute: int = Field(60, alias="QANATIX_PULLS_PER_MINUTE", gt=0, le=MAX_PER_MINUTE)
     failed_keys_per_minute: int = Field(20, alias="QANATIX_FAILED_KEYS_PER_MINUTE", gt=0, le=MAX_PER_MINUTE)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        *_others: PydanticBaseSettingsSource,
+        **_by_name: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What is given in code, else the environment; no file is read."""
+        return init_settings, _Variables(settings_cls)
 
     @property
     def production(self) -> bool:
@@ -72,9 +94,20 @@ class Settings(BaseSettings):
         return Egress(tuple(networks), loopback=not self.production)
 
     def store_address(self) -> str:
-        """The store's URL: SQLite in the data folder unless another is set."""
-        if self.store_url is not None:
-            return self.store_url.get_secret_value()
+        """The store's URL: SQLite in the data folder unless another is set.
+
+        Raises SettingsError if there is no data folder, or if in production nothing is set: a forgotten variable would
+        be a second store, that is empty.
+        """
+        given = None if self.store_url is None else self.store_url.get_secret_value()
+        if given is None and self.production:
+            raise SettingsError(
+                STORE_URL,
+                "is not set, and QANATIX_ENV=production does not start without it. Set it to "
+                f"postgresql://user:password@host/database, or to the word {SQLITE} for a file in QANATIX_DATA_DIR.",
+            )
+        if given is not None and given != SQLITE:
+            return given
         return f"sqlite:///{self._data_folder() / 'qanatix.db'}"
 
     def encryption_keys(self) -> list[str]:
@@ -113,6 +146,10 @@ class Settings(BaseSettings):
 
     def _data_folder(self) -> Path:
         folder = self.data_dir.expanduser().resolve()
+        if self.production:  # to make it would make a second store of a slip of the pen
+            if not folder.is_dir():
+                raise SettingsError("QANATIX_DATA_DIR", "names a folder that is not there.")
+            return folder
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError:

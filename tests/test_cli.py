@@ -139,12 +139,54 @@ def test_a_name_that_would_not_stay_on_its_line_is_refused(environment: dict[str
     assert (refused.returncode, "Invalid value for '--name'" in refused.stderr) == (2, True)
 
 
-def test_production_is_migrated_by_migrate_only(environment: dict[str, str]) -> None:
-    production = environment | {"QANATIX_ENV": "production", "CONNECTOR_ENCRYPTION_KEY": new_fernet_key()}
+@pytest.fixture
+def production(environment: dict[str, str]) -> dict[str, str]:
+    """The environment of a store in production that is yet to be made."""
+    told = {"QANATIX_ENV": "production", "QANATIX_STORE_URL": "sqlite", "CONNECTOR_ENCRYPTION_KEY": new_fernet_key()}
+    return environment | told
 
+
+def test_production_is_migrated_by_migrate_only(production: dict[str, str]) -> None:
     assert "qanatix migrate" in qanatix(production, "keys", "list").stderr
     assert qanatix(production, "migrate").returncode == 0
     assert qanatix(production, "keys", "list").returncode == 0
+
+
+COMMANDS = {
+    ("migrate",): ("CONNECTOR_ENCRYPTION_KEY", "QANATIX_API_KEY_PEPPER", "QANATIX_STORE_URL"),
+    ("keys", "create"): ("QANATIX_API_KEY_PEPPER", "QANATIX_STORE_URL"),
+    ("keys", "list"): ("QANATIX_API_KEY_PEPPER", "QANATIX_STORE_URL"),
+    ("keys", "rotate", "0" * 8): ("QANATIX_API_KEY_PEPPER", "QANATIX_STORE_URL"),
+    ("keys", "revoke", "0" * 8): ("QANATIX_API_KEY_PEPPER", "QANATIX_STORE_URL"),
+    ("keys", "rotate-encryption"): ("CONNECTOR_ENCRYPTION_KEY", "QANATIX_STORE_URL"),
+}
+
+
+@pytest.mark.parametrize(
+    ("command", "variable"), [(command, variable) for command, needed in COMMANDS.items() for variable in needed]
+)
+def test_a_command_in_production_asks_for_what_it_needs_and_makes_no_file(
+    production: dict[str, str], command: tuple[str, ...], variable: str
+) -> None:
+    del production[variable]
+
+    refused = qanatix(production, *command)
+
+    assert (refused.returncode, refused.stderr.split(",")[0]) == (1, f"Error: {variable} is not set")
+    assert list(Path(production["QANATIX_DATA_DIR"]).iterdir()) == []
+
+
+@pytest.mark.parametrize("command", [command for command in COMMANDS if command != ("migrate",)])
+@pytest.mark.parametrize("store", ["sqlite", "sqlite:///{}/there.db"])
+def test_a_command_makes_no_store_that_it_then_finds_not_migrated(
+    production: dict[str, str], command: tuple[str, ...], store: str
+) -> None:
+    production["QANATIX_STORE_URL"] = store.format(production["QANATIX_DATA_DIR"])
+
+    refused = qanatix(production, *command)
+
+    assert (refused.returncode, "run `qanatix migrate`" in refused.stderr) == (1, True)
+    assert list(Path(production["QANATIX_DATA_DIR"]).iterdir()) == []
 
 
 def test_the_encryption_key_is_rotated(environment: dict[str, str]) -> None:
@@ -208,20 +250,22 @@ def test_a_wrong_variable_is_named_without_a_traceback(environment: dict[str, st
 @pytest.mark.parametrize("module", ["qanatix_api.app", "qanatix_pipelines.definitions"])
 @pytest.mark.parametrize(
     ("variable", "value"),
-    [("CONNECTOR_ENCRYPTION_KEY", None), ("CONNECTOR_ENCRYPTION_KEY", "hunter2"), ("QANATIX_ENV", "hunter2")],
+    [
+        ("CONNECTOR_ENCRYPTION_KEY", None),
+        ("CONNECTOR_ENCRYPTION_KEY", "hunter2"),
+        ("QANATIX_ENV", "hunter2"),
+        ("QANATIX_STORE_URL", None),
+    ],
 )
 def test_production_does_not_start_with_a_missing_or_wrong_variable(
-    environment: dict[str, str], module: str, variable: str, value: str | None
+    production: dict[str, str], module: str, variable: str, value: str | None
 ) -> None:
-    environment |= {"QANATIX_ENV": "production", "CONNECTOR_ENCRYPTION_KEY": new_fernet_key()}
-    environment.pop(variable)
+    production.pop(variable)
     if value is not None:
-        environment[variable] = value
+        production[variable] = value
     start = "from qanatix_api.app import create_app; create_app()" if "api" in module else f"import {module}"
 
-    refused = subprocess.run(
-        [sys.executable, "-c", start], env=environment, capture_output=True, text=True, check=False
-    )
+    refused = subprocess.run([sys.executable, "-c", start], env=production, capture_output=True, text=True, check=False)
 
     assert refused.returncode == 1
     if "api" in module:
@@ -231,15 +275,12 @@ def test_production_does_not_start_with_a_missing_or_wrong_variable(
     assert "hunter2" not in refused.stderr
 
 
-def test_the_api_does_not_start_in_production_without_a_pepper(environment: dict[str, str]) -> None:
-    environment |= {"QANATIX_ENV": "production", "CONNECTOR_ENCRYPTION_KEY": new_fernet_key()}
-    qanatix(environment, "migrate")
-    del environment["QANATIX_API_KEY_PEPPER"]
+def test_the_api_does_not_start_in_production_without_a_pepper(production: dict[str, str]) -> None:
+    qanatix(production, "migrate")
+    del production["QANATIX_API_KEY_PEPPER"]
     start = "from qanatix_api.app import create_app; create_app()"
 
-    refused = subprocess.run(
-        [sys.executable, "-c", start], env=environment, capture_output=True, text=True, check=False
-    )
+    refused = subprocess.run([sys.executable, "-c", start], env=production, capture_output=True, text=True, check=False)
 
     (line,) = refused.stderr.splitlines()
     assert (refused.returncode, line[:62]) == (1, "The API does not start. QANATIX_API_KEY_PEPPER is not set, and")

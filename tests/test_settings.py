@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from qanatix_pipelines.errors import SettingsError
-from qanatix_pipelines.settings import read_settings
+from qanatix_pipelines.settings import Settings, read_settings
 
 # The same in every process: they stand in the tests' names.
 KEY, OTHER_KEY = (base64.urlsafe_b64encode(bytes([n]) * 32).decode() for n in (1, 2))
@@ -31,6 +31,61 @@ def _empty_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def test_the_default_store_is_a_file_in_the_data_folder(tmp_path: Path) -> None:
     assert read_settings().store_address() == f"sqlite:///{tmp_path}/data/qanatix.db"
+
+
+def test_the_word_sqlite_is_the_default_store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("QANATIX_STORE_URL", "sqlite")
+
+    assert read_settings().store_address() == f"sqlite:///{tmp_path}/data/qanatix.db"
+
+
+def test_production_asks_for_its_store_and_says_what_may_be_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QANATIX_ENV", "production")
+
+    with pytest.raises(SettingsError, match=r"^QANATIX_STORE_URL is not set.*postgresql://.*the word sqlite"):
+        read_settings().store_address()
+
+
+def test_production_makes_no_data_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("QANATIX_ENV", "production")
+    monkeypatch.setenv("QANATIX_STORE_URL", "sqlite")
+
+    with pytest.raises(SettingsError, match=r"^QANATIX_DATA_DIR names a folder that is not there\.$"):
+        read_settings().store_address()
+
+    assert list(tmp_path.iterdir()) == []
+
+
+# Good and bad for any field: were a name read, it would change something or be refused.
+_ELSEWHERE = ("production", "true", "7", "hunter2", "sqlite", "http://elsewhere:1")
+
+
+@pytest.mark.parametrize("field", Settings.model_fields)
+@pytest.mark.parametrize("value", _ELSEWHERE)
+def test_a_variable_is_read_by_its_documented_name_alone(
+    monkeypatch: pytest.MonkeyPatch, field: str, value: str
+) -> None:
+    alias = str(Settings.model_fields[field].alias)
+    before = read_settings()
+    bare = alias.removeprefix("QANATIX_").removeprefix("CONNECTOR_")
+    for name in {field, field.upper(), f"QANATIX_{field.upper()}", bare, alias.lower(), alias.title()} - {alias}:
+        monkeypatch.setenv(name, value)
+
+    assert read_settings() == before
+
+
+@pytest.mark.parametrize("field", Settings.model_fields)
+def test_each_variable_is_read_by_its_documented_name(monkeypatch: pytest.MonkeyPatch, field: str) -> None:
+    before = read_settings()
+    changed = set()
+    for value in _ELSEWHERE:
+        monkeypatch.setenv(str(Settings.model_fields[field].alias), value)
+        try:
+            changed.add(getattr(read_settings(), field) != getattr(before, field))
+        except SettingsError:
+            changed.add(True)
+
+    assert changed >= {True}
 
 
 def test_keys_are_read_in_order_and_may_have_spaces_between(monkeypatch: pytest.MonkeyPatch) -> None:

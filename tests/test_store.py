@@ -860,7 +860,8 @@ class TestMigrations:
         assert store.connectors.list() == [connector]
 
     def test_production_does_not_open_a_store_that_is_not_migrated(self, settings: Settings) -> None:
-        production = settings.model_copy(update={"environment": "production"})
+        address = SecretStr(settings.store_address())
+        production = settings.model_copy(update={"environment": "production", "store_url": address})
 
         with pytest.raises(StoreNotReady, match="qanatix migrate"):
             open_store(production)

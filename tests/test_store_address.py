@@ -106,15 +106,10 @@ def test_neither_the_api_nor_the_command_line_starts_with_more_than_a_line_about
         assert (ended.returncode, line[: len(begins + said)]) == (1, begins + said)
 
 
-@pytest.mark.parametrize(
-    ("environment", "begins"), [("development", "Store: "), ("production", "QANATIX_STORE_URL is not set. Store: ")]
-)
-def test_the_api_says_at_its_start_which_store_it_has(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, environment: str, begins: str
-) -> None:
-    given = {"data_dir": tmp_path, "encryption_key": ENCRYPTION_KEY, "pepper": PEPPER}
-    migrations.upgrade(connect(Settings.model_validate(given).store_address()))
+def test_the_api_says_at_its_start_which_store_it_has(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    settings = Settings(data_dir=tmp_path, encryption_key=ENCRYPTION_KEY, pepper=PEPPER)
+    migrations.upgrade(connect(settings.store_address()))
 
-    create_app(Settings.model_validate(given | {"environment": environment}))
+    create_app(settings)
 
-    assert f"{begins}SQLite in {tmp_path}/qanatix.db." in caplog.messages
+    assert f"Store: SQLite in {tmp_path}/qanatix.db." in caplog.messages

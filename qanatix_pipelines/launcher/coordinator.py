@@ -37,9 +37,16 @@ class PullRunCoordinator(QueuedRunCoordinator):
     """Dagster's queue, past which a pull goes that was asked for over REST, unless a limit holds it.
 
     Every run of a pull is given the tags that the limits count by, whoever starts it: the API gives them itself.
+
+    The daemon makes one as it starts, the webserver for its first run. Raises SettingsError in production where they
+    could not open the store.
     """
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
+        settings = read_settings()
+        if settings.production:
+            settings.encryption_keys()
+            settings.store_address()
         super().__init__(*arguments, **named)
         self._admitting = Lock()
         self._admitted: dict[str, DagsterRun] = {}  # that are not known to be active yet, by their ids

@@ -39,7 +39,9 @@ def upgrade(engine: sa.Engine) -> None:
 
 
 def check(engine: sa.Engine) -> None:
-    """Raise StoreNotReady if the tables are not in the newest form."""
+    """Raise StoreNotReady if the tables are not in the newest form. A file that is not there is not made."""
+    if engine.dialect.name == "sqlite" and not Path(engine.url.database or "").exists():
+        raise StoreNotReady
     with engine.execution_options(reads=True).connect() as connection:
         schema = None if connection.dialect.name == "sqlite" else SCHEMA
         context = MigrationContext.configure(connection, opts={"version_table_schema": schema})
