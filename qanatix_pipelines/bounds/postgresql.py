@@ -24,6 +24,7 @@ _SHORT_BYTES = 2
 _ARRAY_HEAD_BYTES = 12  # dimensions, flags and the elements' type; then follows how many there are
 _COLUMN = Struct("!IHIhih")  # its table and place there, type, and that one's size, modifier and format
 _ROW, _DESCRIPTION, _NO_DATA, _ERROR = b"DTnE"
+_ENDING = ("FATAL", "PANIC")  # severities of errors after which there is no session any more
 # Types that are as large in memory as they came, by their OID: bool, "char", name, int8, int2, int4, text, oid, float8,
 # bpchar, varchar, timestamp, timestamptz. What the source's own statements select is of these.
 _FLAT = frozenset({16, 18, 19, 20, 21, 23, 25, 26, 701, 1042, 1043, 1114, 1184})
@@ -34,10 +35,14 @@ class BoundedProtocol:
     """Mixed into the driver's protocol, which holds messages of any length, and any number of settings and notices.
 
     Once `rows_may_come`, nothing is looked at any more. Who waits for the driver is told with SourceFailed.
+
+    `farewell` is the SQLSTATE of the error with which the server has ended the session, where it says one. The driver
+    forgets what it is told while it waits for nothing.
     """
 
     _transport: Any
     rows_may_come = False
+    farewell: str | None = None
     _given_up = False
     _received = 0
     _describes = False  # a statement's description is to come,
@@ -77,6 +82,23 @@ class BoundedProtocol:
             self.give_up(error)
         except Exception as error:  # noqa: BLE001  # which the loop would log, whatever stands in it
             self.give_up(SourceFailed(f"The source's answer could not be read ({type(error).__name__})."))
+
+    def hear(self, data: bytes) -> None:
+        """What the server says when rows may come, and it was asked for none: an error is its last word."""
+        self._held += data[: MAX_MESSAGE_BYTES - len(self._held)]
+        while len(self._held) >= _HEADER_BYTES:
+            kind, length = _HEADER(self._held)
+            following = 1 + max(length, _HEADER_BYTES - 1)
+            if following > len(self._held):
+                break
+            if kind == _ERROR:
+                self._hear_error(bytes(self._held[_HEADER_BYTES:following]))
+            del self._held[:following]
+
+    def _hear_error(self, body: bytes) -> None:
+        fields = {field[:1]: field[1:].decode("ascii", "replace") for field in body.split(b"\0")}
+        if fields.get(b"V", fields.get(b"S")) in _ENDING:
+            self.farewell = fields.get(b"C")
 
     def connection_lost(self, exc: BaseException | None) -> None:
         if not self._given_up:
@@ -121,6 +143,8 @@ class BoundedProtocol:
             if not self._types.issuperset(types):
                 raise SourceFailed(_UNASKED)
             self._arrays = frozenset(place for place, oid in enumerate(types) if oid in _ARRAYS)
+        elif kind == _ERROR:
+            self._hear_error(body)
         if kind in (_DESCRIPTION, _NO_DATA, _ERROR):  # one of these ends it
             self._describes = self._of_any_type = False
 

@@ -9,7 +9,7 @@ import socket
 import ssl
 from collections.abc import Iterator
 
-from qanatix_pipelines.errors import SourceError, SourceUnreachable, TlsFailed
+from qanatix_pipelines.errors import SourceError, SourceFailed, SourceUnreachable, TlsFailed
 
 _NO_NAME = (
     "The source's host name does not resolve. Check how it is spelt, and that the machine where pulls run knows it."
@@ -50,6 +50,17 @@ def network_fault(error: BaseException, seconds: int, *, otherwise: SourceError 
 def connection_lost() -> SourceError:
     """There was a connection, and it is gone."""
     return SourceUnreachable("The source closed the connection, or it broke.", transient=True)
+
+
+def unreadable(error: Exception, *, closed: bool) -> SourceError:
+    """`error` is of a driver's own making, and no word of the source's; `closed` says that its connection is closed.
+
+    A driver raises anything on a connection that somebody has closed, and says of it what it finds: that it is closed,
+    that it holds half a message, that it is in a state in which it cannot be.
+    """
+    if closed:
+        return connection_lost()
+    return SourceFailed(f"The source's answer could not be read ({type(error).__name__}).")
 
 
 def causes_of(error: BaseException) -> Iterator[BaseException]:

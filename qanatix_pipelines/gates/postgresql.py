@@ -53,6 +53,7 @@ class Gate(asyncio.Protocol):
         self._dropping = False  # and whether they are a giant's
         self._held = b""
         self._shut = False
+        self._asked = False  # the driver waits for an answer,
         self._owed = 0  # ends of fetches that the driver was told of, and that the server has yet to send
         self._over = False  # the driver is given nothing more
 
@@ -85,12 +86,14 @@ class Gate(asyncio.Protocol):
         self._due += wanted
         # Once the driver has sent its request: it must not be given what it does not wait for.
         opening = asyncio.get_running_loop().call_soon(self._open) if self._shut else None
+        self._asked = True
         try:
             fetched: list[Any] = await cursor.fetch(wanted)
         except (asyncio.CancelledError, TimeoutError):
             self._over = True
             raise
         finally:
+            self._asked = False
             if opening is not None:
                 opening.cancel()
         if self.behind:
@@ -103,6 +106,8 @@ class Gate(asyncio.Protocol):
         self.data_received(b"")
 
     def data_received(self, data: bytes) -> None:
+        if not self._asked:
+            self._driver.hear(data)
         try:
             self._received(data)
         except SourceError as error:

@@ -230,6 +230,10 @@ async def _batches(result: "neo4j.AsyncResult", batch_size: int) -> AsyncIterato
             graph._relationships.clear()  # noqa: SLF001
             if (full := gathering.add(row, giant=size > MAX_ROW_BYTES)) is not None:
                 return full
+        # A connection that somebody ends by dbms.killConnection is told that it has all of the result. Only the end of
+        # one says how long it took (Bolt manual, "PULL").
+        if (await result.consume()).result_consumed_after is None:
+            raise connection_lost()
         return gathering.rest()
 
     while True:

@@ -29,10 +29,9 @@ from qanatix_pipelines.errors import (
     AccountTooStrong,
     QueryRejected,
     SourceError,
-    SourceFailed,
     TlsFailed,
 )
-from qanatix_pipelines.faults.network import network_fault
+from qanatix_pipelines.faults.network import network_fault, unreadable
 from qanatix_pipelines.faults.postgresql import explained
 from qanatix_pipelines.gates.postgresql import Gate
 from qanatix_pipelines.placeholders import SqlQuery, greatest, parse_sql
@@ -141,8 +140,9 @@ class PostgreSQL(Source):
         with _reported():
             connection = await _connect(self._dsn)
         gate = Gate(connection._transport)  # noqa: SLF001  # the driver shows it to nobody
+        protocol: _Protocol = connection._protocol  # noqa: SLF001  # which the driver forgets when it is lost
         try:
-            with _reported():
+            with _reported(protocol):
                 # In this order: the snapshot must see every row that was committed before the clock was read.
                 clock, seen, oldest, held, rights = await connection.fetchrow(_REACH)
                 excess = account.excess(rights)
@@ -156,9 +156,9 @@ class PostgreSQL(Source):
                     text = statement.numbered()
                     named = await connection.fetch(NAMED, *names(text))
                     check_named(excess, [name for (name,) in named], text)
-            with _reported(statement=statement), connection._protocol.any_types():  # noqa: SLF001
+            with _reported(protocol, statement), protocol.any_types():
                 prepared = await connection.prepare(statement.numbered())
-            with _reported():
+            with _reported(protocol):
                 columns, wrapped = selected(statement.numbered(), prepared.get_attributes())
                 kinds = prepared.get_parameters()
                 if len(kinds) != statement.placeholders:
@@ -171,7 +171,7 @@ class PostgreSQL(Source):
             yield Reading(
                 columns=columns,
                 watermark=reached if statement.placeholders else None,
-                batches=_batches(gate, cursor, columns, batch_size),
+                batches=_batches(gate, protocol, cursor, columns, batch_size),
             )
         finally:
             await _disconnect(connection, gate)
@@ -253,9 +253,11 @@ def _integer(kind: str, start: Watermark | None, _local_start: datetime | None) 
     return min(max(wanted, least), greatest)
 
 
-async def _batches(gate: Gate, cursor: Any, columns: tuple[Column, ...], batch_size: int) -> AsyncIterator[Batch]:
+async def _batches(
+    gate: Gate, protocol: _Protocol, cursor: Any, columns: tuple[Column, ...], batch_size: int
+) -> AsyncIterator[Batch]:
     while True:
-        with _reported():
+        with _reported(protocol):
             rows, giants = await gate.fetch(cursor, batch_size)
         if not rows:
             return
@@ -272,17 +274,20 @@ def _frame(rows: Sequence[asyncpg.Record], columns: Sequence[Column]) -> pl.Data
 
 
 @contextmanager
-def _reported(statement: SqlQuery | None = None) -> Iterator[None]:
+def _reported(protocol: _Protocol | None = None, statement: SqlQuery | None = None) -> Iterator[None]:
     """A driver's exception becomes one of ours, and nothing of its text passes: the server wrote it.
 
-    `statement` is given where places that the server names are places in it.
+    `protocol` is the connection's, once there is one. `statement` is given where places that the server names are
+    places in it.
     """
     try:
         yield
     except SourceError:
         raise
     except asyncpg.PostgresError as error:
-        raise _bound_of(error) or _explained(error, statement) from None
+        # Of a session that ends, the driver gives the server's reason as the cause of its own.
+        said = error.__cause__ if isinstance(error.__cause__, asyncpg.PostgresError) else error
+        raise _bound_of(error) or _explained(said, statement) from None
     except ConnectionError as error:
         if "rejected SSL upgrade" in str(error):
             raise TlsFailed("The source offers no TLS. If that is meant, add ?sslmode=disable to the dsn.") from None
@@ -290,13 +295,18 @@ def _reported(statement: SqlQuery | None = None) -> Iterator[None]:
     except (OSError, UnicodeError) as error:  # TLS's too; a name that can be no host's is not even looked up
         raise network_fault(error, CONNECT_SECONDS) from None
     except Exception as error:  # noqa: BLE001  # the driver raises anything at an answer that is not PostgreSQL's
-        unreadable = SourceFailed(f"The source's answer could not be read ({type(error).__name__}).")
-        raise _bound_of(error) or unreadable from None
+        raise _bound_of(error) or _unreadable(error, protocol) from None
 
 
 def _bound_of(error: Exception) -> SourceError | None:
     """What our bounds refused, where the driver tells it as the cause of an error of its own."""
     return error.__cause__ if isinstance(error.__cause__, SourceError) else None
+
+
+def _unreadable(error: Exception, protocol: _Protocol | None) -> SourceError:
+    if protocol is not None and protocol.farewell is not None:
+        return _explained(asyncpg.PostgresError.new({"C": protocol.farewell}), None)
+    return unreadable(error, closed=protocol is not None and not protocol.is_connected())
 
 
 def _explained(error: asyncpg.PostgresError, statement: SqlQuery | None) -> SourceError:

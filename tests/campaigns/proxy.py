@@ -77,6 +77,15 @@ class Proxy:
             time.sleep(0.01)
         return not self._open
 
+    def cut(self, kind: Literal["reset", "truncation"]) -> None:
+        """All connections that are open, now."""
+
+        async def cut() -> None:
+            for connection in self._open.values():
+                connection.suffer(Fault(kind, 0))
+
+        self._network.run(cut())
+
     def mend(self) -> None:
         """From now on all goes through."""
 
