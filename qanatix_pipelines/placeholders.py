@@ -8,6 +8,7 @@ from sqlglot.errors import TokenError
 from sqlglot.tokenizer_core import Token, TokenType
 
 from qanatix_pipelines.errors import QueryRejected
+from qanatix_pipelines.places import LITERAL, Word, Words, shown
 
 NAME = "last_pull"
 
@@ -21,6 +22,11 @@ class SqlQuery:
     @property
     def placeholders(self) -> int:
         return len(self.parts) - 1
+
+    @property
+    def text(self) -> str:
+        """As the user wrote it, but for a semicolon at its end."""
+        return f":{NAME}".join(self.parts)
 
     def numbered(self) -> str:
         """The text with `$1`, `$2`, ... for its placeholders, each its own: their types may differ."""
@@ -40,7 +46,7 @@ class SqlQuery:
                 break
             numbered_end += len(f"${n}") + len(part)
             source_end += len(f":{NAME}") + len(part)
-        return source_end - max(numbered_end - position, 0)
+        return source_end - (numbered_end - position)
 
 
 def parse_sql(text: str, dialect: str) -> SqlQuery:
@@ -68,10 +74,32 @@ def parse_sql(text: str, dialect: str) -> SqlQuery:
     return SqlQuery(tuple(text[start:stop] for start, stop in zip(starts, ends, strict=True)))
 
 
+def sql_words(query: SqlQuery, dialect: str) -> Words:
+    """The query's own words, to show where in it something is. None of a text that cannot be read as SQL."""
+    try:
+        tokens = tokenize(query.text, dialect=dialect)
+    except TokenError:
+        tokens = []
+    words: list[Word] = []
+    for token in tokens:
+        word = _word(query.text, token)
+        if word.name == NAME and words and words[-1].shown == ":" and words[-1].end == word.start:
+            word = Word(words.pop().start, word.end, f":{NAME}")
+        words.append(word)
+    return Words(query.text, words)
+
+
 def greatest(query: SqlQuery, column: str) -> str:
     """A query for the greatest value of a column of another's result; `column` is quoted as its dialect does."""
     # The query's last line may be a comment.
-    return f"SELECT max({column}) AS greatest FROM (\n{f':{NAME}'.join(query.parts)}\n) AS watched"
+    return f"SELECT max({column}) AS greatest FROM (\n{query.text}\n) AS watched"
+
+
+def _word(text: str, token: Token) -> Word:
+    start, end = token.start, token.end + 1
+    if token.token_type.name.endswith("STRING"):
+        return Word(start, end, LITERAL)
+    return Word(start, end, shown(text[start:end]), token.text)
 
 
 def _is_placeholder(colon: Token, name: Token) -> bool:

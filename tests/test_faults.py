@@ -61,14 +61,14 @@ def test_a_connection_that_is_lost_may_pass_and_our_own_deadline_does_not() -> N
     "state", ["08000", "08003", "25P03", "40001", "40P01", "53300", "57P01", "57P02", "57P03", "57P05"]
 )
 def test_what_passes_in_postgresql(state: str) -> None:
-    assert postgresql.explained(state, "some condition", None).transient
+    assert postgresql.explained(state, "some condition").transient
 
 
 @pytest.mark.parametrize(
     "state", ["", "28P01", "28000", "3D000", "42P01", "22012", "25006", "25P04", "57014", "57P04", "XX000"]
 )
 def test_what_does_not_pass_in_postgresql(state: str) -> None:
-    assert not postgresql.explained(state, "some condition", None).transient
+    assert not postgresql.explained(state, "some condition").transient
 
 
 @pytest.mark.parametrize(

@@ -88,3 +88,9 @@ def test_a_place_in_the_numbered_text_is_found_again_in_the_users(wrong: str) ->
     place = parsed.numbered().index("oops") + 1
 
     assert parsed.position_in_source(place) == wrong.index("oops") + 1
+
+
+def test_a_place_behind_the_end_stays_there() -> None:
+    parsed = parse_sql("SELECT :last_pull WHERE", dialect="postgres")
+
+    assert parsed.position_in_source(len(parsed.numbered()) + 1) == len("SELECT :last_pull WHERE") + 1

@@ -351,12 +351,15 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("expected", "query"),
         [
-            ("at character 8 (undefined column, SQLSTATE 42703)", "SELECT nothing FROM pg_class"),
             (
-                "at character 43 (undefined column, SQLSTATE 42703)",
+                "at line 1, column 8, 'nothing' in \"SELECT nothing FROM pg_class\": there is no such column",
+                "SELECT nothing FROM pg_class",
+            ),
+            (
+                "at line 1, column 43, 'nothing' in",
                 "SELECT 1 WHERE now() > :last_pull AND 1 = nothing",
             ),
-            ("at character 1 (postgres syntax, SQLSTATE 42601)", "SELEC 1"),
+            ("at line 1, column 1, 'SELEC' in \"SELEC 1\"", "SELEC 1"),
             ("(division by zero, SQLSTATE 22012)", "SELECT 1 / n AS x FROM generate_series(0, 1) n"),
             ("returns no columns", "SELECT FROM pg_class"),
             ("a parameter of its own", "SELECT $1::timestamptz AS at"),

@@ -8,31 +8,63 @@ from qanatix_pipelines.errors import (
     SourceTimeout,
     SourceUnreachable,
 )
+from qanatix_pipelines.places import Words, last_names
 
 # What a SQLSTATE means for the caller, by its longest prefix here (PostgreSQL documentation, appendix A).
 _MEANINGS: dict[str, tuple[type[SourceError], str]] = {
     "08": (SourceUnreachable, "The source closed the connection"),
     "25P03": (SourceUnreachable, "The source's idle_in_transaction_session_timeout ended the session"),
     "25P04": (SourceTimeout, "The source's transaction_timeout ended the session"),
-    "25": (QueryRejected, "The query would do more than read, and a pull may only read"),
+    "25": (QueryRejected, "The query must only read, and it would do more"),
     "28": (LoginRefused, "The source refused the user or the password"),
-    "3D": (LoginRefused, "The source has no such database"),
+    "3D": (LoginRefused, "The source has no such database: check the name in the dsn"),
     "53300": (SourceUnreachable, "The source takes no more connections"),
     "57014": (SourceTimeout, "The source cancelled the query"),
     "57P01": (SourceUnreachable, "The source is shutting down, or its operator ended the session"),
     "57P05": (SourceUnreachable, "The source's idle_session_timeout ended the session"),
     "57P": (SourceUnreachable, "The source is shutting down or starting up"),
-} | dict.fromkeys(("0A", "21", "22", "26", "34", "42", "54", "P0"), (QueryRejected, "The source rejected the query"))
+} | dict.fromkeys(
+    ("0A", "21", "22", "26", "34", "3F", "42", "54", "P0"), (QueryRejected, "The source rejected the query")
+)
 # Lost connections, waits that were too long, a replica's replay that went first, deadlocks, no more connections, a
 # restart.
 _TRANSIENT = ("08", "25P03", "40001", "40P01", "53300", "57P01", "57P02", "57P03", "57P05")
 
+# What is wrong with the word at the place, and what to do.
+_REASONS = {
+    "3F000": "there is no such schema",
+    "42601": "what comes there is not SQL as PostgreSQL reads it",
+    "42702": "more than one table has such a column: write the table's name before it",
+    "42703": "there is no such column",
+    "42704": "there is no such type or object",
+    "42725": "more than one function or operator fits: cast what it is given",
+    "42803": "it is neither grouped by nor within an aggregate",
+    "42883": "there is no such function or operator for these types: cast what it is given, such as x::text",
+    "42P01": "there is no such table or view, or it is in a schema that must be named: schema.table",
+}
+_WITHOUT_PLACE = {"42P18": "the type of :last_pull cannot be told: cast it, such as :last_pull::timestamptz"}
+_NO_RIGHT = "42501"
+_GRANT = "grant SELECT on each table and view, and USAGE on its schema, as docs/security.md shows"
 
-def explained(state: str, condition: str, place: int | None) -> SourceError:
-    """Says the SQLSTATE and its condition's name, which are of closed lists, and the character of the query."""
+
+def explained(state: str, condition: str, place: str = "") -> SourceError:
+    """Says the SQLSTATE and its condition's name, which are of closed lists, and `place`, of the query's own words."""
     prefixes = (state[:length] for length in range(len(state), 1, -1))
     known = (_MEANINGS[prefix] for prefix in prefixes if prefix in _MEANINGS)
     kind, sentence = next(known, (SourceFailed, "The source failed while the query ran"))
-    if place is not None:
-        sentence += f" at character {place}"
-    return kind(f"{sentence} ({condition}, SQLSTATE {state}).", transient=state.startswith(_TRANSIENT))
+    reason = _REASONS.get(state, "") if place else _WITHOUT_PLACE.get(state, "")
+    if state == _NO_RIGHT:
+        named = "it" if place else "something that the query, or a view in it, reads"
+        reason = f"the connector's user has no right to read {named}: {_GRANT}"
+    return kind(
+        f"{sentence}{place}{reason and ': ' + reason} ({condition}, SQLSTATE {state}).",
+        transient=state.startswith(_TRANSIENT),
+    )
+
+
+def place_of(words: Words, state: str, message: str, offset: int | None) -> str:
+    """Where in the query it is: by the server's position in it, else by what the server says a right is missing for."""
+    if offset is not None:
+        return words.at(offset)
+    named = words.named(last_names(message)) if state == _NO_RIGHT else None
+    return "" if named is None else words.at(named.start)

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from qanatix_pipelines.errors import QueryRejected
+from qanatix_pipelines.places import LITERAL, Word, Words, shown
 
 NAME = "last_pull"
 
@@ -106,6 +107,16 @@ def parse_cypher(text: str) -> CypherQuery:
 def tokens(text: str) -> list[Token]:
     """The whole text as tokens: joined, they are the text again."""
     return [Token(match.lastgroup or "", match.group(), match.start()) for match in _TOKEN.finditer(text)]
+
+
+def cypher_words(text: str) -> Words:
+    """The query's own words, to show where in it something is."""
+    words = [
+        Word(token.start, token.end, LITERAL if token.kind == "string" else shown(token.text), token.text.strip("`"))
+        for token in tokens(text)
+        if token.kind != "space"
+    ]
+    return Words(text, words)
 
 
 def _check(text: str, significant: Sequence[Token]) -> None:

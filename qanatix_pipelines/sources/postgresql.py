@@ -32,9 +32,9 @@ from qanatix_pipelines.errors import (
     TlsFailed,
 )
 from qanatix_pipelines.faults.network import network_fault, unreadable
-from qanatix_pipelines.faults.postgresql import explained
+from qanatix_pipelines.faults.postgresql import explained, place_of
 from qanatix_pipelines.gates.postgresql import Gate
-from qanatix_pipelines.placeholders import SqlQuery, greatest, parse_sql
+from qanatix_pipelines.placeholders import SqlQuery, greatest, parse_sql, sql_words
 from qanatix_pipelines.queries.postgresql import NAMED, check_named, names, parse_postgresql
 from qanatix_pipelines.rejections import GIANT
 from qanatix_pipelines.sources import Source, SourceConfig
@@ -158,7 +158,7 @@ class PostgreSQL(Source):
                     check_named(excess, [name for (name,) in named], text)
             with _reported(protocol, statement), protocol.any_types():
                 prepared = await connection.prepare(statement.numbered())
-            with _reported(protocol):
+            with _reported(protocol, statement, places=False):
                 columns, wrapped = selected(statement.numbered(), prepared.get_attributes())
                 kinds = prepared.get_parameters()
                 if len(kinds) != statement.placeholders:
@@ -274,11 +274,13 @@ def _frame(rows: Sequence[asyncpg.Record], columns: Sequence[Column]) -> pl.Data
 
 
 @contextmanager
-def _reported(protocol: _Protocol | None = None, statement: SqlQuery | None = None) -> Iterator[None]:
+def _reported(
+    protocol: _Protocol | None = None, statement: SqlQuery | None = None, *, places: bool = True
+) -> Iterator[None]:
     """A driver's exception becomes one of ours, and nothing of its text passes: the server wrote it.
 
-    `protocol` is the connection's, once there is one. `statement` is given where places that the server names are
-    places in it.
+    `protocol` is the connection's, once there is one. `statement` is given where it may be at fault, and `places` says
+    whether those that the server names are its own.
     """
     try:
         yield
@@ -287,7 +289,7 @@ def _reported(protocol: _Protocol | None = None, statement: SqlQuery | None = No
     except asyncpg.PostgresError as error:
         # Of a session that ends, the driver gives the server's reason as the cause of its own.
         said = error.__cause__ if isinstance(error.__cause__, asyncpg.PostgresError) else error
-        raise _bound_of(error) or _explained(said, statement) from None
+        raise _bound_of(error) or _explained(said, statement, places=places) from None
     except ConnectionError as error:
         if "rejected SSL upgrade" in str(error):
             raise TlsFailed("The source offers no TLS. If that is meant, add ?sslmode=disable to the dsn.") from None
@@ -309,7 +311,12 @@ def _unreadable(error: Exception, protocol: _Protocol | None) -> SourceError:
     return unreadable(error, closed=protocol is not None and not protocol.is_connected())
 
 
-def _explained(error: asyncpg.PostgresError, statement: SqlQuery | None) -> SourceError:
-    condition = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(error).__name__.removesuffix("Error")).lower()
-    place = statement.position_in_source(int(error.position)) if error.position and statement is not None else None
-    return explained(error.sqlstate or "", condition, place)
+def _explained(error: asyncpg.PostgresError, statement: SqlQuery | None, *, places: bool = False) -> SourceError:
+    condition = re.sub(
+        r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", type(error).__name__.removesuffix("Error")
+    ).lower()
+    state, position, place = error.sqlstate or "", str(error.position or ""), ""
+    if statement is not None:
+        offset = statement.position_in_source(int(position)) - 1 if places and position.isdecimal() else None
+        place = place_of(sql_words(statement, "postgres"), state, str(error), offset)
+    return explained(state, condition, place)

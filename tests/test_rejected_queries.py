@@ -1,0 +1,98 @@
+"""A query that its server rejects is told by place and name, in its own words, with what to do: on the real servers."""
+
+import asyncio
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from qanatix_pipelines.errors import QueryRejected, SourceError
+from qanatix_pipelines.sources import open_source
+from qanatix_pipelines.watermarks import Window
+
+
+def told(connector_type: str, config: dict[str, Any], query: str) -> str:
+    """What the pull of a query says that its server rejects."""
+
+    async def read() -> None:
+        source = open_source(connector_type, config, strong_accounts=True)
+        async with source.read(query, window=Window(), batch_size=10) as reading:
+            async for _ in reading.batches:
+                pass
+
+    with pytest.raises(SourceError) as caught:
+        asyncio.run(read())
+    assert isinstance(caught.value, QueryRejected)
+    return str(caught.value)
+
+
+class TestPostgreSQL:
+    @pytest.mark.parametrize(
+        ("expected", "query"),
+        [
+            (
+                "The source rejected the query at line 1, column 8, 'nme' in \"SELECT nme FROM items\": there is no",
+                "SELECT nme FROM items",
+            ),
+            (
+                "at line 3, column 31, 'nme' in \"… items WHERE at > :last_pull AND 1 = nme\": there is no",
+                "SELECT id\nFROM items -- the goods\nWHERE at > :last_pull AND 1 = nme",
+            ),
+            ("'itms' in \"SELECT * FROM itms\": there is no such table or view", "SELECT * FROM itms"),
+            ('"Itms" in "SELECT \'...\' FROM "Itms""', "SELECT 'hidden' FROM \"Itms\""),
+            ("'shap' in \"SELECT * FROM shap.items\"", "SELECT * FROM shap.items"),
+            (
+                "'upcase' in \"SELECT upcase(name) FROM items\": there is no such function",
+                "SELECT upcase(name) FROM items",
+            ),
+            ("'=' in \"SELECT 1 WHERE now() = 1\"", "SELECT 1 WHERE now() = 1"),
+            ("'SELEC' in \"SELEC 1\": what comes there is not SQL", "SELEC 1"),
+            ('at its end, after "SELECT 1 WHERE": what comes there', "SELECT 1 WHERE"),
+            ("column 8, 'id' in \"SELECT id FROM items, items two\": more than one", "SELECT id FROM items, items two"),
+            ("'name' in \"SELECT max(id), name FROM items\": it is neither grouped", "SELECT max(id), name FROM items"),
+            ("'instant' in \"SELECT :last_pull::instant\": there is no such type", "SELECT :last_pull::instant"),
+            ("the type of :last_pull cannot be told: cast it", "SELECT 1 AS id WHERE :last_pull IS NOT NULL"),
+            (
+                "The query must only read, and it would do more (read only sql transaction",
+                "SELECT * FROM items FOR UPDATE",
+            ),
+        ],
+    )
+    def test_it_is_told_by_its_place_and_what_is_wrong_there(self, database: str, expected: str, query: str) -> None:
+        with psycopg.connect(database) as owner:
+            owner.execute("CREATE TABLE items (id int, name text, at timestamptz)")
+
+        assert expected in told("postgresql", {"dsn": database}, query)
+
+    @pytest.mark.parametrize(
+        ("expected", "query"),
+        [
+            ("at line 1, column 16, 'items' in \"SELECT id FROM items WHERE", "SELECT id FROM items WHERE true"),
+            ('column 15, "Shop" in', 'SELECT 1 FROM "Shop".orders'),
+            (
+                "The source rejected the query: the connector's user has no right to read something that",
+                "SELECT * FROM seen",
+            ),
+        ],
+    )
+    def test_a_right_that_is_missing_is_told_with_what_to_grant(self, database: str, expected: str, query: str) -> None:
+        reader = f"reader_{uuid4().hex}"
+        with psycopg.connect(database) as owner:
+            owner.execute("CREATE TABLE items (id int)")
+            owner.execute('CREATE SCHEMA "Shop"')
+            owner.execute('CREATE TABLE "Shop".orders (id int)')
+            owner.execute(f"CREATE ROLE {reader} LOGIN PASSWORD 'reader'".encode())
+            owner.execute(f"CREATE ROLE {reader}_owner; GRANT {reader}_owner TO CURRENT_USER".encode())
+            owner.execute(
+                f"CREATE VIEW seen AS SELECT * FROM items; GRANT CREATE ON SCHEMA public TO {reader}_owner".encode()
+            )
+            owner.execute(f"ALTER VIEW seen OWNER TO {reader}_owner; GRANT SELECT ON seen TO {reader}".encode())
+        parts = urlsplit(database)
+        dsn = parts._replace(netloc=f"{reader}:reader@{parts.hostname}:{parts.port}").geturl()
+
+        sentence = told("postgresql", {"dsn": dsn}, query)
+
+        assert expected in sentence
+        assert "grant SELECT on each table and view, and USAGE on its schema, as docs/security.md shows" in sentence
