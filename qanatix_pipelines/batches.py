@@ -22,21 +22,36 @@ class Column:
 
     `dtype` is what a frame holds it in. A type that Polars cannot hold exactly (numeric, jsonb, an array) travels as
     its own JSON text, `json=True`, which enters the entity as it stands; any other text is a JSON string. A null is
-    JSON's null, but in an `optional` column, a field that not every document has, it means that the field is not there.
-    Text that is `sound` was made JSON here, and not by a server: nobody need look whether it is.
+    JSON's null. Text that is `sound` was made JSON here, and not by a server: nobody need look whether it is.
     """
 
     name: str
     source_type: str
     dtype: type[pl.DataType]
     json: bool = False
-    optional: bool = False
     sound: bool = False
+
+
+# The column of a frame in which each row is one JSON object. No field and no column can be called so.
+OBJECT = "\x00object"
+
+
+@dataclass(frozen=True)
+class Named:
+    """The columns that a connector means by its options. Without a `key` it is the source's own."""
+
+    key: str | None = None
+    name: str = "name"
+    cursor: str | None = None
 
 
 @dataclass(frozen=True)
 class Batch:
     """At least one row and at most `batch_size`; `frame` has `columns`, in that order.
+
+    Where rows have fields of their own, or are typed value by value, the source makes their JSON: the frame then has
+    `OBJECT`, each row's data without its name, sorted by key; and of the `columns` only those that are `Named`, as JSON
+    texts, where null is a field that is not there. The key's text is the same for what the source compares as equal.
 
     It is closed early by the row with which it has MAX_BATCH_BYTES, as the source sends them. `faults` are what the
     source found wrong with rows, by their places in the frame, from 0: they are rejected for that. Of a giant, a row

@@ -23,12 +23,10 @@ import polars as pl
 import polars_hash  # noqa: F401  # gives expressions their `chash`
 import pydantic_core
 
-from qanatix_pipelines.batches import MAX_ROW_BYTES, Batch, Column, parts
+from qanatix_pipelines.batches import MAX_ROW_BYTES, OBJECT, Batch, Column, Named, parts
 from qanatix_pipelines.connectors import ConnectorSettings
 from qanatix_pipelines.errors import ColumnMissing, ResultUnusable
 from qanatix_pipelines.rejections import GIANT, Fault, Reason, Rejection, rejection
-
-DEFAULT_NAME_COLUMN = "name"
 
 # Polars' spelling of the numbers that JSON lacks, and ours.
 _NOT_JSON = {"NaN": '"NaN"', "inf": '"Infinity"', "-inf": '"-Infinity"'}
@@ -82,7 +80,7 @@ class EntityMaker:
         named = self._connector
         # What the first batch of a collection has, later documents may lack.
         strict = self._columns is None
-        self._name = _chosen(by_name, "name_column", named.name_column, DEFAULT_NAME_COLUMN, strict=strict)
+        self._name = _chosen(by_name, "name_column", named.name_column, Named.name, strict=strict)
         self._id = _chosen(by_name, "id_column", named.id_column, self._default_id, strict=strict)
         self._fields = sorted(by_name.values(), key=lambda field: field.column.name)
         self._columns = columns
@@ -94,9 +92,9 @@ class EntityMaker:
         first = self._rows_seen + 1
         self._rows_seen += batch.frame.height
         # Under names of ours: Polars would take a column called `*` or `^a.*$` for a pattern.
-        rows = batch.frame.rename({field.column.name: field.name for field in self._fields}).with_columns(
-            place=pl.int_range(pl.len())
-        )
+        names = {field.column.name: field.name for field in self._fields}
+        ours = {name: names[name] for name in batch.frame.columns if name != OBJECT}
+        rows = batch.frame.rename(ours).with_columns(place=pl.int_range(pl.len()))
         faults = {**self._unreadable(rows), **batch.faults}
         texts = pl.concat([self._texts(part) for part in parts(rows)])
         rules = [(pl.col("place").is_in(list(faults)), None), *self._rules()]
@@ -119,7 +117,7 @@ class EntityMaker:
             "place",
             source_id=_text(rows, self._id),
             name=_text(rows, self._name),
-            data=self._json_object(),
+            data=OBJECT if OBJECT in rows.columns else self._json_object(),
         )
         content = pl.concat_str(_quoted(pl.col("name")), pl.lit("\n"), "data")
         return texts.with_columns(digest=_sha256(content)).with_columns(id=self._entity_id())
@@ -156,20 +154,13 @@ class EntityMaker:
         return rules
 
     def _json_object(self) -> pl.Expr:
-        """Every step on the way copies all values, so where no field can be missing it is one step."""
-        fields = [field for field in self._fields if field is not self._name]
-        sparse = any(field.column.optional for field in fields)
+        """Every step on the way copies all values, so it is one step."""
         pieces: list[pl.Expr] = []
-        for field in fields:
-            comma = "," if pieces or sparse else ""
-            key, value = pl.lit(f"{comma}{json.dumps(field.column.name, ensure_ascii=False)}:"), _json(field)
-            if field.column.optional:
-                there = pl.col(field.name).is_not_null()
-                pieces.append(pl.when(there).then(pl.concat_str(key, value)).otherwise(pl.lit("")))
-            else:
-                pieces += [key, value]
-        if sparse:
-            pieces = [pl.concat_str(pieces).str.strip_prefix(",")]
+        for field in self._fields:
+            if field is not self._name:
+                comma = "," if pieces else ""
+                key = pl.lit(f"{comma}{json.dumps(field.column.name, ensure_ascii=False)}:")
+                pieces += [key, _json(field)]
         return pl.concat_str(pl.lit("{"), *pieces, pl.lit("}"))
 
     def _entity_id(self) -> pl.Expr:

@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar, cast
 
 import polars as pl
 
-from qanatix_pipelines.batches import Batch, Column
+from qanatix_pipelines.batches import Batch, Column, Named
 from qanatix_pipelines.connectors import Connector
 from qanatix_pipelines.egress import DEVELOPMENT, Egress, GuardedLoop, refused
 from qanatix_pipelines.entities import EntityBatch, EntityMaker
@@ -201,6 +201,7 @@ async def _read(
     window = _window(connector, at, full_refresh=full_refresh)
     cursor = _Cursor(connector.cursor_column)
     async with AsyncExitStack() as stack:
+        source.named = Named(connector.id_column, connector.name_column or Named.name, connector.cursor_column)
         opening = source.read(connector.query, window=window, batch_size=connector.batch_size)
         reading = await deadline.answer(stack.enter_async_context(opening))
         maker = EntityMaker(connector, reading.id_column, id_required=reading.id_required)
@@ -237,7 +238,7 @@ class _Cursor:
         """Raises ResultUnusable where the column is missing or holds no integers."""
         if self._name is None:
             return
-        if self._name not in batch.frame.columns:
+        if self._name not in (column.name for column in batch.columns):
             raise ColumnMissing(self._name, "cursor_column", (column.name for column in batch.columns))
         values = batch.frame[self._name]
         try:

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qanatix_pipelines.batches import MAX_ROW_BYTES, Batch, Column
+from qanatix_pipelines.batches import MAX_ROW_BYTES, Batch, Column, Named
 from qanatix_pipelines.connectors import ConnectorSettings
 from qanatix_pipelines.entities import EntityBatch, EntityMaker
 from qanatix_pipelines.errors import ResultUnusable
 from qanatix_pipelines.rejections import GIANT, Fault, Reason, Rejection
+from qanatix_pipelines.values.documents import Gathering
 
 ID, NAME = Column("id", "int4", pl.Int64), Column("name", "text", pl.String)
 PRICE = Column("price", "numeric", pl.String, json=True)
@@ -278,34 +279,47 @@ def test_a_row_without_a_key_is_rejected_where_its_source_says_so_and_there_is_a
 
 
 class TestDocuments:
-    """Where each document has fields of its own."""
-
-    A = Column("a", "document", pl.String, json=True, optional=True)
-    B = Column("b", "document", pl.String, json=True, optional=True)
-    TITLE = Column("title", "document", pl.String, json=True, optional=True)
+    """Where each row is an object already, with fields of its own."""
 
     def test_a_field_that_is_not_there_is_left_out(self) -> None:
-        made = make((self.A, self.B), ("1", None), (None, '"x"'), ("null", "[2]"), (None, None))
+        made = made_of({"a": "1"}, {"b": '"x"'}, {"b": "[2]", "a": "null"}, {})
 
         assert data(made) == ['{"a":1}', '{"b":"x"}', '{"a":null,"b":[2]}', "{}"]
 
     def test_documents_may_have_no_field_at_all(self) -> None:
-        nothing = Batch(pl.DataFrame(height=2), ())
+        assert data(made_of({})) == ["{}"]
 
-        assert data(EntityMaker(connector()).make(nothing)) == ["{}"]
+    def test_a_name_of_any_type_is_text_and_leaves_the_data(self) -> None:
+        rows = ({"title": text} for text in ('"a \\"b\\""', "1.50", '{"x":1}'))
+        frame = made_of(*rows, name_column="title").frame
 
-    def test_a_name_of_any_type_is_text(self) -> None:
-        names = make((self.TITLE,), ('"a \\"b\\""',), ("1.50",), ('{"x":1}',), name_column="title").frame["name"]
-
-        assert names.to_list() == ['a "b"', "1.50", '{"x":1}']
+        assert frame["name"].to_list() == ['a "b"', "1.50", '{"x":1}']
+        assert frame["data"].to_list() == ["{}", "{}", "{}"]
 
     def test_a_name_that_is_null_or_missing_is_rejected(self) -> None:
-        made = make((self.TITLE, self.A), ("null", "1"), (None, "2"), ('"x"', "3"), name_column="title")
+        rows = ({"title": "null", "a": "1"}, {"a": "2"}, {"title": '"x"', "a": "3"})
 
-        assert [rejection.row for rejection in made.rejections] == [1, 2]
+        assert [rejection.row for rejection in made_of(*rows, name_column="title").rejections] == [1, 2]
 
     def test_a_later_batch_may_lack_the_name_column_altogether(self) -> None:
-        maker = EntityMaker(connector(name_column="title"))
-        maker.make(batch((self.TITLE, self.A), ('"x"', "1")))
+        maker, gathering = EntityMaker(connector(name_column="title")), Gathering(1, "document", Named(name="title"))
+        gathering.add({"title": '"x"', "a": "1"})
+        first, second = gathering.add({"a": "1"}), gathering.rest()
+        assert first
+        assert second
 
-        assert len(maker.make(batch((self.A,), ("1",))).rejections) == 1
+        assert [len(maker.make(batch).rejections) for batch in (first, second)] == [0, 1]
+
+    def test_a_name_that_none_of_the_first_batch_has_is_missing(self) -> None:
+        with pytest.raises(ResultUnusable, match=r"'title'.*columns are 'a'"):
+            made_of({"a": "1"}, name_column="title")
+
+
+def made_of(*rows: dict[str, str], **fields: Any) -> EntityBatch:
+    settings = connector(**fields)
+    gathering = Gathering(len(rows), "document", Named("id", settings.name_column or "name"))
+    for row in rows:
+        gathering.add(row, row.get("id"))
+    whole = gathering.rest()
+    assert whole
+    return EntityMaker(settings).make(whole)

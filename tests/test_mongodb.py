@@ -3,6 +3,8 @@
 import asyncio
 import gc
 import json
+import threading
+import tracemalloc
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,7 +15,7 @@ from bson.datetime_ms import DatetimeMS
 from bson.objectid import ObjectId
 from bson.raw_bson import RawBSONDocument
 
-from qanatix_pipelines.batches import Batch
+from qanatix_pipelines.batches import OBJECT, Batch
 from qanatix_pipelines.connectors import Connector
 from qanatix_pipelines.errors import (
     QueryRejected,
@@ -61,14 +63,10 @@ async def _read(config: dict[str, Any], query: str, since: datetime | None, batc
 
 def read(
     harness: MongoDBHarness, query: str = '{"filter": {}, "sort": {"_id": 1}}', since: datetime | None = None
-) -> list[dict[str, str]]:
-    """The documents, each field as its JSON text; the fields that a document has not are left out."""
+) -> list[dict[str, Any]]:
+    """The documents' data, that is without their names."""
     batches = asyncio.run(_read(harness.config, query, since, 100))
-    return [
-        {field: text for field, text in row.items() if text is not None}
-        for batch in batches
-        for row in batch.frame.iter_rows(named=True)
-    ]
+    return [json.loads(text) for batch in batches for text in batch.frame[OBJECT]]
 
 
 def watermark(harness: MongoDBHarness) -> datetime:
@@ -180,10 +178,10 @@ def test_documents_that_break_the_rules_of_bson_break_no_pull(
     repeated = _raw(b"\x10_id\0\x02\0\0\0" + b"\x10a\0\x01\0\0\0" + b"\x10a\0\x02\0\0\0")
     insert(mongodb_harness, not_utf8, repeated, {"_id": 3, "deep": deep}, {"_id": "a\0b"}, {"_id": 5, "s": "\0"})
 
-    receipt = pulled(register(mongodb_harness, "{}")).receipt
+    receipt = pulled(register(mongodb_harness, '{"filter": {}, "sort": {"_id": 1}}')).receipt
 
     assert (receipt.records_ingested, receipt.records_rejected) == (4, 1)
-    assert receipt.rejections == [Rejection(4, None, Reason.NOT_TEXT, "_id")]
+    assert receipt.rejections == [Rejection(5, None, Reason.NOT_TEXT, "_id")]
     assert entities(store) == {
         "1": {"_id": 1, "text": "a\\xff\\xfe", "k\\xff": 1},
         "2": {"_id": 2, "a": 2},
@@ -196,15 +194,15 @@ def test_a_filter_in_extended_json_finds_by_type(mongodb_harness: MongoDBHarness
     oid = ObjectId("65a1b2c3d4e5f60718293a4b")
     insert(mongodb_harness, {"_id": oid, "n": 1}, {"_id": str(oid), "n": 2}, {"_id": 3, "at": DatetimeMS(1000)})
 
-    assert [row["n"] for row in read(mongodb_harness, '{"_id": {"$oid": "65a1b2c3d4e5f60718293a4b"}}')] == ["1"]
-    assert [row["_id"] for row in read(mongodb_harness, '{"at": {"$date": "1970-01-01T00:00:01Z"}}')] == ["3"]
+    assert [row["n"] for row in read(mongodb_harness, '{"_id": {"$oid": "65a1b2c3d4e5f60718293a4b"}}')] == [1]
+    assert [row["_id"] for row in read(mongodb_harness, '{"at": {"$date": "1970-01-01T00:00:01Z"}}')] == [3]
 
 
 def test_projection_and_sort_are_those_of_the_query(mongodb_harness: MongoDBHarness) -> None:
     insert(mongodb_harness, *({"_id": n, "a": {"b": -n, "c": n}, "d": n} for n in range(3)))
     query = '{"filter": {"d": {"$gte": 1}}, "projection": {"a": {"b": 1}}, "sort": {"a.b": 1}}'
 
-    assert read(mongodb_harness, query) == [{"_id": "2", "a": '{"b":-2}'}, {"_id": "1", "a": '{"b":-1}'}]
+    assert read(mongodb_harness, query) == [{"_id": 2, "a": {"b": -2}}, {"_id": 1, "a": {"b": -1}}]
 
 
 def test_the_first_pull_sees_every_date_from_the_year_one_on(mongodb_harness: MongoDBHarness) -> None:
@@ -224,14 +222,14 @@ def test_last_pull_may_stand_in_the_arithmetic_of_an_expression(mongodb_harness:
     query = '{"$expr": {"$gt": ["$at", {"$subtract": [":last_pull", 5000]}]}}'
 
     assert len(read(mongodb_harness, query)) == 2
-    assert [row["_id"] for row in read(mongodb_harness, query, datetime(1970, 1, 1, 0, 0, 20, tzinfo=UTC))] == ["2"]
+    assert [row["_id"] for row in read(mongodb_harness, query, datetime(1970, 1, 1, 0, 0, 20, tzinfo=UTC))] == [2]
 
 
 def test_last_pull_loses_no_part_of_a_millisecond(mongodb_harness: MongoDBHarness) -> None:
     insert(mongodb_harness, *({"_id": n, "at": DatetimeMS(n)} for n in (4, 5, 6)))
     since = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=5999)
 
-    assert [row["_id"] for row in read(mongodb_harness, '{"at": {"$gte": ":last_pull"}}', since)] == ["5", "6"]
+    assert [row["_id"] for row in read(mongodb_harness, '{"at": {"$gte": ":last_pull"}}', since)] == [5, 6]
 
 
 def test_the_watermark_lies_before_the_clock_of_the_source(mongodb_harness: MongoDBHarness) -> None:
@@ -245,19 +243,60 @@ def test_the_watermark_lies_before_the_clock_of_the_source(mongodb_harness: Mong
     assert before - timedelta(milliseconds=1) <= taken <= after - timedelta(milliseconds=1)
 
 
-def test_a_batch_ends_early_when_its_documents_have_too_many_fields(
+def test_fields_of_many_names_end_no_batch_and_the_first_of_them_are_told(
     mongodb_harness: MongoDBHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(documents, "MAX_COLUMNS", 10)
-    insert(
-        mongodb_harness,
-        *({"_id": n} | {f"{n}-{k}": k for k in range(4)} for n in range(5)),
-        {str(k): k for k in range(20)},
-    )
+    insert(mongodb_harness, *({"_id": n} | {f"{n}-{k}": k for k in range(4)} for n in range(5)))
 
-    batches = asyncio.run(_read(mongodb_harness.config, "{}", None, 100))
+    (batch,) = asyncio.run(_read(mongodb_harness.config, "{}", None, 100))
 
-    assert [batch.frame.shape for batch in batches] == [(2, 9), (2, 9), (1, 5), (1, 21)]
+    assert batch.frame.height == 5
+    assert [column.name for column in batch.columns] == [*(f"{n}-{k}" for n in (0, 1) for k in range(4)), "2-0", "_id"]
+
+
+def test_a_document_of_very_many_fields_costs_what_its_text_does(
+    mongodb_harness: MongoDBHarness, register: Register, pulled: Pulled, store: Store
+) -> None:
+    wide: dict[str, Any] = {"_id": 1, "name": "wide"} | {f"f{n}": n for n in range(100_000)}
+    insert(mongodb_harness, wide, {"_id": 2, "name": "narrow"})
+    tracemalloc.start()
+    try:
+        outcome = pulled(register(mongodb_harness, "{}"))
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    del wide["name"]
+    assert entities(store) == {"1": wide, "2": {"_id": 2}}
+    assert len(outcome.columns) == documents.MAX_COLUMNS + len(["name"])
+    assert most < 100 * 2**20
+
+
+def test_documents_of_names_of_their_own_cost_what_others_do(mongodb_harness: MongoDBHarness) -> None:
+    """By the batches, each of which has a price, and the columns, of which each batch pays all."""
+    insert(mongodb_harness, *({"_id": n} | {f"{n}-{k}": k for k in range(300)} for n in range(1000)))
+
+    (batch,) = asyncio.run(_read(mongodb_harness.config, "{}", None, 1000))
+
+    assert batch.frame.shape == (1000, 2)
+
+
+def test_a_large_document_is_read_beside_the_loop(
+    mongodb_harness: MongoDBHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readers, inside = [], source_module.fields
+
+    def noted(*given: Any) -> Any:
+        readers.append(threading.get_ident())
+        return inside(*given)
+
+    monkeypatch.setattr(source_module, "fields", noted)
+    insert(mongodb_harness, {"_id": 1}, {"_id": 2, "many": [None] * 30_000})
+
+    read(mongodb_harness)
+
+    assert readers[0] == threading.get_ident() != readers[1]
 
 
 def test_a_batch_ends_early_when_its_documents_are_large(
@@ -347,7 +386,7 @@ def test_a_replica_set_without_snapshots_is_read_without_and_no_other_host_is_as
     """The host that it names is not there: the driver would wait for it, if it asked."""
     insert(member, {"_id": 1}, {"_id": 2})
 
-    assert read(member) == [{"_id": "1"}, {"_id": "2"}]
+    assert read(member) == [{"_id": 1}, {"_id": 2}]
 
 
 def test_the_watermark_of_a_member_is_what_it_has_replicated(member: MongoDBHarness) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import json
 import socket
 import ssl
 import threading
@@ -16,7 +17,7 @@ from urllib.parse import urlsplit
 import neo4j
 import pytest
 
-from qanatix_pipelines.batches import Batch, Reading
+from qanatix_pipelines.batches import OBJECT, Batch, Reading
 from qanatix_pipelines.connectors import Connector
 from qanatix_pipelines.errors import (
     InvalidConnector,
@@ -67,12 +68,8 @@ def read(
 
 
 def rows(config: dict[str, Any], query: str, **options: Any) -> list[dict[str, Any]]:
-    """The rows' JSON texts by column, without the columns that a row does not have."""
-    return [
-        {name: text for name, text in row.items() if text is not None}
-        for batch in read(config, query, **options)[1]
-        for row in batch.frame.to_dicts()
-    ]
+    """The rows' data, that is without a column called `name`."""
+    return [json.loads(text) for batch in read(config, query, **options)[1] for text in batch.frame[OBJECT]]
 
 
 @pytest.mark.parametrize(
@@ -230,7 +227,7 @@ def test_where_the_gate_takes_a_clauses_word_for_another_the_server_does_too(gra
 def test_the_first_pull_binds_the_least_datetime(graph: Neo4jHarness) -> None:
     query = "RETURN $last_pull AS since, datetime('0001-01-01T00:00:00Z') >= :last_pull AS seen"
 
-    assert rows(graph.config, query) == [{"since": '"0001-01-01T00:00:00Z"', "seen": "true"}]
+    assert rows(graph.config, query) == [{"since": "0001-01-01T00:00:00Z", "seen": True}]
 
 
 def test_last_pull_is_a_zoned_datetime_to_the_microsecond(graph: Neo4jHarness) -> None:
@@ -238,7 +235,7 @@ def test_last_pull_is_a_zoned_datetime_to_the_microsecond(graph: Neo4jHarness) -
 
     (row,) = rows(graph.config, "RETURN :last_pull AS since, valueType(:last_pull) AS kind", since=since)
 
-    assert row == {"since": '"2026-11-23T08:09:10.123456Z"', "kind": '"ZONED DATETIME NOT NULL"'}
+    assert row == {"since": "2026-11-23T08:09:10.123456Z", "kind": "ZONED DATETIME NOT NULL"}
 
 
 @pytest.mark.parametrize(
@@ -263,7 +260,7 @@ def test_last_pull_is_compared_with_other_kinds_of_time_by_a_conversion(graph: N
 
     found = rows(graph.config, query, since=datetime(2026, 11, 23, 22, 30, tzinfo=UTC))
 
-    expected = ["-10", "10"] if "n.day" in condition else ["10"]
+    expected = [-10, 10] if "n.day" in condition else [10]
     assert expected == [row["id"] for row in found]
 
 
@@ -282,7 +279,7 @@ def test_an_open_transaction_holds_the_watermark_back(graph: Neo4jHarness) -> No
     assert reading.watermark is not None
     assert after.watermark is not None
     assert reading.watermark < stamp.to_native() < after.watermark
-    assert [row["id"] for row in rows(graph.config, query, since=reading.watermark)] == ["1"]
+    assert [row["id"] for row in rows(graph.config, query, since=reading.watermark)] == [1]
 
 
 def test_where_open_transactions_are_not_shown_the_clock_alone_is_the_watermark() -> None:
@@ -356,7 +353,7 @@ def test_a_row_of_many_values_is_read_beside_the_loop(graph: Neo4jHarness, monke
 
     (row,) = rows(graph.config, "RETURN [x IN range(1, 100000) | []] AS a")
 
-    assert row == {"a": f"[{','.join(['[]'] * 100_000)}]"}
+    assert row == {"a": [[]] * 100_000}
     assert here not in readers
 
 
@@ -446,7 +443,7 @@ def test_tls_is_verified(graph: Neo4jHarness, tmp_path: Path, monkeypatch: pytes
     authority = tmp_path / "authority.pem"
     authority.write_text(ssl.get_server_certificate((parts.hostname or "", parts.port or 0)))
     monkeypatch.setenv("SSL_CERT_FILE", str(authority))
-    assert rows(config, "RETURN 1 AS id") == [{"id": "1"}]
+    assert rows(config, "RETURN 1 AS id") == [{"id": 1}]
     with pytest.raises(LoginRefused):
         read(config | {"password": "not-the-password"}, "RETURN 1 AS id")
     with pytest.raises(TlsFailed):  # the certificate is for 127.0.0.1
@@ -493,7 +490,7 @@ def test_each_row_of_one_value_is_judged_for_itself(graph: Neo4jHarness) -> None
     found = rows(graph.config, "MATCH (n:Item) UNWIND [n, null, 5] AS x RETURN x")
 
     assert [{"_element_id", "_labels", "id"}, {"x"}, {"x"}] == [set(row) for row in found]
-    assert [row["x"] for row in found[1:]] == ["null", "5"]
+    assert [row["x"] for row in found[1:]] == [None, 5]
 
 
 def test_a_property_with_the_name_of_a_fact_is_not_lost_silently(graph: Neo4jHarness) -> None:

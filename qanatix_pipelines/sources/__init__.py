@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from qanatix_pipelines.batches import Reading
+from qanatix_pipelines.batches import Named, Reading
 from qanatix_pipelines.connectors import Watch
 from qanatix_pipelines.credentials import REDACTED
 from qanatix_pipelines.errors import InvalidConnector, QueryRejected
@@ -54,6 +54,8 @@ class Source(ABC):
     kind: ClassVar[str]
     # Whether the account may have rights that a query could use beyond reading.
     strong_accounts = False
+    # What the connector means by its columns: a source whose rows are objects hands these over beside them.
+    named = Named()
 
     @abstractmethod
     def __init__(self, config: Any) -> None: ...

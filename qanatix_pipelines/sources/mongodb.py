@@ -10,15 +10,15 @@ import logging
 import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import SecretStr, field_validator
 
 from qanatix_pipelines.accounts import mongodb as account
 from qanatix_pipelines.addresses.mongodb import MongoUri, parse_mongo_uri
-from qanatix_pipelines.batches import Batch, Reading
+from qanatix_pipelines.batches import MAX_ROW_BYTES, Batch, Named, Reading
 from qanatix_pipelines.bounds.hashing import Hashing
 from qanatix_pipelines.errors import (
     SourceError,
@@ -28,20 +28,24 @@ from qanatix_pipelines.errors import (
 from qanatix_pipelines.faults.mongodb import explained
 from qanatix_pipelines.faults.network import connection_lost, network_fault
 from qanatix_pipelines.queries.mongodb import MongoQuery, newest, parse_mongo_query
+from qanatix_pipelines.rejections import GIANT
 from qanatix_pipelines.sources import Source, SourceConfig
 from qanatix_pipelines.tls import Tls
 from qanatix_pipelines.values.documents import Gathering
-from qanatix_pipelines.values.mongodb import CODEC, bson_text
+from qanatix_pipelines.values.mongodb import documents, fields
 from qanatix_pipelines.watermarks import Window
 
 if TYPE_CHECKING:  # at run time it is imported where it is used: it takes a tenth of a second
     from pymongo import AsyncMongoClient
     from pymongo.asynchronous.client_session import AsyncClientSession
     from pymongo.asynchronous.collection import AsyncCollection
-    from pymongo.asynchronous.cursor import AsyncCursor
+    from pymongo.asynchronous.cursor import AsyncRawBatchCursor
 
 Document = dict[str, Any]
 
+KEY = "_id"
+# A document that is read beside the loop, where deadlines, signs of life and cancels go on.
+LARGE_BYTES = 2**16
 CONNECT_SECONDS = 10
 CLOSE_SECONDS = 3
 # Of the server's work on one query: the most that QANATIX_PULL_SECONDS may say.
@@ -124,13 +128,13 @@ class MongoDB(Source):
                         await _check_account(client)
                 clock, reach = _reach(hello)
                 bound = asked.bound(window.start(clock), integer=window.integer)
-                collection = client[self._database].get_collection(self._collection, codec_options=CODEC)
+                collection = client[self._database].get_collection(self._collection)
                 answer = await _find(collection, _arguments(asked, bound, batch_size), hello, opened)
             yield Reading(
                 columns=None,
                 watermark=reach - timedelta(milliseconds=1) if asked.asks_for_last_pull else None,
-                batches=_batches(answer, batch_size),
-                id_column="_id",
+                batches=_batches(answer, batch_size, replace(self.named, key=self.named.key or KEY)),
+                id_column=KEY,
             )
         finally:
             await _disconnect(client, opened)
@@ -141,11 +145,11 @@ source = MongoDB
 
 @dataclass
 class _Answer:
-    """A cursor, and the first document of what it goes on from: None if there is none."""
+    """A cursor over replies, each of documents in BSON, and the first of them: None if there is no document."""
 
     session: "AsyncClientSession"
-    cursor: "AsyncCursor[Document]"
-    first: Document | None = None
+    cursor: "AsyncRawBatchCursor[Any]"
+    first: bytes | None = None
 
 
 async def _knock(uri: MongoUri) -> None:
@@ -236,11 +240,11 @@ async def _find(
         session = collection.database.client.start_session(snapshot=snapshot)
         # What a majority has not got yet, a replica set may take back.
         concern = ReadConcern("majority") if replicated and not snapshot else None
-        cursor = collection.with_options(read_concern=concern).find(**arguments, session=session)
+        cursor = collection.with_options(read_concern=concern).find_raw_batches(**arguments, session=session)
         answer = _Answer(session, cursor)
         opened.append(answer)
         try:
-            answer.first = await anext(cursor, None)
+            answer.first = cast(bytes | None, await anext(cursor, None))
         except OperationFailure as error:
             if not snapshot or error.code not in _NO_SNAPSHOT:
                 raise
@@ -275,27 +279,38 @@ async def _disconnect(client: "AsyncMongoClient[Document]", opened: list[_Answer
     await client.close()
 
 
-async def _batches(answer: _Answer, batch_size: int) -> AsyncIterator[Batch]:
-    gathering = Gathering(batch_size, "bson")
-    document = answer.first
+async def _batches(answer: _Answer, batch_size: int, named: Named) -> AsyncIterator[Batch]:
+    gathering = Gathering(batch_size, "bson", named)
+    read = _documents(answer)
 
     async def filled() -> Batch | None:
-        nonlocal document
-        full = None
-        while document is not None and full is None:
-            # It may be nested deeper than we can follow.
-            full = gathering.add({field: bson_text(value) for field, value in document.items()})
-            document = await anext(answer.cursor, None)
-        return full
+        async for document in read:
+            size = len(document)
+            row: tuple[dict[str, str], str | None] = {}, None
+            if size <= LARGE_BYTES:
+                row = fields(document, named.key or KEY)
+            elif size <= MAX_ROW_BYTES:
+                row = await asyncio.to_thread(fields, document, named.key or KEY)
+            if (full := gathering.add(*row, fault=GIANT if size > MAX_ROW_BYTES else None)) is not None:
+                return full
+        return gathering.rest()
 
-    while document is not None:
+    while True:
         with _reported():
             batch = await filled()
-        if batch is not None:
-            yield batch
+        if batch is None:
+            return
+        yield batch
         del batch  # before the next one is read
-    if (last := gathering.rest()) is not None:
-        yield last
+
+
+async def _documents(answer: _Answer) -> AsyncIterator[bytes]:
+    """Each in BSON: all of a reply as values would take many times as much memory."""
+    reply = answer.first
+    while reply is not None:
+        for document in documents(reply):
+            yield document
+        reply = cast(bytes | None, await anext(answer.cursor, None))
 
 
 @contextmanager

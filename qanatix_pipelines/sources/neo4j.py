@@ -10,8 +10,9 @@ The driver is imported where it is used: that takes longer than all the rest of 
 import asyncio
 import logging
 import ssl
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Literal, LiteralString, NoReturn, cast
 
@@ -21,7 +22,7 @@ from pydantic import AfterValidator, Field, SecretStr, StringConstraints, Valida
 from qanatix_pipelines.accounts import neo4j as account
 from qanatix_pipelines.addresses.neo4j import bolt_uri
 from qanatix_pipelines.addresses.parts import is_this_machine
-from qanatix_pipelines.batches import MAX_ROW_BYTES, Batch, Column, Reading
+from qanatix_pipelines.batches import MAX_ROW_BYTES, Batch, Column, Named, Reading
 from qanatix_pipelines.errors import (
     QueryRejected,
     ResultUnusable,
@@ -34,16 +35,19 @@ from qanatix_pipelines.faults.neo4j import explained
 from qanatix_pipelines.faults.network import causes_of, connection_lost, network_fault
 from qanatix_pipelines.gates.neo4j import LARGE_BYTES, bound_messages, last_message_bytes
 from qanatix_pipelines.queries.cypher import NAME, parse_cypher
+from qanatix_pipelines.rejections import GIANT
 from qanatix_pipelines.sources import Source, SourceConfig
 from qanatix_pipelines.tls import Tls
 from qanatix_pipelines.values.documents import Gathering
 from qanatix_pipelines.values.json_text import json_text
+from qanatix_pipelines.values.key_text import key_text
 from qanatix_pipelines.values.neo4j import clock_text
 from qanatix_pipelines.watermarks import Watermark, Window
 
 if TYPE_CHECKING:
     import neo4j
 
+KEY = "id"
 CONNECT_SECONDS = 10
 TRANSACTION_SECONDS = 604_800  # at the server: the most that QANATIX_PULL_SECONDS may say
 
@@ -129,7 +133,7 @@ class Neo4j(Source):
                 # The only column may turn out to hold nodes.
                 columns=columns if len(columns) > 1 else None,
                 watermark=None if reach is None else reach - timedelta(microseconds=1),
-                batches=_batches(result, batch_size),
+                batches=_batches(result, batch_size, replace(self.named, key=self.named.key or KEY)),
             )
 
 
@@ -211,15 +215,20 @@ async def _reach(session: "neo4j.AsyncSession") -> tuple[datetime, datetime]:
     return now, now if oldest is None else min(now, oldest)
 
 
-async def _batches(result: "neo4j.AsyncResult", batch_size: int) -> AsyncIterator[Batch]:
+async def _batches(result: "neo4j.AsyncResult", batch_size: int, named: Named) -> AsyncIterator[Batch]:
     keys = result.keys()
     records = aiter(result)  # the driver reads a record when it is asked for, however many it told the server to send
     graph = result._hydration_scope.get_graph()  # noqa: SLF001
-    gathering = Gathering(batch_size, "any", keys if len(keys) > 1 else ())
+    gathering = Gathering(batch_size, "any", named, keys if len(keys) > 1 else ())
 
-    def read(record: "neo4j.Record") -> Mapping[str, str]:
+    def read(record: "neo4j.Record") -> tuple[dict[str, str], str | None]:
         values = record.values()
-        return dict(zip(keys, map(_json, values), strict=True)) if len(keys) > 1 else _fields(keys[0], values[0])
+        plain = dict(zip(keys, map(_plain, values), strict=True)) if len(keys) > 1 else _fields(keys[0], values[0])
+        key = plain.get(named.key or KEY)
+        return (
+            {name: json_text(value, _unknown) for name, value in plain.items()},
+            None if key is None else key_text(key, _json),
+        )
 
     async def filled() -> Batch | None:
         async for record in records:
@@ -228,7 +237,7 @@ async def _batches(result: "neo4j.AsyncResult", batch_size: int) -> AsyncIterato
             # The driver would keep every node of a result until its end.
             graph._nodes.clear()  # noqa: SLF001
             graph._relationships.clear()  # noqa: SLF001
-            if (full := gathering.add(row, giant=size > MAX_ROW_BYTES)) is not None:
+            if (full := gathering.add(*row, fault=GIANT if size > MAX_ROW_BYTES else None)) is not None:
                 return full
         # A connection that somebody ends by dbms.killConnection is told that it has all of the result. Only the end of
         # one says how long it took (Bolt manual, "PULL").
@@ -245,14 +254,14 @@ async def _batches(result: "neo4j.AsyncResult", batch_size: int) -> AsyncIterato
         del batch  # before the next one is read
 
 
-def _fields(key: str, value: Any) -> Mapping[str, str]:
-    """A row of one value as JSON text by column: the properties and facts of a node or a relationship, or `key`."""
+def _fields(key: str, value: Any) -> dict[str, Any]:
+    """A row of one value by column: the properties and facts of a node or a relationship, or `key`."""
     from neo4j.graph import Entity
 
     if not isinstance(value, Entity):
-        return {key: _json(value)}
-    facts = _plain(value)
-    properties = facts.pop("properties")
+        return {key: _plain(value)}
+    facts: dict[str, Any] = _plain(value)
+    properties: dict[str, Any] = facts.pop("properties")
     named = {f"_{name}": fact for name, fact in facts.items()}
     taken = sorted(named.keys() & properties.keys())
     if taken:
@@ -260,7 +269,7 @@ def _fields(key: str, value: Any) -> Mapping[str, str]:
             f"An entity that the query returns has a property called {taken[0]!r}, which is what the entity's own fact "
             "is called: return the properties that are wanted by name."
         )
-    return {name: json_text(field, _unknown) for name, field in (named | properties).items()}
+    return named | properties
 
 
 def _json(value: Any) -> str:

@@ -1,63 +1,84 @@
-"""Rows whose values are JSON texts, each typed by itself, as they become batches: documents, and a graph's records."""
+"""Rows that are objects, of values typed each by itself, as they become batches: documents, and a graph's records."""
 
 from collections.abc import Mapping, Sequence
+from json.encoder import encode_basestring
 
 import polars as pl
 
-from qanatix_pipelines.batches import MAX_BATCH_BYTES, MAX_ROW_BYTES, Batch, Column
+from qanatix_pipelines.batches import MAX_BATCH_BYTES, MAX_ROW_BYTES, OBJECT, Batch, Column, Named
 from qanatix_pipelines.rejections import GIANT, Fault
 
-# A batch ends early where its rows have more fields than these altogether: documents may use names of fields as keys.
+# As many fields of a reading are told by name, and those that the connector names: documents may use fields as keys.
 MAX_COLUMNS = 500
 
 
-class Gathering:
-    """The rows of one batch after another.
+class _Members(dict[str, str]):
+    """What stands before a field's value in an object, by the field's name. It keeps no more than MAX_COLUMNS."""
 
-    Each row has the columns `names`, or, where there are none given, fields of its own. `source_type` is what the
-    source calls the type of them all.
+    def __missing__(self, field: str) -> str:
+        member = f"{encode_basestring(field)}:"
+        if len(self) < MAX_COLUMNS:
+            self[field] = member
+        return member
+
+
+class Gathering:
+    """The rows of one batch after another, each an object in one JSON text, and what is `named` beside it.
+
+    A row costs what its text does, however many fields it has. Each has the columns `names`, or, where there are none
+    given, fields of its own. `source_type` is what the source calls the type of them all.
     """
 
-    def __init__(self, batch_size: int, source_type: str, names: Sequence[str] = ()) -> None:
+    def __init__(self, batch_size: int, source_type: str, named: Named, names: Sequence[str] = ()) -> None:
         self._batch_size = batch_size
         self._source_type = source_type
-        self._names = dict.fromkeys(names)
+        self._named = named
+        self._wanted = tuple(dict.fromkeys(name for name in (named.key, named.name, named.cursor) if name is not None))
+        self._members = _Members((name, f"{encode_basestring(name)}:") for name in names)
+        self._columns: tuple[Column, ...] = ()
         self._begin()
 
     def _begin(self) -> None:
-        self._rows: list[Mapping[str, str]] = []
-        self._fields = dict(self._names)
+        self._objects: list[str | None] = []
+        self._texts: dict[str, list[str | None]] = {name: [] for name in self._wanted}
         self._faults: dict[int, Fault] = {}
         self._bytes = 0
 
-    def add(self, row: Mapping[str, str], *, giant: bool = False) -> Batch | None:
-        """Take one more row, or the place of a `giant`. The batch that it had no place in, if one is full."""
-        size = _bytes("".join([*row, *row.values()]))
-        giant = giant or size > MAX_ROW_BYTES
-        values, size = ({}, 0) if giant else (row, size)
-        full = len(self._rows) == self._batch_size or self._bytes + size > MAX_BATCH_BYTES
-        crowded = not self._names and len(self._fields.keys() | row.keys()) > MAX_COLUMNS
-        batch = self.rest() if full or crowded else None
-        if giant:
-            self._faults[len(self._rows)] = GIANT
-        self._fields |= dict.fromkeys(row)
-        self._rows.append(values)
+    def add(self, row: Mapping[str, str], key: str | None = None, *, fault: Fault | None = None) -> Batch | None:
+        """Take one more row: its fields' JSON texts, and its key's by `key_text`. One with a `fault` has a place only.
+
+        The batch that it had no place in, if one is full.
+        """
+        members, named = self._members, self._named
+        text = "{" + ",".join([members[field] + row[field] for field in sorted(row) if field != named.name]) + "}"
+        size = _bytes(text) + _bytes(row.get(named.name, ""))
+        if size > MAX_ROW_BYTES:
+            row, key, fault = {}, None, GIANT
+        size = 0 if fault else size
+        full = len(self._objects) == self._batch_size or self._bytes + size > MAX_BATCH_BYTES
+        batch = self.rest() if full else None
+        if fault is not None:
+            self._faults[len(self._objects)] = fault
+        self._objects.append(None if fault else text)
+        for wanted, texts in self._texts.items():
+            texts.append(key if wanted == named.key else row.get(wanted))
+            if wanted in row and wanted not in members:
+                members[wanted] = f"{encode_basestring(wanted)}:"
         self._bytes += size
         return batch
 
     def rest(self) -> Batch | None:
         """The batch of what was taken since the last one."""
-        if not self._rows:
+        if not self._objects:
             return None
-        # Sorted, for two batches of documents with the same fields should have the same columns.
-        fields = tuple(self._names) or sorted(self._fields)
-        columns = tuple(
-            Column(field, self._source_type, pl.String, json=True, optional=not self._names, sound=True)
-            for field in fields
-        )
-        texts = {field: [row.get(field) for row in self._rows] for field in fields}
-        frame = pl.DataFrame(texts, schema=dict.fromkeys(fields, pl.String), height=len(self._rows))
-        batch = Batch(frame, columns, self._faults)
+        if len(self._columns) < len(self._members):
+            # Sorted, for two readings of documents with the same fields should have the same columns.
+            self._columns = tuple(
+                Column(field, self._source_type, pl.String, json=True, sound=True) for field in sorted(self._members)
+            )
+        texts = {name: texts for name, texts in self._texts.items() if name in self._members} | {OBJECT: self._objects}
+        frame = pl.DataFrame(texts, schema=dict.fromkeys(texts, pl.String))
+        batch = Batch(frame, self._columns, self._faults)
         self._begin()
         return batch
 
