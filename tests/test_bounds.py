@@ -118,7 +118,7 @@ CLAIMS = {
 
 @pytest.mark.parametrize("name", CLAIMS)
 def test_what_postgresql_says_a_value_is_makes_the_driver_hold_no_more_than_came(name: str) -> None:
-    with pytest.raises(SourceFailed, match=r"types that were not asked for|arrays of more elements"):
+    with pytest.raises(SourceFailed, match="types that were not asked for"):
         rows_of(CLAIMS[name])
 
 

@@ -1,11 +1,10 @@
 """What PostgreSQL says before the first row: a login, some settings, what a query returns. It is never much.
 
 Nor is it of many types: the driver decodes a value by the type that the server says it has, and a record in records, or
-an array of so many elements, makes it take memory, or stack, that no message has bytes for.
+an array of so many elements, makes it take memory, or stack, that no message has bytes for. What a user's query returns
+is only described, and never decoded.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from struct import Struct
 from typing import Any
 
@@ -19,16 +18,13 @@ _UNASKED = "The source's answer has types that were not asked for."
 _HEADER = Struct("!BI").unpack_from  # a message's kind, and its length without the kind
 _HEADER_BYTES = 5
 _SHORT = Struct("!H").unpack_from
-_LONG = Struct("!i").unpack_from
 _SHORT_BYTES = 2
-_ARRAY_HEAD_BYTES = 12  # dimensions, flags and the elements' type; then follows how many there are
 _COLUMN = Struct("!IHIhih")  # its table and place there, type, and that one's size, modifier and format
-_ROW, _DESCRIPTION, _NO_DATA, _ERROR = b"DTnE"
+_DESCRIPTION, _PARAMETERS, _NO_DATA, _ERROR = b"TtnE"
 _ENDING = ("FATAL", "PANIC")  # severities of errors after which there is no session any more
 # Types that are as large in memory as they came, by their OID: bool, "char", name, int8, int2, int4, text, oid, float8,
 # bpchar, varchar, timestamp, timestamptz. What the source's own statements select is of these.
 _FLAT = frozenset({16, 18, 19, 20, 21, 23, 25, 26, 701, 1042, 1043, 1114, 1184})
-_ARRAYS = frozenset({1009, 1028})  # text[] and oid[], of which there are some where the driver asks about types
 
 
 class BoundedProtocol:
@@ -45,31 +41,28 @@ class BoundedProtocol:
     farewell: str | None = None
     _given_up = False
     _received = 0
-    _describes = False  # a statement's description is to come,
-    _of_any_type = False  # of a statement that nobody executes,
-    _types = _FLAT  # or else of these types;
-    _arrays: frozenset[int] = frozenset()  # the columns of the last one that are arrays
+    _prepares = False  # a statement's description is to come,
+    _describes = False  # of a user's, that nobody executes so
+    _parameters: tuple[int, ...] = ()  # and what that has said of the last one
+    _columns: tuple[tuple[str, int], ...] = ()
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
         self._held = bytearray()
         super().connection_made(transport)  # type: ignore[misc]
 
-    @contextmanager
-    def any_types(self) -> Iterator[None]:
-        """Meanwhile a statement is prepared whose columns may have any types, and which must not be executed.
-
-        The driver asks about those types.
-        """
-        self._of_any_type, self._types = True, _FLAT | _ARRAYS
-        try:
-            yield
-        finally:
-            self._of_any_type, self._types = False, _FLAT
-
     async def prepare(self, *args: Any, **options: Any) -> Any:
-        self._describes = True
+        self._prepares = True
         return await super().prepare(*args, **options)  # type: ignore[misc]
+
+    async def describe(self, query: str) -> tuple[tuple[int, ...], tuple[tuple[str, int], ...]]:
+        """What the server expects and returns: the parameters' types, by OID, and the columns' names and types.
+
+        The driver makes no decoder for those types, of which it knows not all.
+        """
+        self._describes, self._parameters, self._columns = True, (), ()
+        await self.prepare("", query, None, record_class=self.get_record_class())  # type: ignore[attr-defined]
+        return self._parameters, self._columns
 
     def data_received(self, data: bytes) -> None:
         if self._given_up:
@@ -133,42 +126,30 @@ class BoundedProtocol:
         return whole
 
     def _look(self, kind: int, body: bytes) -> None:
-        if kind == _ROW:
-            if self._arrays:
-                _check_arrays(body, self._arrays)
-        elif kind == _DESCRIPTION:
-            if not self._describes:
+        if kind == _DESCRIPTION:
+            if not self._prepares:
                 raise SourceFailed(_UNASKED)
-            types = [] if self._of_any_type else _types(body)
-            if not self._types.issuperset(types):
+            columns = _columns(body)
+            if self._describes:
+                self._columns = columns
+            elif not _FLAT.issuperset(oid for _, oid in columns):
                 raise SourceFailed(_UNASKED)
-            self._arrays = frozenset(place for place, oid in enumerate(types) if oid in _ARRAYS)
+        elif kind == _PARAMETERS and self._describes:
+            (count,) = _SHORT(body)
+            self._parameters = Struct(f"!{count}I").unpack_from(body, _SHORT_BYTES)
         elif kind == _ERROR:
             self._hear_error(body)
         if kind in (_DESCRIPTION, _NO_DATA, _ERROR):  # one of these ends it
-            self._describes = self._of_any_type = False
+            self._prepares = self._describes = False
 
 
-def _types(body: bytes) -> list[int]:
-    """The OIDs of the columns' types in a description."""
-    (columns,) = _SHORT(body)
-    types, at = [], _SHORT_BYTES
-    for _ in range(columns):
-        at = body.index(b"\0", at) + 1
-        types.append(_COLUMN.unpack_from(body, at)[2])
+def _columns(body: bytes) -> tuple[tuple[str, int], ...]:
+    """The names and the OIDs of the types of a description's columns."""
+    (count,) = _SHORT(body)
+    columns, at = [], _SHORT_BYTES
+    for _ in range(count):
+        end = body.index(b"\0", at)
+        name, at = body[at:end].decode(), end + 1
+        columns.append((name, _COLUMN.unpack_from(body, at)[2]))
         at += _COLUMN.size
-    return types
-
-
-def _check_arrays(body: bytes, places: frozenset[int]) -> None:
-    """Raise SourceFailed where one of a row's arrays says that it has more elements than bytes."""
-    (values,) = _SHORT(body)
-    at = _SHORT_BYTES
-    for place in range(values):
-        (size,) = _LONG(body, at)
-        at += 4
-        if place in places and size > 0:
-            (dimensions,) = _LONG(body, at)
-            if dimensions and (dimensions != 1 or _LONG(body, at + _ARRAY_HEAD_BYTES)[0] > size):
-                raise SourceFailed("The source's answer has arrays of more elements than it says.")
-        at += max(0, size)
+    return tuple(columns)

@@ -25,6 +25,7 @@ from qanatix_pipelines.addresses.postgresql import Dsn, parse_dsn
 from qanatix_pipelines.batches import Batch, Column, Reading
 from qanatix_pipelines.bounds.hashing import Hashing
 from qanatix_pipelines.bounds.postgresql import BoundedProtocol
+from qanatix_pipelines.descriptions.postgresql import TYPES, Attribute, types, unknown
 from qanatix_pipelines.errors import (
     AccountTooStrong,
     QueryRejected,
@@ -156,15 +157,18 @@ class PostgreSQL(Source):
                     text = statement.numbered()
                     named = await connection.fetch(NAMED, *names(text))
                     check_named(excess, [name for (name,) in named], text)
-            with _reported(protocol, statement), protocol.any_types():
-                prepared = await connection.prepare(statement.numbered())
+            with _reported(protocol, statement):
+                parameters, described = await protocol.describe(statement.numbered())
             with _reported(protocol, statement, places=False):
-                columns, wrapped = selected(statement.numbered(), prepared.get_attributes())
-                kinds = prepared.get_parameters()
+                asked = unknown([*parameters, *(oid for _, oid in described)])
+                type_of = types(await connection.fetch(TYPES, asked) if asked else ())
+                attributes = [Attribute(name, type_of(oid)) for name, oid in described]
+                columns, wrapped = selected(statement.numbered(), attributes)
+                kinds = [type_of(oid) for oid in parameters]
                 if len(kinds) != statement.placeholders:
                     raise QueryRejected("The query has a parameter of its own, such as $1: only :last_pull is bound.")
                 bound = _integer if window.integer else _time
-                arguments = [bound(kind.name, start, local_start) for kind in kinds]
+                arguments = [bound(kind.told, start, local_start) for kind in kinds]
                 cursor = await (await connection.prepare(wrapped)).cursor(*arguments)
             # Where nothing is known of how far the snapshot reaches, the watermark stays where it is.
             reached = None if held or seen is None else min(seen, oldest or seen) - timedelta(microseconds=1)

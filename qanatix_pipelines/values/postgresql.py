@@ -13,18 +13,23 @@ from qanatix_pipelines.errors import QueryRejected
 
 
 class Type(Protocol):
-    """A type, as the driver tells of it: `kind` is "scalar", "array" or "composite"."""
+    """A type as `descriptions.postgresql` tells of it: `kind` is "scalar", "array", "composite" and so on."""
 
-    name: str
-    schema: str
-    kind: str
+    @property
+    def name(self) -> str: ...
+    @property
+    def schema(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
 
 
 class Attribute(Protocol):
-    """A column, as the driver tells of it."""
+    """A column."""
 
-    name: str
-    type: Type
+    @property
+    def name(self) -> str: ...
+    @property
+    def type(self) -> Type: ...
 
 
 # How a type of PostgreSQL's is selected, and what it then is: (SQL around the column, Polars' type, JSON text?).

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from tests.servers.hostile import Line
 
 TEXT, TEXTS, RECORD, TIMESTAMP, TIMESTAMPTZ, BOOL = 25, 1009, 2249, 1114, 1184, 16
-OF_A_USER = 99_999  # a type that the driver must ask about
+OF_A_USER = 99_999  # a type that the source must ask about
 _SSL, _CANCEL = 80877103, 80877102
 
 
@@ -61,7 +61,7 @@ class HostilePostgreSQL:
     rights_type: int = TEXT
     user_types: Sequence[int] = (TEXT,)  # of the query's columns, and
     row_types: Sequence[int] = (TEXT,)  # of those that it is wrapped into
-    asked_types: Sequence[int] = (TEXT,)  # what the driver is told of types,
+    asked_types: Sequence[int] = (TEXT,)  # what the source is told of types,
     asked_values: Sequence[bytes | None] = (b"x",)
     before_asked: bytes = b""  # and what comes before
     execute: Execute = one_row
@@ -105,18 +105,18 @@ class HostilePostgreSQL:
         await line.say(message(b"R", struct.pack("!I", 0)) + settings + message(b"K", bytes(8)) + READY)
 
     def _described(self, query: str) -> bytes:
-        parameters: Sequence[int] = (TIMESTAMPTZ,) if "least($1" in query else (1028,) if "typeinfo" in query else ()
+        parameters: Sequence[int] = (
+            (TIMESTAMPTZ,) if "least($1" in query else (1028,) if "typnamespace" in query else ()
+        )
         types: Sequence[int] = self.user_types
         if "pg_stat_activity" in query:
             types = (TIMESTAMPTZ, TIMESTAMPTZ, TIMESTAMPTZ, BOOL, self.rights_type)
         elif "least($1" in query:
             types = (TIMESTAMP,)
-        elif "typeinfo" in query:
+        elif "typnamespace" in query:
             types = self.asked_types
         elif "FROM (" in query:
             types = self.row_types
-        elif "jit" in query:
-            types = (TEXT, TEXT)
         said = message(b"t", struct.pack(f"!H{len(parameters)}I", len(parameters), *parameters))
         return said + description(*types)
 
@@ -125,10 +125,8 @@ class HostilePostgreSQL:
             await line.say(row(_NOW, _NOW, _NOW, b"\0", self.rights) + COMPLETE)
         elif "least($1" in query:
             await line.say(row(_NOW) + COMPLETE)
-        elif "typeinfo" in query:
+        elif "typnamespace" in query:
             await line.say(self.before_asked + row(*self.asked_values) + COMPLETE)
-        elif "jit" in query:
-            await line.say(row(b"off", b"off") + COMPLETE)
         else:
             self._times += 1
             await self.execute(line, rows, self._times)
