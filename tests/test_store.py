@@ -872,7 +872,7 @@ class TestMigrations:
         opened.ping()
         opened.engine.dispose()
 
-    def test_a_postgresql_that_cannot_merge_is_refused(self, settings: Settings) -> None:
+    def test_a_postgresql_that_is_too_old_is_refused(self, settings: Settings) -> None:
         store = connect(settings.store_address())
         sa.event.listen(store, "begin", lambda _: setattr(store.dialect, "server_version_info", (14, 19)))
 

@@ -36,6 +36,8 @@ _CONNECTING: dict[str, Any] = {
     "application_name": "qanatix store",
     "connect_timeout": 10,
     "tcp_user_timeout": _UNANSWERED_MS,
+    # No statement runs by a plan that was made when the tables were smaller.
+    "prepare_threshold": None,
 } | {name.removeprefix("tcp_"): value for name, value in _PROBES.items()}
 # A process that was stopped between two statements, which follow one another at once, must let go of its locks.
 _IDLE_MS = 60_000

@@ -39,15 +39,23 @@ def entity_sets(engine: sa.Engine) -> list[EntitySet]:
     )
 
 
+def counted(connection: sa.Connection, connector: Connector) -> int:
+    """How many entities a connector's set has, by what pulls have counted."""
+    return (
+        connection.execute(
+            sa.select(tables.entity_set.c.entities).where(_is_set(tables.entity_set, connector))
+        ).scalar()
+        or 0
+    )
+
+
 def count_created(transaction: sa.Connection, connector: Connector, pull_id: UUID, merged_at: datetime) -> None:
     """Add to a set's count what a pull has just created there, within the pull's own transaction."""
     kept, entity = tables.entity_set, tables.entity.c
     # The index of a set is by time: only what is new is looked at.
     created = transaction.execute(
         sa.select(sa.func.count()).where(
-            entity.tenant == connector.tenant,
-            entity.vertical == connector.vertical,
-            entity.entity_type == connector.entity_type,
+            _is_set(tables.entity, connector),
             entity.created_at == merged_at,
             entity.pull_id == pull_id,
         )
@@ -63,4 +71,11 @@ def count_created(transaction: sa.Connection, connector: Connector, pull_id: UUI
             index_elements=[kept.c.tenant, kept.c.vertical, kept.c.entity_type],
             set_={"entities": kept.c.entities + added.excluded.entities},
         )
+    )
+
+
+def _is_set(table: sa.Table, connector: Connector) -> sa.ColumnElement[bool]:
+    of = table.c
+    return sa.and_(
+        of.tenant == connector.tenant, of.vertical == connector.vertical, of.entity_type == connector.entity_type
     )

@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from qanatix_pipelines.connectors import Connector
 from qanatix_pipelines.store import tables
 from qanatix_pipelines.store.engine import asked_directly
+from qanatix_pipelines.store.entity_sets import counted
 
 # A set that is larger is not read: sixteen bytes are kept of each entity.
 MOST_ENTITIES = 2_000_000
@@ -75,12 +76,8 @@ class Unchanged:
         return same.arg_true().to_list()
 
     def _count(self) -> int:
-        kept, own = tables.entity_set, self._connector
-        count = sa.select(kept.c.entities).where(
-            kept.c.tenant == own.tenant, kept.c.vertical == own.vertical, kept.c.entity_type == own.entity_type
-        )
         with self._engine.execution_options(reads=True).connect() as connection:
-            return connection.execute(count).scalar() or 0
+            return counted(connection, self._connector)
 
     def _read(self) -> pl.DataFrame:
         """An entity's id and digest as one number of 128 bits, which two of them share by a chance of 2 ** -100."""

@@ -15,8 +15,8 @@ from qanatix_pipelines.store.tables import SCHEMA
 
 # Any number that no other program takes as its advisory lock on the same database.
 _LOCK = 0x51414E54
-# The first version of PostgreSQL that has MERGE.
-_MERGES = (15,)
+# The oldest version of PostgreSQL that we know to work.
+_OLDEST = (15,)
 
 
 def upgrade(engine: sa.Engine) -> None:
@@ -26,8 +26,8 @@ def upgrade(engine: sa.Engine) -> None:
     """
     with engine.begin() as connection:  # on SQLite the transaction itself is the lock
         if connection.dialect.name == "postgresql":
-            if (connection.dialect.server_version_info or _MERGES) < _MERGES:
-                raise SettingsError(VARIABLE, "names a PostgreSQL before version 15, which cannot merge.")
+            if (connection.dialect.server_version_info or _OLDEST) < _OLDEST:
+                raise SettingsError(VARIABLE, "names a PostgreSQL before version 15.")
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
             connection.execute(sa.schema.CreateSchema(SCHEMA, if_not_exists=True))
         config = _config()
