@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 from bson.datetime_ms import DatetimeMS
+from bson.decimal128 import Decimal128
+from bson.int64 import Int64
 from bson.objectid import ObjectId
 from bson.raw_bson import RawBSONDocument
 
@@ -126,6 +128,33 @@ def test_another_field_may_be_the_key(
 
     assert (receipt.records_ingested, receipt.duplicates_skipped) == (2, 1)
     assert entities(store) == {"x": {"_id": 2, "sku": "x"}, None: {"_id": 3}}
+
+
+def test_keys_are_told_apart_as_the_servers_unique_index_does(
+    mongodb_harness: MongoDBHarness, register: Register, pulled: Pulled, store: Store
+) -> None:
+    """The server takes them all, so they are as many documents."""
+    oid = ObjectId("65a1b2c3d4e5f60718293a4b")
+    keys: list[Any] = [1, "1", {"a": 1, "b": 2}, {"b": 2, "a": 1}, {"a": "1", "b": 2}, oid, str(oid), None, "null"]
+    insert(mongodb_harness, *({"_id": key, "place": place} for place, key in enumerate(keys)))
+
+    receipt = pulled(register(mongodb_harness, "{}")).receipt
+
+    assert (receipt.records_ingested, receipt.duplicates_skipped) == (len(keys), 0)
+    assert entities(store)["1"] == {"_id": 1, "place": 0}
+    assert entities(store)['"1"'] == {"_id": "1", "place": 1}
+    assert entities(store)['{"b":2,"a":1}'] == {"_id": {"a": 1, "b": 2}, "place": 3}
+
+
+def test_a_number_is_one_key_whatever_its_type(
+    mongodb_harness: MongoDBHarness, register: Register, pulled: Pulled, store: Store
+) -> None:
+    connector = register(mongodb_harness, "{}")
+    for key in (7, Int64(7), 7.0, Decimal128("7.00")):
+        insert(mongodb_harness, {"_id": key})
+        pulled(connector)
+
+    assert list(entities(store)) == ["7"]
 
 
 def test_a_field_that_comes_or_goes_changes_the_entity(

@@ -14,21 +14,29 @@ from typing import Any
 
 # A number has its digits up to here: those of 64 bits, and then some.
 _WHOLE = 10**19
-# Texts that are what a key of another type is written as.
-LIKE_ANOTHER = r'-?(0|[1-9][0-9]*)(\.[0-9]+)?(e[+-]?[0-9]+)?|-?Infinity|NaN|true|false|null|["{\[].*'
-_LIKE_ANOTHER = re.compile(LIKE_ANOTHER, re.DOTALL)
+# Texts that are just what a key of another type is: one that JSON has no string for, and one that has.
+_LIKE_BARE = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?(e[+-]?[0-9]+)?|true|false|null|[{\[].*", re.DOTALL)
+LIKE_QUOTED = r'-?Infinity|NaN|".*'
+_LIKE_QUOTED = re.compile(LIKE_QUOTED, re.DOTALL)
 
 
-def key_text(  # noqa: PLR0911  # one return for each kind of value
-    value: Any, other: Callable[[Any], str], like_another: re.Pattern[str] = _LIKE_ANOTHER
-) -> str:
+def key_text(value: Any, other: Callable[[Any], str], like_quoted: re.Pattern[str] = _LIKE_QUOTED) -> str:
     """JSON text of a key. `other` writes what is no text, number, truth, map or list.
 
-    `like_another` are the texts that stand in quotes.
+    `like_quoted` are the texts that another type's strings may be: they stand in quotes.
     """
+    if isinstance(value, str) and _LIKE_BARE.fullmatch(value):
+        return encode_basestring(encode_basestring(value))
+    return _within(value, other, like_quoted)
+
+
+def _within(  # noqa: PLR0911  # one return for each kind of value
+    value: Any, other: Callable[[Any], str], like_quoted: re.Pattern[str]
+) -> str:
     match value:
         case str():
-            return _quoted(value, like_another)
+            quoted = encode_basestring(value)
+            return encode_basestring(quoted) if like_quoted.fullmatch(value) else quoted
         case None:
             return "null"
         case bool():
@@ -38,17 +46,12 @@ def key_text(  # noqa: PLR0911  # one return for each kind of value
         case float() | Decimal():
             return _number(value)
         case dict():
-            items = (f"{encode_basestring(key)}:{key_text(v, other, like_another)}" for key, v in value.items())
+            items = (f"{encode_basestring(key)}:{_within(v, other, like_quoted)}" for key, v in value.items())
             return "{" + ",".join(items) + "}"
         case list():
-            return "[" + ",".join(key_text(item, other, like_another) for item in value) + "]"
+            return "[" + ",".join(_within(item, other, like_quoted) for item in value) + "]"
         case _:
             return other(value)
-
-
-def _quoted(text: str, like_another: re.Pattern[str]) -> str:
-    quoted = encode_basestring(text)
-    return encode_basestring(quoted) if like_another.fullmatch(text) else quoted
 
 
 def _number(value: float | Decimal) -> str:

@@ -25,7 +25,7 @@ from bson.regex import Regex
 from bson.timestamp import Timestamp
 
 from qanatix_pipelines.values.json_text import json_text
-from qanatix_pipelines.values.key_text import LIKE_ANOTHER, key_text
+from qanatix_pipelines.values.key_text import LIKE_QUOTED, key_text
 
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  # in UTC: nothing is to be told of its zone
 _UUID_BYTES = 16
@@ -37,7 +37,7 @@ _MOST_DIGITS = 10**34 - 1
 _EXACT = Context(prec=34)
 # An ObjectId, and a date.
 _DATE = r"[+-]?[0-9]{4,6}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z"
-_LIKE_ANOTHER = re.compile(rf"{LIKE_ANOTHER}|[0-9a-f]{{24}}|{_DATE}", re.DOTALL)
+_LIKE_QUOTED = re.compile(rf"{LIKE_QUOTED}|[0-9a-f]{{24}}|{_DATE}", re.DOTALL)
 # The Gregorian calendar repeats itself after these.
 _CYCLE_YEARS = 400
 _CYCLE = timedelta(days=146_097) // timedelta(milliseconds=1)
@@ -79,7 +79,7 @@ def _key(document: dict[str, Any], key: str) -> str | None:
 
 
 def _key_text(value: Any) -> str:
-    return key_text(value, _other_key, _LIKE_ANOTHER)
+    return key_text(value, _other_key, _LIKE_QUOTED)
 
 
 def _other_key(value: Any) -> str:
