@@ -11,6 +11,7 @@ from qanatix_api.receipts import PullReceipt
 from qanatix_pipelines.cli import main
 from qanatix_pipelines.keys import Scope, parse_key
 from qanatix_pipelines.pulls import PullStatus
+from qanatix_pipelines.rejections import told_by_reason
 
 KEY_VARIABLE = "QANATIX_API_KEY"
 INTERRUPTED = 130
@@ -57,6 +58,8 @@ def pull(context: click.Context, connector_id: UUID, url: str, full_refresh: boo
         except NoReceipt as error:
             raise click.ClickException(str(error) if receipt is None else f"{error} {_left(api, receipt)}") from None
     click.echo(receipt.model_dump_json())
+    if receipt.rejected_by_reason:
+        click.echo(told_by_reason(receipt.rejected_by_reason), err=True)
     if receipt.error is not None:
         click.echo(f"{receipt.error.code}: {receipt.error.detail}", err=True)
     if receipt.status is not PullStatus.COMPLETED:

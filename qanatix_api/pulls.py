@@ -14,7 +14,7 @@ from qanatix_api import audit
 from qanatix_api.auth import needs
 from qanatix_api.failures import PullProblem, problem, pull_failure
 from qanatix_api.preferences import APPLIED, Patience, read_patience
-from qanatix_api.receipts import PullAnswer, PullPage, PullReceipt
+from qanatix_api.receipts import PullAnswer, PullPage, PullReceipt, RejectedRow, RejectedRowPage
 from qanatix_api.services import Given
 from qanatix_pipelines.errors import PullFinished, PullNotStarted
 from qanatix_pipelines.keys import KeyRecord, Scope
@@ -144,6 +144,31 @@ def list_pulls(
 def get_pull(given: Given, pull_id: UUID) -> PullReceipt:
     """One pull's receipt. It outlives its connector."""
     return PullReceipt.of(given.store.pulls.get(pull_id))
+
+
+@router.get(
+    "/pulls/{pull_id}/rejections",
+    summary="List the rows that a pull rejected",
+    dependencies=[needs(Scope.ENTITIES_READ)],
+    responses={404: problem("There is no such pull.")},
+)
+def list_rejections(
+    given: Given,
+    pull_id: UUID,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    cursor: Annotated[str | None, Query(max_length=200)] = None,
+) -> RejectedRowPage:
+    """The first 1,000 rows that could not become entities, in the order of the source; the receipt counts all.
+
+    They are kept for a connector's last ten pulls that rejected any, and until it is deleted. There are none of a pull
+    that did not complete.
+    """
+    given.store.pulls.get(pull_id)
+    try:
+        found, next_cursor = given.store.rejections.page(pull_id, limit=limit, cursor=cursor)
+    except ValueError as error:
+        raise RequestValidationError([{"loc": ("query", "cursor"), "msg": str(error), "type": "value_error"}]) from None
+    return RejectedRowPage(items=list(map(RejectedRow.of, found)), cursor=next_cursor, has_more=next_cursor is not None)
 
 
 @router.post(

@@ -7,6 +7,7 @@ from uuid import UUID
 from pydantic import BaseModel, Field
 
 from qanatix_pipelines.pulls import Pull, PullStatus
+from qanatix_pipelines.rejections import Reason, Rejection
 from qanatix_pipelines.store.clock import now
 
 # In less time nothing is measured, and two hosts' clocks differ by more.
@@ -44,7 +45,11 @@ class PullAnswer(BaseModel):
         description="Rows whose entity is already as they say, or was in the same pull.", examples=[6]
     )
     duration_seconds: float = Field(examples=[0.4])
-    records_rejected: int = Field(description="Rows that could not become an entity.", examples=[0])
+    records_rejected: int = Field(description="Rows that could not become an entity.", examples=[2])
+    rejected_by_reason: dict[Reason, int] = Field(
+        description="How many of them for which reason. `GET /pulls/{id}/rejections` tells which.",
+        examples=[{Reason.NAME_MISSING: 2}],
+    )
     pull_id: UUID
     run_id: str | None = Field(description="The pull's run in Dagster.")
 
@@ -116,6 +121,37 @@ class PullPage(BaseModel):
     """A page of a connector's pulls, newest first."""
 
     items: list[PullReceipt]
+    cursor: str | None = Field(description="Where the next page begins; null after the last.")
+    has_more: bool
+
+
+class RejectedRow(BaseModel):
+    """A row that could not become an entity. None of its values is told but its key."""
+
+    row: int = Field(description="Its place in what the query returned, from 1.", examples=[17])
+    key: str | None = Field(
+        description="Its key in its source. Null if it has none, or one that is over 500 characters, or no text.",
+        examples=["4711"],
+    )
+    reason: Reason
+    detail: str = Field(description="The reason in words.", examples=[Reason.NAME_MISSING.sentence])
+    column: str | None = Field(description="Where the reason lies. Null if that is the whole row.", examples=["name"])
+
+    @classmethod
+    def of(cls, rejection: Rejection) -> Self:
+        return cls(
+            row=rejection.row,
+            key=rejection.key,
+            reason=rejection.reason,
+            detail=rejection.reason.sentence,
+            column=rejection.column,
+        )
+
+
+class RejectedRowPage(BaseModel):
+    """A page of the rows that a pull rejected, in the order in which its source gave them."""
+
+    items: list[RejectedRow]
     cursor: str | None = Field(description="Where the next page begins; null after the last.")
     has_more: bool
 

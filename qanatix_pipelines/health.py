@@ -1,16 +1,18 @@
 """What a connector's completed pulls tell of it: whether they still come, and still bring what they did."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from qanatix_pipelines.rejections import Reason, told_by_reason
 from qanatix_pipelines.schedules import Schedule
 from qanatix_pipelines.tenants import Tenant
 
 # Its columns' names and types, in order.
 Columns = tuple[tuple[str, str], ...]
-# So long is said that a query's columns have changed: who looks once a day sees it.
-CHANGE_SHOWN = timedelta(days=1)
+# So long is said that a query's columns have changed, or that rows were rejected: who looks once a day sees it.
+SHOWN = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,9 @@ class Health:
     """A connector's. `completed_at` is None before its first completed pull.
 
     `emptied_at` is when the last completed pull read everything and found nothing, where earlier ones had rows.
-    `before` are the columns before the change at `changed_at`; both are None unless there was one.
+    `before` are the columns before the change at `changed_at`; both are None unless there was one. `rejected` are how
+    many rows the pull of `rejected_at` rejected, by reason: the last one that rejected any, unless a later one has read
+    everything and rejected none.
     """
 
     connector_id: UUID
@@ -32,6 +36,8 @@ class Health:
     before: Columns | None
     changed_at: datetime | None
     schedule: Schedule | None = None
+    rejected: Mapping[Reason, int] = field(default_factory=dict)
+    rejected_at: datetime | None = None
     # It rests, or is pulled only when its source changes: nobody knows when the next pull should be.
     irregular: bool = False
 
@@ -44,9 +50,15 @@ class Health:
             return at - last > patience
         return at > self.schedule.next_after(self.schedule.next_after(last))
 
+    def rejection(self, at: datetime) -> str | None:
+        """How many rows were rejected in the day before `at`, and why, in words."""
+        if self.rejected_at is None or at - self.rejected_at > SHOWN:
+            return None
+        return told_by_reason(self.rejected)
+
     def change(self, at: datetime) -> str | None:
         """What changed of the columns in the day before `at`, in words."""
-        if self.before is None or self.changed_at is None or at - self.changed_at > CHANGE_SHOWN:
+        if self.before is None or self.changed_at is None or at - self.changed_at > SHOWN:
             return None
         return difference(self.before, self.columns)
 

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
-from qanatix_pipelines.rejections import Rejection
+from qanatix_pipelines.rejections import Reason
 from qanatix_pipelines.watermarks import Watermark
 
 # A pull whose process gives no sign of life for this long is held to be dead. The sign is given three times as often.
@@ -15,8 +15,6 @@ LEASE_SECONDS = 30
 QUEUED_SECONDS = 60
 # So often is a pull begun whose process died.
 ATTEMPTS = 3
-# A receipt keeps this many reasons; `records_rejected` counts all.
-REJECTIONS_KEPT = 20
 
 
 class PullStatus(StrEnum):
@@ -58,7 +56,7 @@ class Pull(BaseModel):
     records_ingested: int
     duplicates_skipped: int
     records_rejected: int
-    rejections: list[Rejection]
+    rejected_by_reason: dict[Reason, int]
     duration_seconds: float
     watermark: Watermark | None
     error_code: str | None

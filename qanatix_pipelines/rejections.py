@@ -1,7 +1,9 @@
 """Why a row becomes no entity: a closed list of reasons, for what a source says of a row may hold the row."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Self
 
 
 class Reason(StrEnum):
@@ -52,6 +54,11 @@ class Rejection:
     reason: Reason
     column: str | None
 
+    @classmethod
+    def read(cls, row: int, key: str | None, reason: str, column: str | None) -> Self:
+        """As it was kept."""
+        return cls(row, key, Reason(reason), column)
+
 
 # A key that is longer is not told: nobody could look for it.
 _LONGEST_KEY = 500
@@ -60,3 +67,9 @@ _LONGEST_KEY = 500
 def rejection(row: int, key: str | None, fault: Fault) -> Rejection:
     told = key is not None and len(key) <= _LONGEST_KEY and "\x00" not in key
     return Rejection(row, key if told else None, fault.reason, fault.column)
+
+
+def told_by_reason(counts: Mapping[Reason, int]) -> str:
+    """How many rows were rejected, and of these how many for what, the most first."""
+    most = sorted(counts.items(), key=lambda one: (-one[1], one[0]))
+    return f"{sum(counts.values()):,} rejected: " + ", ".join(f"{count:,} {reason}" for reason, count in most)

@@ -3,7 +3,7 @@
 import logging
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ import pytest
 
 from qanatix_pipelines.connectors import Connector, NewConnector
 from qanatix_pipelines.pull import PullOutcome, run_pull
+from qanatix_pipelines.pulls import Pull
+from qanatix_pipelines.rejections import Rejection
 from qanatix_pipelines.settings import Settings, new_fernet_key
 from qanatix_pipelines.sources import open_source
 from qanatix_pipelines.store import migrations
@@ -201,3 +203,9 @@ def pulled(store: Store) -> Callable[..., PullOutcome]:
         return run_pull(store, current, receipt, partial(open_source, current.connector_type), **others)
 
     return pull_once
+
+
+@pytest.fixture
+def rejected(store: Store) -> Callable[[Pull], Sequence[Rejection]]:
+    """The first hundred rows that a pull rejected."""
+    return lambda receipt: store.rejections.page(receipt.id, limit=100)[0]

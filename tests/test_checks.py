@@ -77,7 +77,12 @@ def found(*connectors: Health) -> dict[str, list[tuple[str, str]]]:
 
 
 def test_connectors_that_are_well_pass_all_checks() -> None:
-    assert found(health("Shop"), health("Ledger")) == {"fresh": [], "not_empty": [], "same_columns": []}
+    assert found(health("Shop"), health("Ledger")) == {
+        "fresh": [],
+        "not_empty": [],
+        "same_columns": [],
+        "none_rejected": [],
+    }
 
 
 def test_a_connector_that_is_amiss_is_named_beside_those_that_are_well() -> None:
@@ -87,6 +92,8 @@ def test_a_connector_that_is_amiss_is_named_beside_those_that_are_well() -> None
         health("Never", completed_at=None),
         health("Empty", emptied_at=AT),
         health("Changed", before=(("id", "int4"),), changed_at=AT - HOUR),
+        health("Rejects", rejected={"row_too_large": 1, "name_missing": 1200}, rejected_at=AT - HOUR),
+        health("Rejected", rejected={"name_missing": 1}, rejected_at=AT - 25 * HOUR),
     )
 
     assert amiss == {
@@ -96,6 +103,7 @@ def test_a_connector_that_is_amiss_is_named_beside_those_that_are_well() -> None
         ],
         "not_empty": [("Empty", "the pull of 2026-03-07 12:00 UTC found no row")],
         "same_columns": [("Changed", "id was int4 and is int8")],
+        "none_rejected": [("Rejects", "1,201 rejected: 1,200 name_missing, 1 row_too_large")],
     }
 
 
@@ -170,7 +178,7 @@ def test_the_checks_can_be_run_from_dagsters_page(
     result = definitions.resolve_job_def("check").execute_in_process(instance=instance)
 
     evaluations = {one.check_name: one for one in result.get_asset_check_evaluations()}
-    assert len(evaluations) == 12
+    assert len(evaluations) == 16
     assert evaluations["fresh_postgresql"].passed
     assert evaluations["fresh_postgresql"].metadata["connectors"].value == 2
 

@@ -80,7 +80,7 @@ def test_dagster_sees_these_assets_jobs_and_sensors(definitions: dg.Definitions)
     }
 
     types = ("mongodb", "mysql", "neo4j", "postgresql")
-    checks = ("fresh", "not_empty", "same_columns")
+    checks = ("fresh", "none_rejected", "not_empty", "same_columns")
     assert seen == {
         "assets": ["connectors/health", *(f"connectors/{name}" for name in types)],
         "checks": [
@@ -202,8 +202,9 @@ def test_a_materialization_is_a_pull_with_its_counts_as_metadata(
     assert [metadata[count] for count in counts] == [7, 6, 0, 1]
     assert metadata["dagster/partition_row_count"] == 7
     assert [column.name for column in metadata["dagster/column_schema"].columns] == ["id", "name", "updated_at"]
-    assert [record.data["reason"] for record in metadata["rejections"].records] == [
-        "The column that name_column names is null or blank."
+    assert metadata["rejected_by_reason"] == {"name_missing": 1}
+    assert [record.data for record in metadata["rejections"].records] == [
+        {"row": 7, "key": "3", "reason": "name_missing", "column": "name"}
     ]
     assert entity_set.asset_key == dg.AssetKey(["testing", "item"])
     assert entity_set.partition is None

@@ -3,7 +3,7 @@
 import asyncio
 import math
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
 
@@ -22,6 +22,7 @@ from qanatix_pipelines.errors import (
     SourceUnreachable,
 )
 from qanatix_pipelines.pull import PullOutcome
+from qanatix_pipelines.pulls import Pull
 from qanatix_pipelines.rejections import Reason, Rejection
 from qanatix_pipelines.sources import check_connector, open_source
 from qanatix_pipelines.store.opening import Store
@@ -30,6 +31,7 @@ from tests.harness import Harness
 
 Register = Callable[..., Connector]
 Pulled = Callable[[Connector], PullOutcome]
+Rejected = Callable[[Pull], Sequence[Rejection]]
 SECRET = "not-the-password"
 
 
@@ -97,7 +99,7 @@ def test_a_row_of_15_mib_is_ingested(harness: Harness, register: Register, pulle
 
 @pytest.mark.parametrize("size", [17 * MIB, 40 * MIB])
 def test_a_row_of_17_mib_is_set_aside_with_its_place_and_the_pull_goes_on(
-    harness: Harness, register: Register, pulled: Pulled, size: int
+    harness: Harness, register: Register, pulled: Pulled, rejected: Rejected, size: int
 ) -> None:
     if size > harness.greatest_body:
         pytest.skip("no such row can be")
@@ -106,7 +108,8 @@ def test_a_row_of_17_mib_is_set_aside_with_its_place_and_the_pull_goes_on(
     receipt = pulled(register(harness, harness.with_body(size, item=2), name_column="name")).receipt
 
     assert (receipt.records_pulled, receipt.records_ingested, receipt.records_rejected) == (3, 2, 1)
-    assert [(rejection.row, rejection.reason) for rejection in receipt.rejections] == [(2, Reason.ROW_TOO_LARGE)]
+    assert [(rejection.row, rejection.reason) for rejection in rejected(receipt)] == [(2, Reason.ROW_TOO_LARGE)]
+    assert receipt.rejected_by_reason == {Reason.ROW_TOO_LARGE: 1}
 
 
 def test_a_batch_has_32_mib_at_most_however_many_rows_it_may_have(harness: Harness) -> None:
@@ -398,14 +401,16 @@ def test_a_query_without_last_pull_keeps_no_watermark(
     assert store.connectors.get(connector.id).watermark is None
 
 
-def test_a_row_without_a_name_is_rejected_with_its_place(harness: Harness, register: Register, pulled: Pulled) -> None:
+def test_a_row_without_a_name_is_rejected_with_its_place_and_its_key(
+    harness: Harness, register: Register, pulled: Pulled, rejected: Rejected
+) -> None:
     harness.fill(5)
     harness.forget_name(3)
 
     receipt = pulled(register(harness, harness.everything, name_column="name")).receipt
 
     assert (receipt.records_pulled, receipt.records_ingested, receipt.records_rejected) == (5, 4, 1)
-    assert receipt.rejections == [Rejection(3, "3", Reason.NAME_MISSING, "name")]
+    assert rejected(receipt) == [Rejection(3, "3", Reason.NAME_MISSING, "name")]
 
 
 def test_a_missing_name_column_fails_before_anything_is_ingested(

@@ -11,7 +11,7 @@ import pytest
 
 from qanatix_pipelines.batches import Column
 from qanatix_pipelines.connectors import Connector, Watch
-from qanatix_pipelines.health import CHANGE_SHOWN, Health, difference
+from qanatix_pipelines.health import SHOWN, Health, difference
 from qanatix_pipelines.schedules import Schedule
 from qanatix_pipelines.store.health import health_of
 from qanatix_pipelines.store.ingestion import Ingestion
@@ -92,7 +92,7 @@ def test_columns_that_change_are_noted_until_the_next_change(store: Store, conne
 
     assert changed.changed_at is not None
     assert after.change(changed.changed_at) == "price is new (numeric); id was int4 and is int8"
-    assert after.change(changed.changed_at + CHANGE_SHOWN + DAY) is None
+    assert after.change(changed.changed_at + SHOWN + DAY) is None
 
 
 def test_columns_that_are_not_known_change_nothing(store: Store, connector: Connector) -> None:

@@ -5,7 +5,7 @@ import gc
 import json
 import threading
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from qanatix_pipelines.errors import (
     TlsFailed,
 )
 from qanatix_pipelines.pull import PullOutcome
+from qanatix_pipelines.pulls import Pull
 from qanatix_pipelines.rejections import Reason, Rejection
 from qanatix_pipelines.sources import mongodb as source_module
 from qanatix_pipelines.sources import open_source
@@ -40,6 +41,7 @@ from tests.servers.mongodb import Engine, start_engine, start_gateway
 
 Register = Callable[..., Connector]
 Pulled = Callable[[Connector], PullOutcome]
+Rejected = Callable[[Pull], Sequence[Rejection]]
 
 
 @pytest.fixture(scope="module")
@@ -171,13 +173,13 @@ def test_a_field_that_comes_or_goes_changes_the_entity(
 
 
 def test_a_document_without_the_named_name_is_rejected(
-    mongodb_harness: MongoDBHarness, register: Register, pulled: Pulled
+    mongodb_harness: MongoDBHarness, register: Register, pulled: Pulled, rejected: Rejected
 ) -> None:
     insert(mongodb_harness, {"_id": 1, "title": "a"}, {"_id": 2}, {"_id": 3, "title": None}, {"_id": 4, "title": 4})
 
     receipt = pulled(register(mongodb_harness, '{"filter": {}, "sort": {"_id": 1}}', name_column="title")).receipt
 
-    assert [(rejection.row, rejection.reason) for rejection in receipt.rejections] == [
+    assert [(rejection.row, rejection.reason) for rejection in rejected(receipt)] == [
         (2, Reason.NAME_MISSING),
         (3, Reason.NAME_MISSING),
     ]
@@ -198,7 +200,7 @@ def test_a_later_batch_may_lack_the_name_altogether(
 
 
 def test_documents_that_break_the_rules_of_bson_break_no_pull(
-    mongodb_harness: MongoDBHarness, register: Register, pulled: Pulled, store: Store
+    mongodb_harness: MongoDBHarness, register: Register, pulled: Pulled, rejected: Rejected, store: Store
 ) -> None:
     deep: Any = 1
     for _ in range(100):
@@ -210,7 +212,7 @@ def test_documents_that_break_the_rules_of_bson_break_no_pull(
     receipt = pulled(register(mongodb_harness, '{"filter": {}, "sort": {"_id": 1}}')).receipt
 
     assert (receipt.records_ingested, receipt.records_rejected) == (4, 1)
-    assert receipt.rejections == [Rejection(5, None, Reason.NOT_TEXT, "_id")]
+    assert rejected(receipt) == [Rejection(5, None, Reason.NOT_TEXT, "_id")]
     assert entities(store) == {
         "1": {"_id": 1, "text": "a\\xff\\xfe", "k\\xff": 1},
         "2": {"_id": 2, "a": 2},

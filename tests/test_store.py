@@ -41,7 +41,6 @@ from qanatix_pipelines.errors import (
 )
 from qanatix_pipelines.keys import new_key
 from qanatix_pipelines.pulls import PullStatus
-from qanatix_pipelines.rejections import Reason, Rejection
 from qanatix_pipelines.settings import Settings, new_fernet_key
 from qanatix_pipelines.store import engine, migrations, tables, unchanged
 from qanatix_pipelines.store.engine import connect, named
@@ -612,17 +611,6 @@ class TestIngestion:
         ingest(store, connector, watermark=9)
 
         assert store.connectors.get(connector.id).watermark == greatest
-
-    def test_a_receipt_counts_all_rejections_and_keeps_twenty(self, store: Store, connector: Connector) -> None:
-        pull = ingestion(store, connector)
-        for first in (1, 16):
-            rejections = [Rejection(row, None, Reason.NAME_MISSING, "name") for row in range(first, first + 15)]
-            pull.stage(EntityBatch(batch().frame, rejections, 0), 15)
-
-        receipt = pull.commit(None, READ_AT, time.monotonic())
-
-        assert (receipt.records_pulled, receipt.records_rejected) == (30, 30)
-        assert [rejection.row for rejection in receipt.rejections] == list(range(1, 21))
 
     def test_a_batch_whose_answer_was_lost_is_staged_once(self, store: Store, connector: Connector) -> None:
         pull = ingestion(store, connector)

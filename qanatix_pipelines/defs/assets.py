@@ -1,5 +1,6 @@
 """One partitioned asset for each connector type: its partitions are the connectors, its runs their pulls."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -22,9 +23,14 @@ from qanatix_pipelines.naming import (
 )
 from qanatix_pipelines.pull import PullOutcome, run_pull
 from qanatix_pipelines.pulls import Pull
+from qanatix_pipelines.rejections import Rejection
 from qanatix_pipelines.sources import source_of
 from qanatix_pipelines.store.opening import Store
 from qanatix_pipelines.tracebacks import places
+
+# Of the rows that a pull rejected; the API shows more.
+REJECTIONS_SHOWN = 20
+_REJECTION = {"row": "int", "key": "string", "reason": "string", "column": "string"}
 
 
 def partitions_of(connector_type: str) -> dg.DynamicPartitionsDefinition:
@@ -85,7 +91,8 @@ def pull_asset(connector_type: str) -> dg.AssetsDefinition:
                 allow_retries=False,
             ) from None
         context.log_event(materialization(store, connector, outcome, context.resources.store.settings()))
-        return _result(connector, outcome)
+        rejections, _ = store.rejections.page(outcome.receipt.id, limit=REJECTIONS_SHOWN)
+        return _result(connector, outcome, rejections)
 
     return connectors
 
@@ -104,10 +111,9 @@ def _receipt(store: Store, connector: Connector, run: dg.DagsterRun) -> Pull:
     )
 
 
-def _result(connector: Connector, outcome: PullOutcome) -> dg.MaterializeResult[None]:
+def _result(connector: Connector, outcome: PullOutcome, rejections: Sequence[Rejection]) -> dg.MaterializeResult[None]:
     receipt = outcome.receipt
     counted = receipt.records_ingested + receipt.duplicates_skipped + receipt.records_rejected
-    rejections = [dg.TableRecord({"row": r.row, "reason": r.reason.sentence}) for r in receipt.rejections]
     metadata: dict[str, Any] = {
         **counts(outcome),
         "connector": connector.name,
@@ -124,7 +130,14 @@ def _result(connector: Connector, outcome: PullOutcome) -> dg.MaterializeResult[
         case int():
             metadata["last_pull"] = str(receipt.watermark)  # it may have more than 64 bits
     if rejections:
-        metadata["rejections"] = dg.MetadataValue.table(rejections)
+        metadata["rejected_by_reason"] = {r.value: count for r, count in receipt.rejected_by_reason.items()}
+        metadata["rejections"] = dg.MetadataValue.table(
+            [
+                dg.TableRecord({"row": r.row, "key": r.key or "", "reason": r.reason.value, "column": r.column or ""})
+                for r in rejections
+            ],
+            schema=dg.TableSchema([dg.TableColumn(name, type_) for name, type_ in _REJECTION.items()]),
+        )
     return dg.MaterializeResult(
         metadata=metadata,
         check_results=[

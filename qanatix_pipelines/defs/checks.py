@@ -26,11 +26,12 @@ from qanatix_pipelines.store.health import health_of
 OWNER = "team:data-engineering"
 HEALTH = dg.AssetKey([CONNECTORS_KEY_PREFIX, "health"])
 COUNTS_CHECK = "counts_add_up"
-FRESH, NOT_EMPTY, SAME_COLUMNS = "fresh", "not_empty", "same_columns"
+FRESH, NOT_EMPTY, SAME_COLUMNS, NONE_REJECTED = "fresh", "not_empty", "same_columns", "none_rejected"
 DESCRIPTIONS = {
     FRESH: "Each connector has completed a pull in the last two times of its schedule, or in QANATIX_STALE_HOURS.",
     NOT_EMPTY: "No connector that reads everything has found nothing where it found rows before.",
     SAME_COLUMNS: "No connector's query has returned other columns than before, within the last day.",
+    NONE_REJECTED: "No connector has rejected rows within the last day, or since a pull that read everything.",
 }
 INTERVAL_SECONDS = 60
 # A table of metadata with thousands of rows is of no use to anyone.
@@ -154,7 +155,15 @@ def findings(health: Sequence[Health], connector_type: str, at: datetime, patien
     def changed(one: Health) -> str | None:
         return one.change(at)
 
-    reasons: dict[str, Callable[[Health], str | None]] = {FRESH: stale, NOT_EMPTY: empty, SAME_COLUMNS: changed}
+    def rejected(one: Health) -> str | None:
+        return one.rejection(at)
+
+    reasons: dict[str, Callable[[Health], str | None]] = {
+        FRESH: stale,
+        NOT_EMPTY: empty,
+        SAME_COLUMNS: changed,
+        NONE_REJECTED: rejected,
+    }
     for check, reason in reasons.items():
         amiss = tuple((one.partition_key, one.name, why) for one in health if (why := reason(one)) is not None)
         yield Finding(connector_type, check, len(health), amiss)

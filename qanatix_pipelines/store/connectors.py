@@ -17,6 +17,7 @@ from qanatix_pipelines.store import tables
 from qanatix_pipelines.store.clock import now
 from qanatix_pipelines.store.erasure import Erasure
 from qanatix_pipelines.store.pulls import end_live
+from qanatix_pipelines.store.rejections import rejections_of
 from qanatix_pipelines.store.rotation import Rotated, rotate
 from qanatix_pipelines.store.schedules import next_due, source_name
 from qanatix_pipelines.store.tenants import OfTenant
@@ -200,7 +201,9 @@ class ConnectorStore(OfTenant):
         return rotated
 
     def remove(self, connector_id: UUID) -> Connector:
-        """Forget a connector and its credentials, and give up its live pull. Its entities and receipts stay.
+        """Forget a connector, its credentials and its rejected rows, and give up its live pull.
+
+        Its entities and receipts stay.
 
         Raises NotFound.
         """
@@ -211,6 +214,7 @@ class ConnectorStore(OfTenant):
                 raise NotFound("connector")
             end_live(transaction, tables.pull.c.connector_id == connector_id, PullSuperseded())
             transaction.execute(_health_of(connector_id))
+            transaction.execute(rejections_of(connector_id))
         self.erasure.begin()
         return connector
 

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from qanatix_pipelines.batches import Column
 from qanatix_pipelines.health import Columns, Health, difference
 from qanatix_pipelines.pulls import Pull
+from qanatix_pipelines.rejections import Reason
 from qanatix_pipelines.schedules import Schedule
 from qanatix_pipelines.store import tables
 from qanatix_pipelines.store.clock import now
@@ -14,11 +15,18 @@ from qanatix_pipelines.tenants import Tenant
 
 
 def note_health(
-    transaction: sa.Connection, pull: Pull, records_pulled: int, columns: tuple[Column, ...], *, everything: bool
+    transaction: sa.Connection,
+    pull: Pull,
+    records_pulled: int,
+    columns: tuple[Column, ...],
+    *,
+    rejected: bool,
+    everything: bool,
 ) -> None:
     """Note a pull that completes, within its own transaction, which has locked the connector.
 
-    `columns` is empty where they vary with the rows. `everything` is whether its query always reads all rows.
+    `columns` is empty where they vary with the rows. `rejected` is whether it rejected rows, and `everything` whether
+    its query always reads all rows.
     """
     health = tables.connector_health
     own = health.c.connector_id == pull.connector_id
@@ -31,9 +39,14 @@ def note_health(
         "emptied_at": kept.get("emptied_at"),
         "columns": kept.get("columns", []),
     }
+    everything = everything or pull.full_refresh
+    if rejected:
+        values["rejected_pull_id"] = pull.id
+    elif everything:
+        values["rejected_pull_id"] = None
     if records_pulled:
         values["emptied_at"] = None
-    elif (everything or pull.full_refresh) and values["had_rows"]:
+    elif everything and values["had_rows"]:
         values["emptied_at"] = at
     if columns:
         values["columns"] = [[column.name, column.source_type] for column in columns]
@@ -48,7 +61,7 @@ def note_health(
 
 def health_of(engine: sa.Engine, connector_type: str) -> list[Health]:
     """That of all tenants' connectors of a type, oldest first."""
-    connector, health = tables.connector.c, tables.connector_health.c
+    connector, health, rejecting = tables.connector.c, tables.connector_health.c, tables.pull.c
     query = (
         sa.select(
             connector.id,
@@ -64,8 +77,11 @@ def health_of(engine: sa.Engine, connector_type: str) -> list[Health]:
             connector.schedule,
             connector.watch,
             connector.paused,
+            rejecting.rejected_by_reason,
+            rejecting.finished_at.label("rejected_at"),
         )
         .join_from(tables.connector, tables.connector_health, connector.id == health.connector_id, isouter=True)
+        .join(tables.pull, rejecting.id == health.rejected_pull_id, isouter=True)
         .where(connector.connector_type == connector_type)
         .order_by(connector.created_at, connector.id)
     )
@@ -83,6 +99,8 @@ def health_of(engine: sa.Engine, connector_type: str) -> list[Health]:
                 None if row.columns_before is None else _columns(row.columns_before),
                 row.columns_changed_at,
                 None if row.schedule is None else Schedule.model_validate(row.schedule),
+                rejected={Reason(reason): count for reason, count in (row.rejected_by_reason or {}).items()},
+                rejected_at=row.rejected_at,
                 irregular=row.paused or (row.watch is not None and row.schedule is None),
             )
             for row in connection.execute(query)

@@ -8,8 +8,8 @@ which are swept away when the pull is begun again or given up.
 import logging
 import random
 import time
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict
 from datetime import datetime
 from io import BytesIO
 from typing import Any, TypeVar
@@ -21,8 +21,8 @@ from qanatix_pipelines.batches import Column, parts
 from qanatix_pipelines.connectors import Connector
 from qanatix_pipelines.entities import EntityBatch
 from qanatix_pipelines.errors import PullCancelled, PullSuperseded, StagingLost, StoreFull, StoreUnavailable
-from qanatix_pipelines.pulls import REJECTIONS_KEPT, Pull, PullStatus
-from qanatix_pipelines.rejections import Rejection
+from qanatix_pipelines.pulls import Pull, PullStatus
+from qanatix_pipelines.rejections import Reason, Rejection
 from qanatix_pipelines.store import tables
 from qanatix_pipelines.store.clock import now
 from qanatix_pipelines.store.engine import asked_directly
@@ -30,6 +30,7 @@ from qanatix_pipelines.store.entity_sets import count_created
 from qanatix_pipelines.store.health import note_health
 from qanatix_pipelines.store.merge import merge
 from qanatix_pipelines.store.pulls import PullStore, lease, pass_fence
+from qanatix_pipelines.store.rejections import ROWS_KEPT, keep_rejections
 from qanatix_pipelines.store.unchanged import Unchanged
 from qanatix_pipelines.watermarks import Watermark
 
@@ -96,8 +97,8 @@ class Ingestion:
         self._bytes += size
         self._staged += frame.height
         self._duplicates += batch.duplicates + batch.frame.height - frame.height
-        self._rejected += len(batch.rejections)
-        self._rejections += batch.rejections[: REJECTIONS_KEPT - len(self._rejections)]
+        self._rejected.update(rejection.reason for rejection in batch.rejections)
+        self._rejections += batch.rejections[: ROWS_KEPT - len(self._rejections)]
 
     def commit(
         self, watermark: Watermark | None, read_at: datetime, started: float, columns: tuple[Column, ...] = ()
@@ -148,7 +149,7 @@ class Ingestion:
         columns: tuple[Column, ...],
     ) -> None:
         staged = self._count_staged(transaction)
-        if self._pulled != staged + self._duplicates + self._rejected:
+        if self._pulled != staged + self._duplicates + self._rejected.total():
             pass_fence(transaction, self._receipt, lease_until=lease())  # who took over has swept, too
             raise StagingLost
         merged_at = now()
@@ -170,15 +171,23 @@ class Ingestion:
             records_pulled=self._pulled,
             records_ingested=ingested,
             duplicates_skipped=self._duplicates + staged - ingested,
-            records_rejected=self._rejected,
-            rejections=[asdict(rejection) for rejection in self._rejections],
+            records_rejected=self._rejected.total(),
+            rejected_by_reason=dict(self._rejected),
             watermark=watermark,
         )
         if watermark is not None:
             if isinstance(kept, int) and isinstance(watermark, int) and not self._receipt.full_refresh:
                 watermark = max(kept, watermark)  # the rows with the greatest numbers may be gone
             transaction.execute(tables.connector.update().where(here).values(watermark=watermark, watermark_at=read_at))
-        note_health(transaction, self._receipt, self._pulled, columns, everything=watermark is None)
+        keep_rejections(transaction, self._connector.tenant, self._receipt, self._rejections)
+        note_health(
+            transaction,
+            self._receipt,
+            self._pulled,
+            columns,
+            rejected=bool(self._rejected),
+            everything=watermark is None,
+        )
         transaction.execute(tables.staged.delete().where(self._own))
         if ingested:
             # Last, for a connector that fills the same set waits for it.
@@ -223,7 +232,7 @@ class Ingestion:
         self._bytes = 0
         self._staged = 0
         self._duplicates = 0
-        self._rejected = 0
+        self._rejected: Counter[Reason] = Counter()
         self._rejections: list[Rejection] = []
         self._unchanged = Unchanged(self._engine, self._connector)
 

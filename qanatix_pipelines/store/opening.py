@@ -15,6 +15,7 @@ from qanatix_pipelines.store.entities import EntityStore
 from qanatix_pipelines.store.entity_sets import EntitySet, entity_sets
 from qanatix_pipelines.store.keys import check_cipher
 from qanatix_pipelines.store.pulls import PullStore
+from qanatix_pipelines.store.rejections import RejectionStore
 from qanatix_pipelines.store.schedules import Schedules
 from qanatix_pipelines.store.tenants import Tenants
 from qanatix_pipelines.store.watches import Watches
@@ -35,6 +36,7 @@ class Store:
     connectors: ConnectorStore
     pulls: PullStore
     entities: EntityStore
+    rejections: RejectionStore
 
     def of(self, tenant: Tenant) -> Self:
         """Another tenant's, in the same database."""
@@ -43,6 +45,7 @@ class Store:
             connectors=self.connectors.of(tenant),
             pulls=self.pulls.of(tenant),
             entities=self.entities.of(tenant),
+            rejections=self.rejections.of(tenant),
         )
 
     def ping(self) -> None:
@@ -91,6 +94,7 @@ def open_store(settings: Settings, patience_seconds: int = PATIENCE_SECONDS, *, 
         ConnectorStore(engine, cipher, DEFAULT),
         PullStore(engine, DEFAULT),
         EntityStore(engine, DEFAULT),
+        RejectionStore(engine, DEFAULT),
     )
 
 

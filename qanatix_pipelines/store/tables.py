@@ -137,7 +137,8 @@ pull = sa.Table(
     sa.Column("records_ingested", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("duplicates_skipped", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("records_rejected", sa.BigInteger, nullable=False, server_default="0"),
-    sa.Column("rejections", sa.JSON, nullable=False, server_default="[]"),
+    # A number for each reason that there was.
+    sa.Column("rejected_by_reason", sa.JSON, nullable=False, server_default="{}"),
     sa.Column("duration_seconds", sa.Float, nullable=False, server_default="0"),
     sa.Column("watermark", WatermarkText),
     sa.Column("error_code", sa.Text),
@@ -157,6 +158,20 @@ sa.Index(
     unique=True,
     sqlite_where=pull.c.status.in_(["queued", "running"]),
     postgresql_where=pull.c.status.in_(["queued", "running"]),
+)
+
+# The first rows that a pull rejected.
+rejection = sa.Table(
+    "rejection",
+    metadata,
+    sa.Column("pull_id", sa.Uuid, primary_key=True),
+    sa.Column("row", sa.BigInteger, primary_key=True),
+    sa.Column("tenant", sa.Text, nullable=False),
+    sa.Column("connector_id", sa.Uuid, nullable=False),
+    sa.Column("key", sa.Text),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("column", sa.Text),
+    sa.Index("rejection_by_connector", "connector_id", "pull_id"),
 )
 
 staged = sa.Table(
@@ -214,6 +229,8 @@ connector_health = sa.Table(
     sa.Column("columns", sa.JSON, nullable=False),
     sa.Column("columns_before", sa.JSON),
     sa.Column("columns_changed_at", Instant),
+    # The last pull that rejected rows, unless a later one has read everything and rejected none.
+    sa.Column("rejected_pull_id", sa.Uuid),
 )
 
 api_key = sa.Table(

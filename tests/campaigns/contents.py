@@ -10,7 +10,15 @@ from qanatix_pipelines.store import tables
 
 Contents = dict[str, list[dict[str, Any]]]
 
-_TABLES = (tables.connector, tables.pull, tables.staged, tables.entity, tables.entity_set, tables.connector_health)
+_TABLES = (
+    tables.connector,
+    tables.pull,
+    tables.rejection,
+    tables.staged,
+    tables.entity,
+    tables.entity_set,
+    tables.connector_health,
+)
 # What no two pulls have alike, though they did the same.
 _ITS_OWN = {"id", "run_id", "attempt", "lease_until", "duration_seconds", "created_at", "started_at", "finished_at"}
 _THIS_PULLS = "this pull's"
@@ -62,8 +70,13 @@ def made(engine: sa.Engine, kept: Contents, pull_id: UUID) -> dict[str, Any]:
         "connectors": {row["id"]: told(row, "watermark", "watermark_at") for row in found["connector"]},
         "counted": {(row["vertical"], row["entity_type"]): row["entities"] for row in found["entity_set"]},
         "health": {
-            row["connector_id"]: {name: value for name, value in row.items() if not isinstance(value, datetime)}
+            row["connector_id"]: {
+                name: _THIS_PULLS if value == pull_id else value
+                for name, value in row.items()
+                if not isinstance(value, datetime)
+            }
             for row in found["connector_health"]
         },
+        "rejections": [row | {"pull_id": _THIS_PULLS} for row in found["rejection"] if row["pull_id"] == pull_id],
         "staged": len(found["staged"]),
     }

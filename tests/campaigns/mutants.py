@@ -13,6 +13,7 @@ PULL = "qanatix_pipelines/pull.py"
 WATERMARKS = "qanatix_pipelines/watermarks.py"
 ENTITIES = "qanatix_pipelines/store/entities.py"
 KEYS = "qanatix_pipelines/store/keys.py"
+REJECTIONS = "qanatix_pipelines/store/rejections.py"
 SCHEDULES = "qanatix_pipelines/store/schedules.py"
 WATCHES = "qanatix_pipelines/store/watches.py"
 _HISTORY = "tests/test_history.py::"
@@ -49,6 +50,10 @@ def _due(test: str) -> tuple[str, ...]:
 
 def _progress(test: str) -> tuple[str, ...]:
     return (f"tests/test_progress.py::{test}[sqlite]",)
+
+
+def _rejections(test: str) -> tuple[str, ...]:
+    return (f"tests/test_rejections.py::{test}[sqlite]",)
 
 
 def _watermarks(test: str) -> tuple[str, ...]:
@@ -298,11 +303,32 @@ MUTANTS = (
         _store("TestIngestion::test_a_commit_whose_answer_was_lost_has_completed"),
     ),
     Mutant(
-        "a receipt keeps every rejection",
+        "every rejected row of a pull is kept",
         INGESTION,
-        "batch.rejections[: REJECTIONS_KEPT - len(self._rejections)]",
+        "batch.rejections[: ROWS_KEPT - len(self._rejections)]",
         "batch.rejections",
-        _store("TestIngestion::test_a_receipt_counts_all_rejections_and_keeps_twenty"),
+        _rejections("TestKept::test_a_receipt_counts_all_by_reason_and_a_thousand_are_kept"),
+    ),
+    Mutant(
+        "rejected rows are kept of every pull",
+        REJECTIONS,
+        "    transaction.execute(rejections_of(pull.connector_id).where(older))\n",
+        "",
+        _rejections("TestKept::test_the_last_ten_pulls_that_rejected_rows_are_kept_of_each_connector"),
+    ),
+    Mutant(
+        "rejected rows outlive their connector",
+        CONNECTORS,
+        "            transaction.execute(rejections_of(connector_id))\n",
+        "",
+        _rejections("TestKept::test_they_go_with_their_connector"),
+    ),
+    Mutant(
+        "rejected rows are told whosever they are",
+        REJECTIONS,
+        "where(of.tenant == self.tenant, of.pull_id == pull_id, of.row > after)",
+        "where(of.pull_id == pull_id, of.row > after)",
+        _rejections("TestKept::test_another_tenants_are_not_there"),
     ),
     # Where a pull starts
     Mutant(

@@ -45,6 +45,7 @@ BODIES: dict[tuple[str, str], tuple[dict[str, Any] | None, ...]] = {
     ("post", "/connectors/{connector_id}/pull"): (None, {"full_refresh": False}, {"full_refresh": True}),
     ("get", "/connectors/{connector_id}/pulls"): (None,),
     ("get", "/pulls/{pull_id}"): (None,),
+    ("get", "/pulls/{pull_id}/rejections"): (None,),
     ("post", "/pulls/{pull_id}/cancel"): (None,),
     ("patch", "/connectors/{connector_id}"): (
         {},
@@ -105,6 +106,7 @@ class World:
             "entity_type": "item",
             "connection_config": {"dsn": self.source},
             "query": "SELECT id, name FROM items",
+            "name_column": "name",
         } | fields
 
     def ask(
@@ -123,7 +125,14 @@ class World:
         """
         held: dict[str, list[dict[str, Any]]] = {}
         with self.store.engine.execution_options(reads=True).connect() as connection:
-            for table in (tables.connector, tables.pull, tables.staged, tables.entity, tables.api_key):
+            for table in (
+                tables.connector,
+                tables.pull,
+                tables.rejection,
+                tables.staged,
+                tables.entity,
+                tables.api_key,
+            ):
                 rows = [dict(row) for row in connection.execute(sa.select(table)).mappings()]
                 held[table.name] = sorted(
                     ({**row, "last_used_at": None, "lease_until": None} for row in rows), key=repr
@@ -164,6 +173,7 @@ def world(settings: Settings, store: Store, database: str) -> Iterator[World]:
     with psycopg.connect(database) as source:
         source.execute("CREATE TABLE items (id int, name text)")
         source.execute("INSERT INTO items SELECT n, 'Item ' || n FROM generate_series(1, %s) n", [ROWS])
+        source.execute("INSERT INTO items VALUES (1000, NULL)")  # which each pull rejects
 
     def run(tags: dict[str, str]) -> str:
         run_id = str(uuid4())
