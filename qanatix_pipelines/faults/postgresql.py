@@ -42,7 +42,15 @@ _REASONS = {
     "42883": "there is no such function or operator for these types: cast what it is given, such as x::text",
     "42P01": "there is no such table or view, or it is in a schema that must be named: schema.table",
 }
-_WITHOUT_PLACE = {"42P18": "the type of :last_pull cannot be told: cast it, such as :last_pull::timestamptz"}
+_NO_UTF8 = (
+    "a text, or a column's name, cannot be converted from the database's encoding to UTF-8: name the column with AS, "
+    "or return the text's bytes, convert_to(x, 'SQL_ASCII')"
+)
+_WITHOUT_PLACE = {
+    "22021": _NO_UTF8,
+    "22P05": _NO_UTF8,
+    "42P18": "the type of :last_pull cannot be told: cast it, such as :last_pull::timestamptz",
+}
 _NO_RIGHT = "42501"
 _GRANT = "grant SELECT on each table and view, and USAGE on its schema, as docs/security.md shows"
 

@@ -9,10 +9,11 @@ import asyncio
 import logging
 import re
 import ssl
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any, cast
 
 import asyncpg
@@ -37,9 +38,10 @@ from qanatix_pipelines.faults.postgresql import explained, place_of
 from qanatix_pipelines.gates.postgresql import Gate
 from qanatix_pipelines.placeholders import SqlQuery, greatest, parse_sql, sql_words
 from qanatix_pipelines.queries.postgresql import NAMED, check_named, names, parse_postgresql
-from qanatix_pipelines.rejections import GIANT
+from qanatix_pipelines.rejections import GIANT, Fault, Reason
 from qanatix_pipelines.sources import Source, SourceConfig
 from qanatix_pipelines.tls import Tls
+from qanatix_pipelines.values.encodings import CODECS, as_bytes, decoded
 from qanatix_pipelines.values.postgresql import selected
 from qanatix_pipelines.watermarks import Watermark, Window
 
@@ -164,6 +166,9 @@ class PostgreSQL(Source):
                 type_of = types(await connection.fetch(TYPES, asked) if asked else ())
                 attributes = [Attribute(name, type_of(oid)) for name, oid in described]
                 columns, wrapped = selected(statement.numbered(), attributes)
+                codec = CODECS.get(getattr(connection.get_settings(), "server_encoding", "UTF8"))
+                if codec is not None:
+                    wrapped = as_bytes(wrapped, columns)
                 kinds = [type_of(oid) for oid in parameters]
                 if len(kinds) != statement.placeholders:
                     raise QueryRejected("The query has a parameter of its own, such as $1: only :last_pull is bound.")
@@ -175,7 +180,7 @@ class PostgreSQL(Source):
             yield Reading(
                 columns=columns,
                 watermark=reached if statement.placeholders else None,
-                batches=_batches(gate, protocol, cursor, columns, batch_size),
+                batches=_batches(gate, protocol, cursor, partial(_batch, columns=columns, codec=codec), batch_size),
             )
         finally:
             await _disconnect(connection, gate)
@@ -258,23 +263,34 @@ def _integer(kind: str, start: Watermark | None, _local_start: datetime | None) 
 
 
 async def _batches(
-    gate: Gate, protocol: _Protocol, cursor: Any, columns: tuple[Column, ...], batch_size: int
+    gate: Gate, protocol: _Protocol, cursor: Any, batch_of: Callable[..., Batch], batch_size: int
 ) -> AsyncIterator[Batch]:
     while True:
         with _reported(protocol):
             rows, giants = await gate.fetch(cursor, batch_size)
         if not rows:
             return
-        batch = Batch(_frame(rows, columns), columns, dict.fromkeys(giants, GIANT))
+        batch = batch_of(rows, giants)
         del rows
         yield batch
         del batch  # before the next one is read
 
 
-def _frame(rows: Sequence[asyncpg.Record], columns: Sequence[Column]) -> pl.DataFrame:
+def _batch(
+    rows: Sequence[asyncpg.Record], giants: Collection[int], *, columns: tuple[Column, ...], codec: str | None
+) -> Batch:
+    """`codec` is that of the texts, where they came as their bytes."""
+    faults: dict[int, Fault] = {}
+    series = []
     # By column: Polars would hold a copy of all rows, many times their size, to turn them.
-    values = zip(*rows, strict=True)
-    return pl.DataFrame([pl.Series(column.name, next(values), dtype=column.dtype) for column in columns])
+    for column, values in zip(columns, zip(*rows, strict=True), strict=True):
+        if codec is not None and column.dtype == pl.String:
+            texts, unread = decoded(values, codec)
+            series.append(pl.Series(column.name, texts, dtype=pl.String))
+            faults |= dict.fromkeys(unread, Fault(Reason.NOT_UTF8, column.name))
+        else:
+            series.append(pl.Series(column.name, values, dtype=column.dtype))
+    return Batch(pl.DataFrame(series), columns, faults | dict.fromkeys(giants, GIANT))
 
 
 @contextmanager
