@@ -1,5 +1,6 @@
 """:last_pull in an SQL query: found by a tokenizer, bound as a parameter, never spliced as text."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -40,13 +41,21 @@ class SqlQuery:
 
     def position_in_source(self, position: int) -> int:
         """Where the character at `position` of `numbered()` stands in the user's own text; both count from 1."""
-        numbered_end = source_end = len(self.parts[0])
-        for n, part in enumerate(self.parts[1:], start=1):
-            if position <= numbered_end:
+        return self._in_source(position, [len(f"${n}") for n in range(1, len(self.parts))])
+
+    def position_in_sent(self, position: int, literal: str) -> int:
+        """As `position_in_source`, of the text with `literal` for each placeholder."""
+        return self._in_source(position, [len(literal)] * self.placeholders)
+
+    def _in_source(self, position: int, written: Sequence[int]) -> int:
+        """`written` says how many characters stand for each placeholder."""
+        there = here = len(self.parts[0])
+        for length, part in zip(written, self.parts[1:], strict=True):
+            if position <= there:
                 break
-            numbered_end += len(f"${n}") + len(part)
-            source_end += len(f":{NAME}") + len(part)
-        return source_end - (numbered_end - position)
+            there += length + len(part)
+            here += len(f":{NAME}") + len(part)
+        return here - (there - position)
 
 
 def parse_sql(text: str, dialect: str) -> SqlQuery:

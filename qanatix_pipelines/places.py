@@ -51,14 +51,16 @@ class Words:
             return ""
         return self.at(sum(map(len, lines[: line - 1])) + column - 1)
 
-    def named(self, said: Iterable[str]) -> Word | None:
-        """The first of these names that is one of the query's own: where it stands there first."""
-        for name in said:
-            folded = name.casefold()
-            found = next((word for word in self.words if folded and word.name.casefold() == folded), None)
-            if found is not None:
-                return found
-        return None
+    def at_name(self, said: Iterable[str]) -> str:
+        """As `at`, for the first of these names that is one of the query's own. Nothing if none is.
+
+        Where it stands more than once, nobody knows which is meant, and no line is told.
+        """
+        for name in filter(None, map(str.casefold, said)):
+            found = [word for word in self.words if word.name.casefold() == name]
+            if found:
+                return self.at(found[0].start) if len(found) == 1 else f" at {quoted(found[0].shown)}"
+        return ""
 
     def _around(self, middle: int) -> str:
         before = _fitting(self.words[:middle][::-1])

@@ -11,6 +11,9 @@ import pytest
 from qanatix_pipelines.errors import QueryRejected, SourceError
 from qanatix_pipelines.sources import open_source
 from qanatix_pipelines.watermarks import Window
+from tests.harness.mysql import MySQLHarness
+from tests.servers import Server
+from tests.servers.mysql import execute, parts
 
 
 def told(connector_type: str, config: dict[str, Any], query: str) -> str:
@@ -96,3 +99,62 @@ class TestPostgreSQL:
 
         assert expected in sentence
         assert "grant SELECT on each table and view, and USAGE on its schema, as docs/security.md shows" in sentence
+
+
+class TestMySQL:
+    @pytest.mark.parametrize(
+        ("expected", "query"),
+        [
+            (
+                "The source rejected the query at line 1, column 8, 'nme' in \"SELECT nme FROM items\": there is no",
+                "SELECT nme FROM items",
+            ),
+            ("column 10, 'nme' in \"SELECT i.nme FROM items i\": there is no such column", "SELECT i.nme FROM items i"),
+            ("'itms' in \"SELECT '...' FROM itms\": there is no such table or view", 'SELECT "hidden" FROM itms'),
+            ('in "SELECT * FROM shap.items": there is no such', "SELECT * FROM shap.items"),
+            ("'FORM' in \"SELECT * FORM items\": what comes there is not SQL", "SELECT * FORM items"),
+            ('at its end, after "SELECT id FROM items WHERE": what comes there', "SELECT id FROM items WHERE"),
+            (
+                "at line 3, column 34, 'AND' in \"… items WHERE updated_at >:last_pull AND AND x = '...'\": what",
+                "SELECT id\nFROM items\nWHERE updated_at >:last_pull AND AND x = 'hidden'",
+            ),
+            (
+                "at line 2, column 22, 'AND' in \"… id FROM items WHERE name = '...' AND AND x = '...' AND y = 1\"",
+                f"SELECT id FROM items\nWHERE name = 'a' AND AND x = '{'a' * 90}' AND y = 1",
+            ),
+            ("'upcase' in \"SELECT upcase(name) FROM items\": there is no such func", "SELECT upcase(name) FROM items"),
+            ("'id' in \"SELECT id FROM items, items two\": more than one table", "SELECT id FROM items, items two"),
+            ("query at 'a': two tables are called so", "SELECT 1 FROM items a, items a"),
+        ],
+    )
+    def test_it_is_told_by_its_place_and_what_is_wrong_there(
+        self, mysql_server: Server, expected: str, query: str
+    ) -> None:
+        harness = MySQLHarness(mysql_server)
+        harness.fill(1)
+
+        assert expected in told("mysql", parts(mysql_server.address), query)
+
+    @pytest.mark.parametrize(
+        ("expected", "query"),
+        [
+            ("at line 1, column 15, 'closed' in \"SELECT * FROM closed\"", "SELECT * FROM closed"),
+            ("at line 1, column 12, 'name' in \"SELECT id, name FROM items\"", "SELECT id, name FROM items"),
+        ],
+    )
+    def test_a_right_that_is_missing_is_told_with_what_to_grant(
+        self, mysql_server: Server, expected: str, query: str
+    ) -> None:
+        MySQLHarness(mysql_server).fill(1)
+        reader, config = f"r{uuid4().hex[:12]}", parts(mysql_server.address)
+        execute(
+            mysql_server.address,
+            "CREATE TABLE IF NOT EXISTS closed (id int)",
+            f"CREATE USER {reader}@'%' IDENTIFIED BY 'reader'",
+            f"GRANT SELECT (id) ON {config['database']}.items TO {reader}@'%'",
+        )
+
+        sentence = told("mysql", config | {"user": reader, "password": "reader"}, query)
+
+        assert expected in sentence
+        assert "no right to read it: grant SELECT on it, as docs/security.md shows" in sentence

@@ -74,5 +74,4 @@ def place_of(words: Words, state: str, message: str, offset: int | None) -> str:
     """Where in the query it is: by the server's position in it, else by what the server says a right is missing for."""
     if offset is not None:
         return words.at(offset)
-    named = words.named(last_names(message)) if state == _NO_RIGHT else None
-    return "" if named is None else words.at(named.start)
+    return words.at_name(last_names(message)) if state == _NO_RIGHT else ""

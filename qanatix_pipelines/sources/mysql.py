@@ -33,10 +33,10 @@ from qanatix_pipelines.errors import (
     SourceFailed,
     TlsFailed,
 )
-from qanatix_pipelines.faults.mysql import explained
+from qanatix_pipelines.faults.mysql import explained, place_of
 from qanatix_pipelines.faults.network import network_fault
 from qanatix_pipelines.gates.mysql import Rows
-from qanatix_pipelines.placeholders import greatest
+from qanatix_pipelines.placeholders import SqlQuery, greatest, sql_words
 from qanatix_pipelines.queries.mysql import bound, parse_mysql
 from qanatix_pipelines.rejections import GIANT
 from qanatix_pipelines.sources import Source, SourceConfig
@@ -120,8 +120,8 @@ class MySQL(Source):
                 json_columns = await _json_columns(connection)
                 await connection.query(SNAPSHOT)
                 cursor = connection.cursor(SSCursor)
-                with _receiving(connection):
-                    await cursor.execute(statement.formatted(), [argument] * statement.placeholders or None)
+            with _reported(statement, connection.literal(argument)), _receiving(connection):
+                await cursor.execute(statement.formatted(), [argument] * statement.placeholders or None)
             if cursor.description is None:
                 raise QueryRejected("The query returns no columns: it must be a SELECT, WITH, VALUES or TABLE.")
             columns = tuple(result_column(field, json_columns) for field in cursor._result.fields)  # noqa: SLF001
@@ -287,22 +287,29 @@ async def _kill(abandoned: _Connection, config: Config) -> None:
 
 
 @contextmanager
-def _reported() -> Iterator[None]:
-    """A driver's exception becomes one of ours, and nothing of its text passes: the server wrote it."""
+def _reported(statement: SqlQuery | None = None, literal: str = "") -> Iterator[None]:
+    """A driver's exception becomes one of ours, and nothing of its text passes: the server wrote it.
+
+    `statement` is given where it may be at fault, and `literal` is what was written for its placeholders.
+    """
     try:
         yield
     except SourceError:
         raise
     except errors.MySQLError as error:
-        raise _explained(error) from None
+        raise _explained(error, statement, literal) from None
     except TimeoutError as error:
         raise network_fault(error, CONNECT_SECONDS) from None
     except Exception as error:  # noqa: BLE001  # the driver's parser raises anything at an answer that is not MySQL's
         raise SourceFailed(f"The source's answer could not be read ({type(error).__name__}).") from None
 
 
-def _explained(error: errors.MySQLError) -> SourceError:
+def _explained(error: errors.MySQLError, statement: SqlQuery | None, literal: str) -> SourceError:
     number = next((part for part in error.args if isinstance(part, int)), 0)
     if number == _HOST_ERROR:
         return network_fault(error, CONNECT_SECONDS)
-    return explained(number, str(error.sqlstate or ""))
+    place = ""
+    if statement is not None:
+        message, in_source = str(error.args[-1]), partial(statement.position_in_sent, literal=literal)
+        place = place_of(sql_words(statement, "mysql"), number, message, literal.join(statement.parts), in_source)
+    return explained(number, str(error.sqlstate or ""), place)
