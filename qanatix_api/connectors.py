@@ -199,17 +199,19 @@ async def change_connector(
     summary="Delete a connector",
     responses={404: problem("There is no such connector.")},
 )
-async def delete_connector(given: Given, caller: Writer, connector_id: UUID, later: BackgroundTasks) -> None:
-    """Forget a connector and its credentials. A running pull is given up and ingests nothing. Entities stay."""
+async def delete_connector(given: Given, caller: Writer, connector_id: UUID) -> None:
+    """Forget a connector and its credentials. A running pull is given up and ingests nothing. Entities stay.
+
+    Its partition leaves Dagster's grid within a minute or so, or with the last backfill that names it.
+    """
     live = await run_in_threadpool(given.store.pulls.live, connector_id)
     removing = run_in_threadpool(given.store.connectors.remove, connector_id)
     if live is None or live.run_id is None:
-        removed = await removing
+        await removing
     else:
         # At once, for the pull's final transaction may hold SQLite's only lock until its run is stopped.
-        removed, _ = await asyncio.gather(removing, given.runs.terminate(live.run_id))
+        await asyncio.gather(removing, given.runs.terminate(live.run_id))
     audit.record(caller, "connector.deleted", connector_id)
-    later.add_task(given.runs.remove_partition, removed)
 
 
 def _answer(connector: Connector, last: LastPull | None) -> ConnectorAnswer:

@@ -56,13 +56,6 @@ mutation Add($set: String!, $partition: String!, $selector: RepositorySelector!)
   addDynamicPartition(partitionsDefName: $set, partitionKey: $partition, repositorySelector: $selector) { __typename }
 }
 """
-DELETE_PARTITION = """
-mutation Delete($set: String!, $partition: String!, $selector: RepositorySelector!) {
-  deleteDynamicPartitions(partitionsDefName: $set, partitionKeys: [$partition], repositorySelector: $selector) {
-    __typename
-  }
-}
-"""
 STATUS = """
 query Status($run: ID!) { runOrError(runId: $run) { __typename ... on Run { status } } }
 """
@@ -198,10 +191,6 @@ class Runs:
     async def add_partition(self, connector: Connector) -> None:
         """Show a new connector in Dagster. If Dagster is away, its sensor does it later."""
         await self.answer(ADD_PARTITION, **_partition(connector))
-
-    async def remove_partition(self, connector: Connector) -> None:
-        """Take a deleted connector out of Dagster's grid; the history of its runs stays."""
-        await self.answer(DELETE_PARTITION, **_partition(connector))
 
     async def terminate(self, run_id: str) -> None:
         """Ask Dagster to stop a run."""

@@ -47,10 +47,9 @@ class FakeDagster:
         if document == runs.STATUS:
             status = self.statuses.get(variables["run"])
             return {"runOrError": {"__typename": "Run", "status": status}}
-        if document in (runs.ADD_PARTITION, runs.DELETE_PARTITION):
-            kind = "add" if document == runs.ADD_PARTITION else "delete"
-            self.partitions.append((kind, variables["partition"]))
-            return {f"{kind}DynamicPartition": {"__typename": "Success"}}
+        if document == runs.ADD_PARTITION:
+            self.partitions.append(("add", variables["partition"]))
+            return {"addDynamicPartition": {"__typename": "Success"}}
         if document == lineage.SHOWN:
             parents = self.shown.get(tuple(variables["key"]["path"]))
             return {"assetNodeOrError": {} if parents is None else {"dependencyKeys": [{"path": p} for p in parents]}}

@@ -1,6 +1,7 @@
 """A running stack as a caller sees it: its API with a key, and Dagster's GraphQL."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
@@ -74,3 +75,11 @@ def finished(stack: System, run_id: str) -> dict[str, Any]:
             return run
         time.sleep(0.1)
     raise AssertionError(f"the run is still {run['status']}")
+
+
+def until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    """Wait until something has come about, and fail if it has not within so many seconds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"it did not come about within {seconds} s"
+        time.sleep(0.2)

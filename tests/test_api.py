@@ -575,7 +575,7 @@ class TestDeleting:
         assert (response.status_code, response.content) == (204, b"")
         assert api.get(CONNECTORS).json() == []
         assert api.delete(f"{CONNECTORS}/{registered['id']}").status_code == 404
-        assert [kind for kind, _ in dagster.partitions] == ["add", "delete"]
+        assert [kind for kind, _ in dagster.partitions] == ["add"]
 
     def test_its_entities_stay(self, api: TestClient, registered: dict[str, Any]) -> None:
         api.post(f"{CONNECTORS}/{registered['id']}/pull")

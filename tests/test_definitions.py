@@ -11,14 +11,17 @@ from typing import Any
 import dagster as dg
 import pytest
 import yaml
+from dagster._core.definitions.assets.graph.asset_graph_subset import AssetGraphSubset
+from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 
 from qanatix_pipelines.connectors import Connector, NewConnector
-from qanatix_pipelines.defs import resources
+from qanatix_pipelines.defs import resources, sensors
 from qanatix_pipelines.defs.checks import HEALTH
 from qanatix_pipelines.defs.entity_sets import known_entity_sets
-from qanatix_pipelines.naming import CODE_LOCATION, PULL_TAG
+from qanatix_pipelines.naming import CODE_LOCATION, PARTITION_TAG, PULL_TAG
 from qanatix_pipelines.settings import Settings, new_fernet_key
 from qanatix_pipelines.store.entity_sets import EntitySet
+from qanatix_pipelines.store.ingestion import Ingestion
 from qanatix_pipelines.store.opening import Store
 from qanatix_pipelines.tenants import DEFAULT, Tenant
 from tests.conftest import ENCRYPTION_KEY, PEPPER
@@ -337,17 +340,73 @@ def test_a_fault_of_ours_shows_its_place_and_not_its_text(
     assert store.pulls.live(connector.id) is None
 
 
+@pytest.mark.parametrize("known", [True, False], ids=["before the sensor looks", "after it"])
+def test_a_pull_of_a_deleted_connector_is_skipped_with_a_sentence(
+    definitions: dg.Definitions,
+    instance: dg.DagsterInstance,
+    harness: Harness,
+    register: Callable[..., Connector],
+    store: Store,
+    known: bool,
+) -> None:
+    key = register(harness, harness.everything).partition_key
+    store.connectors.remove(store.connectors.by_partition(key).id)
+
+    if known:
+        instance.add_dynamic_partitions("connectors_postgresql", [key])
+
+    job = definitions.resolve_job_def("pull_postgresql")
+    result = job.execute_in_process(instance=instance, tags={PARTITION_TAG: key}, raise_on_error=False)
+
+    assert result.success
+    assert result.asset_materializations_for_node("connectors__postgresql") == []
+    (evaluation,) = result.get_asset_check_evaluations()
+    assert evaluation.passed
+    said = f"The connector of the partition {key} has been deleted: the run is skipped, and nothing is pulled."
+    assert [entry.user_message for entry in instance.all_logs(result.run_id)].count(said) == 1
+
+
+def test_a_pull_whose_connector_is_deleted_meanwhile_is_skipped(
+    definitions: dg.Definitions,
+    instance: dg.DagsterInstance,
+    harness: Harness,
+    register: Callable[..., Connector],
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    harness.fill(1)
+    connector = register(harness, harness.everything)
+    stage = Ingestion.stage
+
+    def staged_and_deleted(*given: Any) -> None:
+        stage(*given)
+        store.connectors.remove(connector.id)
+
+    monkeypatch.setattr("qanatix_pipelines.store.ingestion.Ingestion.stage", staged_and_deleted)
+
+    result = materialize(definitions, instance, connector.partition_key)
+
+    assert result.success
+    assert result.asset_materializations_for_node("connectors__postgresql") == []
+    ((receipt,), _) = store.pulls.page(connector.id, status=None, limit=2, cursor=None)
+    assert (receipt.status, receipt.error_code) == ("cancelled", "pull_superseded")
+
+
 @pytest.mark.parametrize("redacted", ["0", "1"])
-def test_an_unknown_partition_fails_with_a_sentence(
+def test_a_run_without_a_partition_fails_with_a_sentence_that_says_what_to_do(
     definitions: dg.Definitions, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, redacted: str
 ) -> None:
     """Also where Dagster is told to keep what errors say from its events."""
     monkeypatch.setenv("DAGSTER_REDACT_USER_CODE_ERRORS", redacted)
 
-    result = materialize(definitions, instance, "no-such-connector-12345678")
+    job = definitions.resolve_job_def("pull_postgresql")
+    result = job.execute_in_process(instance=instance, raise_on_error=False)
 
     failure = _failure(result)
-    assert failure.description == "There is no such connector."
+    assert failure.metadata["code"].value == "no_partition"
+    assert (failure.description or "").startswith("This run names no partition")
+    assert "Choose one partition and launch the run again" in (failure.description or "")
+    assert "where" not in failure.metadata
 
 
 def test_a_queued_pull_is_taken_by_its_run(
@@ -410,6 +469,62 @@ def test_the_sensor_brings_partitions_in_step_with_the_store(
         ("AddDynamicPartitionsRequest", (theirs.partition_key,)),
         ("DeleteDynamicPartitionsRequest", ("deleted-12345678",)),
     }
+
+
+def test_what_is_registered_while_the_sensor_looks_is_not_taken_for_deleted(
+    definitions: dg.Definitions,
+    instance: dg.DagsterInstance,
+    harness: Harness,
+    register: Callable[..., Connector],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read = sensors._registered
+
+    def registered_meanwhile(store: resources.StoreResource) -> dict[str, set[str]]:
+        """The API registers one, and adds its partition."""
+        found = read(store)
+        connector = register(harness, harness.everything)
+        instance.add_dynamic_partitions("connectors_postgresql", [connector.partition_key])
+        return found
+
+    monkeypatch.setattr(sensors, "_registered", registered_meanwhile)
+    sensor = definitions.resolve_sensor_def("connector_partitions")
+    context = dg.build_sensor_context(
+        instance=instance, definitions=definitions, resources={"store": resources.StoreResource()}
+    )
+
+    assert sensor(context).dynamic_partitions_requests == []
+
+
+@pytest.mark.parametrize(("status", "kept"), [("REQUESTED", True), ("CANCELING", True), ("COMPLETED_FAILED", False)])
+@pytest.mark.parametrize("kind", ["assets", "job"])
+def test_a_partition_stays_while_an_unfinished_backfill_names_it(
+    definitions: dg.Definitions, instance: dg.DagsterInstance, kind: str, status: str, *, kept: bool
+) -> None:
+    names = ["deleted-12345678", "deleted-23456789"]
+    instance.add_dynamic_partitions("connectors_postgresql", names)
+    subset = dg.DynamicPartitionsDefinition(name="connectors_postgresql").subset_with_partition_keys(names[:1])
+    backfill = PartitionBackfill.from_asset_graph_subset(
+        backfill_id="some",
+        backfill_timestamp=0.0,
+        tags={},
+        dynamic_partitions_store=instance,
+        asset_graph_subset=AssetGraphSubset({dg.AssetKey(["connectors", "postgresql"]): subset}),
+        title=None,
+        description=None,
+        run_config=None,
+    )
+    if kind == "job":
+        backfill = backfill._replace(asset_backfill_data=None, partition_names=names[:1])
+    instance.add_backfill(backfill.with_status(BulkActionStatus(status)))
+    sensor = definitions.resolve_sensor_def("connector_partitions")
+    context = dg.build_sensor_context(
+        instance=instance, definitions=definitions, resources={"store": resources.StoreResource()}
+    )
+
+    (request,) = sensor(context).dynamic_partitions_requests
+
+    assert list(request.partition_keys) == names[kept:]
 
 
 def test_a_run_whose_pull_was_cancelled_before_it_began_is_cancelled(

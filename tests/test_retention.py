@@ -9,8 +9,9 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 from dagster import DagsterEvent, DagsterEventType, DagsterRunStatus
+from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from dagster._core.storage.runs.schema import RunsTable
-from dagster._core.storage.tags import REPOSITORY_LABEL_TAG
+from dagster._core.storage.tags import BACKFILL_ID_TAG, REPOSITORY_LABEL_TAG
 
 from qanatix_pipelines.defs import retention
 from qanatix_pipelines.naming import PARTITION_TAG
@@ -61,11 +62,14 @@ def run(
     partition: str | None = "shop-1",
     status: DagsterRunStatus = DagsterRunStatus.SUCCESS,
     location: str = "qanatix",
+    backfill: str | None = None,
 ) -> str:
     """A run that ended so long ago, in the order in which this is called."""
     tags = {REPOSITORY_LABEL_TAG: f"__repository__@{location}"}
     if partition is not None:
         tags[PARTITION_TAG] = partition
+    if backfill is not None:
+        tags[BACKFILL_ID_TAG] = backfill
     run_id = instance.create_run_for_job(some, run_id=str(uuid4()), tags=tags).run_id
     instance.report_dagster_event(DagsterEvent(ENDS[status].value, job_name="some"), run_id=run_id)
     at = (NOW - age).replace(tzinfo=None)
@@ -115,6 +119,27 @@ def test_connectors_do_not_count_for_one_another(instance: dg.DagsterInstance) -
     retention.delete_runs_before(instance, BEFORE)
 
     assert left(instance) == kept
+
+
+@pytest.mark.parametrize(("status", "kept"), [("REQUESTED", True), ("COMPLETED_SUCCESS", False)])
+def test_a_run_stays_until_its_backfill_is_over(instance: dg.DagsterInstance, status: str, *, kept: bool) -> None:
+    backfill = str(uuid4())
+    instance.add_backfill(
+        PartitionBackfill(
+            backfill,
+            BulkActionStatus(status),
+            from_failure=False,
+            tags={},
+            backfill_timestamp=0.0,
+            partition_names=["shop-1"],
+        )
+    )
+    old = run(instance, OLD, status=DagsterRunStatus.FAILURE, backfill=backfill)
+    new = run(instance, timedelta(days=1))
+
+    retention.delete_runs_before(instance, BEFORE)
+
+    assert left(instance) == ([old, new] if kept else [new])
 
 
 def test_a_deleted_connectors_runs_go_all(instance: dg.DagsterInstance) -> None:

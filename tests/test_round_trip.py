@@ -175,7 +175,6 @@ def test_what_the_api_asks_of_dagster_is_in_dagsters_schema(stack: System) -> No
 
     for document in (
         runs.ADD_PARTITION,
-        runs.DELETE_PARTITION,
         runs.STATUS,
         runs.TERMINATE,
         lineage.SHOWN,
@@ -195,11 +194,11 @@ def test_what_the_api_asks_of_dagster_is_in_dagsters_schema(stack: System) -> No
 
 
 def _until(true: Callable[[], bool]) -> None:
-    for _ in range(600):
+    for _ in range(1800):
         if true():
             return
         time.sleep(0.1)
-    raise AssertionError("it did not come to be within a minute")
+    raise AssertionError("it did not come to be within three minutes")
 
 
 def _partitions(stack: System) -> list[str]:

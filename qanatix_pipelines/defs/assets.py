@@ -1,6 +1,6 @@
 """One partitioned asset for each connector type: its partitions are the connectors, its runs their pulls."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -12,7 +12,7 @@ from qanatix_pipelines.connectors import Connector
 from qanatix_pipelines.defs.checks import COUNTS_CHECK, OWNER, asset_key, counts_check
 from qanatix_pipelines.defs.entity_sets import counts, materialization, schema
 from qanatix_pipelines.defs.progress import ProgressLog
-from qanatix_pipelines.errors import NotFound, PullCancelled, PullError, StoreUnavailable
+from qanatix_pipelines.errors import NotFound, PullCancelled, PullError, PullSuperseded, StoreUnavailable
 from qanatix_pipelines.naming import (
     DAGSTER,
     FULL_REFRESH_TAG,
@@ -32,6 +32,12 @@ from qanatix_pipelines.tracebacks import places
 REJECTIONS_SHOWN = 20
 _REJECTION = {"row": "int", "key": "string", "reason": "string", "column": "string"}
 
+NO_PARTITION = (
+    "This run names no partition, and so no connector: nothing was pulled. Choose one partition and launch the run "
+    "again; each is a connector. Over REST it is POST /api/v1/connectors/{id}/pull."
+)
+DELETED = "The connector of the partition %s has been deleted: the run is skipped, and nothing is pulled."
+
 
 def partitions_of(connector_type: str) -> dg.DynamicPartitionsDefinition:
     return dg.DynamicPartitionsDefinition(name=partitions_name(connector_type))
@@ -45,6 +51,7 @@ def pull_asset(connector_type: str) -> dg.AssetsDefinition:
         partitions_def=partitions_of(connector_type),
         required_resource_keys={"store", connector_type},
         check_specs=[counts_check(connector_type)],
+        output_required=False,  # there is none where the connector was deleted before its run came to it
         group_name="connectors",
         kinds={source_type.kind, "polars"},
         owners=[OWNER],
@@ -56,7 +63,11 @@ def pull_asset(connector_type: str) -> dg.AssetsDefinition:
         ),
     )
     # Dagster reads the bare name only.
-    def connectors(context: dg.AssetExecutionContext) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    def connectors(
+        context: dg.AssetExecutionContext,
+    ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+        if not context.has_partition_key:
+            raise dg.Failure(NO_PARTITION, metadata={"code": "no_partition"}, allow_retries=False)
         opened: Store = context.resources.store.open()
         source = getattr(context.resources, connector_type)
         try:
@@ -79,7 +90,13 @@ def pull_asset(connector_type: str) -> dg.AssetsDefinition:
         except PullCancelled as error:  # over the receipt: whoever cancelled it may not have reached Dagster
             context.instance.report_run_canceling(context.run, str(error))
             raise DagsterExecutionInterruptedError from None
-        except (PullError, NotFound, StoreUnavailable) as error:
+        except (NotFound, PullSuperseded) as error:
+            if _exists(opened, context.partition_key):
+                raise dg.Failure(str(error), metadata={"code": error.code}, allow_retries=False) from None
+            context.log.warning(DELETED, context.partition_key)
+            yield from _unharmed(context)
+            return
+        except (PullError, StoreUnavailable) as error:
             raise dg.Failure(str(error), metadata={"code": error.code}, allow_retries=False) from None
         except Exception as error:  # noqa: BLE001  # its text may hold a row or an address, so only its place is shown
             raise dg.Failure(
@@ -92,9 +109,27 @@ def pull_asset(connector_type: str) -> dg.AssetsDefinition:
             ) from None
         context.log_event(materialization(store, connector, outcome, context.resources.store.settings()))
         rejections, _ = store.rejections.page(outcome.receipt.id, limit=REJECTIONS_SHOWN)
-        return _result(connector, outcome, rejections)
+        yield _result(connector, outcome, rejections)
 
     return connectors
+
+
+def _exists(opened: Store, partition: str) -> bool:
+    """Whether a partition is a connector's. One that cannot be asked for is, so that its run ends as it has."""
+    try:
+        opened.tenants.of_partition(partition)
+    except NotFound:
+        return False
+    except StoreUnavailable:
+        pass
+    return True
+
+
+def _unharmed(context: dg.AssetExecutionContext) -> Iterator[dg.AssetCheckResult]:
+    """Of a skipped run: Dagster has each run of an asset tell of its checks, even if there is no materialization."""
+    for key in context.selected_asset_check_keys:
+        why = "The run was skipped: its connector has been deleted."
+        yield dg.AssetCheckResult(check_name=key.name, passed=True, description=why)
 
 
 def _receipt(store: Store, connector: Connector, run: dg.DagsterRun) -> Pull:

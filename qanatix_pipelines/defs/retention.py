@@ -1,6 +1,7 @@
 """Dagster keeps runs and their events for ever; each day this job deletes those that are old.
 
-Kept are the last run of each connector, and its last that succeeded: the grid of partitions is made of them.
+Kept are the last run of each connector, and its last that succeeded: the grid of partitions is made of them; and those
+of a backfill that is not over, which knows by them which partitions failed.
 """
 
 import time
@@ -12,8 +13,9 @@ from pathlib import Path
 import dagster as dg
 from dagster import DagsterRunStatus, RunRecord, RunsFilter
 from dagster._core.storage.event_log.sqlite import SqliteEventLogStorage
-from dagster._core.storage.tags import REPOSITORY_LABEL_TAG
+from dagster._core.storage.tags import BACKFILL_ID_TAG, REPOSITORY_LABEL_TAG
 
+from qanatix_pipelines.defs.backfills import unfinished
 from qanatix_pipelines.naming import CODE_LOCATION, PARTITION_TAG, REPOSITORY, partitions_name
 from qanatix_pipelines.settings import read_settings
 from qanatix_pipelines.sources import connector_types
@@ -38,12 +40,16 @@ def delete_old_runs(context: dg.OpExecutionContext) -> None:
         context.log.info("QANATIX_RUN_RETENTION_DAYS is 0: all runs are kept.")
         return
     done = delete_runs_before(context.instance, datetime.now(UTC) - timedelta(days=days))
-    context.log.info("%d runs deleted; %d that are as old are their connector's last.", done.deleted, done.kept)
+    told = "%d runs deleted; %d that are as old are their connector's last, or of a backfill that is not over."
+    context.log.info(told, done.deleted, done.kept)
 
 
 @dg.job(
     executor_def=dg.in_process_executor,
-    description="Deletes old runs and their events, but no connector's last run and none of other code locations.",
+    description=(
+        "Deletes old runs and their events, but no connector's last run, none of a backfill that is not over, and none "
+        "of other code locations."
+    ),
 )
 def retention() -> None:
     delete_old_runs()
@@ -65,11 +71,12 @@ def delete_runs_before(
         for connector_type in connector_types()
         for key in instance.get_dynamic_partitions(partitions_name(connector_type))
     }
+    backfills = {backfill.backfill_id for backfill in unfinished(instance)}
     done = Done()
     for record in _ended(instance, before):
         if time.monotonic() > deadline:
             break
-        if _is_last(instance, record, partitions):
+        if record.dagster_run.tags.get(BACKFILL_ID_TAG) in backfills or _is_last(instance, record, partitions):
             done.kept += 1
         else:
             _delete(instance, record.dagster_run.run_id)
