@@ -23,8 +23,8 @@ _COLUMN = Struct("!IHIhih")  # its table and place there, type, and that one's s
 _DESCRIPTION, _PARAMETERS, _NO_DATA, _ERROR = b"TtnE"
 _ENDING = ("FATAL", "PANIC")  # severities of errors after which there is no session any more
 # Types that are as large in memory as they came, by their OID: bool, bytea, "char", name, int8, int2, int4, text, oid,
-# float8, bpchar, varchar, timestamp, timestamptz. What the source's own statements select is of these.
-_FLAT = frozenset({16, 17, 18, 19, 20, 21, 23, 25, 26, 701, 1042, 1043, 1114, 1184})
+# floats, bpchar, varchar, timestamp, timestamptz. What the source's own statements select is of these.
+_FLAT = frozenset({16, 17, 18, 19, 20, 21, 23, 25, 26, 700, 701, 1042, 1043, 1114, 1184})
 
 
 class BoundedProtocol:

@@ -12,8 +12,10 @@ or of `_EXECUTE`.
 import re
 from collections.abc import Collection, Sequence
 from itertools import pairwise
+from typing import ClassVar
 
 from sqlglot import tokenize
+from sqlglot.dialects.postgres import Postgres
 from sqlglot.tokenizer_core import TokenType
 
 from qanatix_pipelines.errors import FunctionRefused, QueryRejected
@@ -42,6 +44,21 @@ WHERE (
 ) AND NOT 'pg_catalog.internal'::pg_catalog.regtype = ANY (proargtypes)
 AND (provolatile = 'v' AND NOT (oid < 16384 AND proname IN ({_HARMLESS})) OR proname IN ({_EXECUTE}))
 """
+
+
+class PostgresEscapes(Postgres):
+    """The SQL of a server where `standard_conforming_strings` is off: a backslash escapes in every string.
+
+    sqlglot knows it by its name in lower case.
+    """
+
+    class Tokenizer(Postgres.Tokenizer):
+        STRING_ESCAPES: ClassVar = ["'", "\\"]
+
+
+def parse_as_server(query: str, standard_conforming_strings: str) -> SqlQuery:
+    """Like `parse_sql`, as a server reads it whose setting of that name is "on" or "off"."""
+    return parse_sql(query, dialect="postgresescapes" if standard_conforming_strings == "off" else "postgres")
 
 
 def parse_postgresql(query: str) -> SqlQuery:

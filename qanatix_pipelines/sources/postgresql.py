@@ -11,10 +11,9 @@ import re
 import ssl
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
+from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import asyncpg
 import asyncpg.protocol
@@ -26,6 +25,7 @@ from qanatix_pipelines.addresses.postgresql import Dsn, parse_dsn
 from qanatix_pipelines.batches import Batch, Column, Reading
 from qanatix_pipelines.bounds.hashing import Hashing
 from qanatix_pipelines.bounds.postgresql import BoundedProtocol
+from qanatix_pipelines.clocks.postgresql import COUNTED, LOCAL, REACH, counted, numbered
 from qanatix_pipelines.descriptions.postgresql import TYPES, Attribute, types, unknown
 from qanatix_pipelines.errors import (
     AccountTooStrong,
@@ -36,8 +36,8 @@ from qanatix_pipelines.errors import (
 from qanatix_pipelines.faults.network import network_fault, unreadable
 from qanatix_pipelines.faults.postgresql import explained, place_of
 from qanatix_pipelines.gates.postgresql import Gate
-from qanatix_pipelines.placeholders import SqlQuery, greatest, parse_sql, sql_words
-from qanatix_pipelines.queries.postgresql import NAMED, check_named, names, parse_postgresql
+from qanatix_pipelines.placeholders import SqlQuery, greatest, sql_words
+from qanatix_pipelines.queries.postgresql import NAMED, check_named, names, parse_as_server, parse_postgresql
 from qanatix_pipelines.rejections import GIANT, Fault, Reason
 from qanatix_pipelines.sources import Source, SourceConfig
 from qanatix_pipelines.tls import Tls
@@ -48,38 +48,16 @@ from qanatix_pipelines.watermarks import Watermark, Window
 CONNECT_SECONDS = 10
 CLOSE_SECONDS = 3
 
-# Neither how a query is read nor output must depend on the server's or the role's settings.
-_SESSION = """
-SET LOCAL standard_conforming_strings = on;
-SET LOCAL TimeZone = 'UTC';
-SET LOCAL DateStyle = 'ISO, YMD';
-SET LOCAL IntervalStyle = 'iso_8601';
-SET LOCAL extra_float_digits = 1;
-SET LOCAL bytea_output = 'hex';
-SET LOCAL lc_monetary = 'C';
-"""
-
-# The source's own clock, held back to the start of the oldest transaction that is still open: a row stamped in one of
-# them may yet appear below the clock. What other roles do is visible to members of pg_read_all_stats only; for the
-# rest the overlap stands in, as it does on a replica, which does not know what is open on its primary. A replica has
-# seen nothing newer than what it last replayed. Of a prepared transaction nobody knows when it began. The clock is read
-# first: a transaction that begins between the two is newer.
-_REACH = f"""
-SELECT clock_timestamp(),
-CASE WHEN pg_is_in_recovery() THEN pg_last_xact_replay_timestamp() ELSE clock_timestamp() END,
-(SELECT min(xact_start) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()),
-EXISTS (SELECT FROM pg_prepared_xacts WHERE database = current_database()),
-{account.RIGHTS}
-"""
-# Asked before the session's zone becomes UTC, for a column without a zone holds what the database calls local time. If
-# its clocks are set back soon after, by two hours at the most, it is the earlier time that they will show then.
-_LOCAL = """
-SELECT least($1::timestamptz AT TIME ZONE zone, ($1 + interval '2 hours') AT TIME ZONE zone - interval '2 hours')
-FROM current_setting('TimeZone') AS zone
-"""
-# What an integer's type can hold: (its least, its greatest).
-_INTEGERS: dict[str, tuple[int, int]] = {
-    f"int{size}": (-(2 ** (8 * size - 1)), 2 ** (8 * size - 1) - 1) for size in (2, 4, 8)
+# What would end a pull, or leave rows out of it, is as wide as can be; all else is as psql would find it. These, since
+# that version. What docs/settings/postgresql.md says of each.
+_WIDEST = {
+    "SET LOCAL statement_timeout = 0": 8,
+    "SET LOCAL lock_timeout = 0": 9,
+    "SET LOCAL idle_in_transaction_session_timeout = 0": 9,
+    "SET LOCAL tcp_user_timeout = 0": 12,
+    "SET LOCAL transaction_timeout = 0": 17,
+    "SET LOCAL gin_fuzzy_search_limit = 0": 8,
+    "SET LOCAL client_min_messages = error": 8,
 }
 
 
@@ -139,26 +117,20 @@ class PostgreSQL(Source):
 
     @asynccontextmanager
     async def read(self, query: str, *, window: Window, batch_size: int) -> AsyncIterator[Reading]:
-        statement = parse_sql(query, dialect="postgres")
         with _reported():
             connection = await _connect(self._dsn)
         gate = Gate(connection._transport)  # noqa: SLF001  # the driver shows it to nobody
         protocol: _Protocol = connection._protocol  # noqa: SLF001  # which the driver forgets when it is lost
         try:
             with _reported(protocol):
+                statement = parse_as_server(
+                    query, getattr(connection.get_settings(), "standard_conforming_strings", "on")
+                )
                 # In this order: the snapshot must see every row that was committed before the clock was read.
-                clock, seen, oldest, held, rights = await connection.fetchrow(_REACH)
-                excess = account.excess(rights)
-                if excess is not None and not self.strong_accounts:
-                    raise AccountTooStrong(excess)
-                start = window.start(clock)
-                local_start = await connection.fetchval(_LOCAL, start) if isinstance(start, datetime) else None
-                await connection.transaction(isolation="repeatable_read", readonly=True).start()
-                await connection.execute(_SESSION)
-                if excess is not None:
-                    text = statement.numbered()
-                    named = await connection.fetch(NAMED, *names(text))
-                    check_named(excess, [name for (name,) in named], text)
+                await connection.execute(_begun(connection, "READ COMMITTED") + "; SET LOCAL search_path = pg_catalog")
+                start, local, reached = await self._ask(connection, statement, window)
+                await connection.execute("COMMIT; " + _begun(connection, "REPEATABLE READ"))
+                await _count_times(connection)
             with _reported(protocol, statement):
                 parameters, described = await protocol.describe(statement.numbered())
             with _reported(protocol, statement, places=False):
@@ -169,14 +141,14 @@ class PostgreSQL(Source):
                 codec = CODECS.get(getattr(connection.get_settings(), "server_encoding", "UTF8"))
                 if codec is not None:
                     wrapped = as_bytes(wrapped, columns)
-                kinds = [type_of(oid) for oid in parameters]
+                kinds = [type_of(oid).told for oid in parameters]
                 if len(kinds) != statement.placeholders:
                     raise QueryRejected("The query has a parameter of its own, such as $1: only :last_pull is bound.")
-                bound = _integer if window.integer else _time
-                arguments = [bound(kind.told, start, local_start) for kind in kinds]
+                if window.integer:
+                    arguments = [numbered(kind, start, nearer=False) for kind in kinds]
+                else:
+                    arguments = [counted(kind, start, local, nearer=False) for kind in kinds]
                 cursor = await (await connection.prepare(wrapped)).cursor(*arguments)
-            # Where nothing is known of how far the snapshot reaches, the watermark stays where it is.
-            reached = None if held or seen is None else min(seen, oldest or seen) - timedelta(microseconds=1)
             yield Reading(
                 columns=columns,
                 watermark=reached if statement.placeholders else None,
@@ -184,6 +156,25 @@ class PostgreSQL(Source):
             )
         finally:
             await _disconnect(connection, gate)
+
+    async def _ask(
+        self, connection: asyncpg.Connection, statement: SqlQuery, window: Window
+    ) -> tuple[Watermark | None, datetime | None, datetime | None]:
+        """Where the window starts, the same in the database's zone, and how far a snapshot reaches that is begun after.
+
+        None for the last where nothing is known of it. Raises AccountTooStrong, FunctionRefused, QueryRejected.
+        """
+        clock, seen, oldest, held, rights = await connection.fetchrow(REACH)
+        excess = account.excess(rights)
+        if excess is not None:
+            if not self.strong_accounts:
+                raise AccountTooStrong(excess)
+            text = statement.numbered()
+            named = await connection.fetch(NAMED, *names(text))
+            check_named(excess, [name for (name,) in named], text)
+        start = window.start(clock)
+        local = await connection.fetchval(LOCAL, start) if isinstance(start, datetime) else None
+        return start, local, None if held or seen is None else min(seen, oldest or seen) - timedelta(microseconds=1)
 
 
 source = PostgreSQL
@@ -201,6 +192,21 @@ async def _connect(dsn: Dsn) -> asyncpg.Connection:
         statement_cache_size=0,  # nothing runs twice, and a pooler such as PgBouncer may sit between
         server_settings={"application_name": "qanatix"},
     )
+
+
+def _begun(connection: asyncpg.Connection, isolation: str) -> str:
+    """Statements that begin a transaction that can only read."""
+    version = connection.get_server_version().major
+    limits = (widest for widest, since in _WIDEST.items() if version >= since)
+    return "; ".join([f"BEGIN ISOLATION LEVEL {isolation} READ ONLY", *limits])
+
+
+async def _count_times(connection: asyncpg.Connection) -> None:
+    """From now on a parameter that is a time is given as the server counts it. It is not asked."""
+    for kind in COUNTED:
+        await connection.set_type_codec(
+            kind, schema="pg_catalog", encoder=lambda count: (count,), decoder=tuple, format="tuple"
+        )
 
 
 def _tls(dsn: Dsn) -> ssl.SSLContext | bool:
@@ -231,35 +237,6 @@ async def _disconnect(connection: asyncpg.Connection, gate: Gate) -> None:
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, SourceError):
         connection.terminate()  # the far side is gone or does not answer: close our end of it
     await asyncio.gather(*cancellations, return_exceptions=True)
-
-
-def _time(kind: str, start: Watermark | None, local_start: datetime | None) -> Watermark | date:
-    """`:last_pull` as the type that the server inferred for it. Python's least is PostgreSQL's -infinity."""
-    if kind == "timestamptz":
-        return datetime.min.replace(tzinfo=UTC) if start is None else start
-    if kind == "timestamp":
-        return datetime.min if local_start is None else local_start  # noqa: DTZ901  # no zone is the point
-    if kind == "date":
-        # The day of the last pull was not over: a day counts as seen only when it was.
-        return date.min if local_start is None else local_start.date() - timedelta(days=1)
-    raise QueryRejected(
-        f":last_pull stands where the source expects the type {kind}. It is a point in time: compare it with a "
-        "timestamp, timestamptz or date column, write :last_pull::timestamptz, or name the column of integers that it "
-        "is compared with as cursor_column."
-    )
-
-
-def _integer(kind: str, start: Watermark | None, _local_start: datetime | None) -> Watermark | Decimal:
-    if kind == "numeric":
-        return Decimal("-Infinity") if start is None else Decimal(cast(int, start))
-    if kind not in _INTEGERS:
-        raise QueryRejected(
-            f":last_pull stands where the source expects the type {kind}, but cursor_column says that it is an "
-            "integer: compare it with a column of integers, write :last_pull::bigint, or leave cursor_column out."
-        )
-    least, greatest = _INTEGERS[kind]
-    wanted = least if start is None else cast(int, start)
-    return min(max(wanted, least), greatest)
 
 
 async def _batches(

@@ -1,9 +1,12 @@
 """PostgreSQL's types: what each is selected as, so that a Polars frame holds it exactly.
 
-The server converts, by its own rules and at its own speed. The table of all types is docs/types/postgresql.md.
+The server converts, at its own speed, and in the session as the user's query has it: a form of output that depends on
+a setting is asked for only where a type has no other. Names are qualified, for `search_path` may lead elsewhere, and a
+string with a backslash says E, for `standard_conforming_strings` may be off. The table of all types is
+docs/types/postgresql.md.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import polars as pl
@@ -32,30 +35,88 @@ class Attribute(Protocol):
     def type(self) -> Type: ...
 
 
+def _iso(value: str) -> str:
+    """A date or a time as to_json writes it: ISO 8601 with 'T' whatever `DateStyle` is, and 'infinity' as it is."""
+    return f"pg_catalog.btrim(pg_catalog.to_json({value})::pg_catalog.text, '\"')"
+
+
+def _utc(value: str, mark: str = "Z") -> str:
+    """A timestamptz in UTC whatever `TimeZone` is; `mark` stands behind its time, before 'BC'."""
+    local = _iso(value + " AT TIME ZONE 'UTC'")
+    marked = f"pg_catalog.textcat({local}, '{mark}')"
+    return f"pg_catalog.replace(pg_catalog.replace({marked}, ' BC{mark}', '{mark} BC'), 'infinity{mark}', 'infinity')"
+
+
+def _blank(value: str) -> str:
+    """A time with a blank in place of its 'T', as PostgreSQL itself writes it."""
+    return f"pg_catalog.replace({value}, 'T', ' ')"
+
+
+# Its parts, each with its sign, less those that are zero: ISO 8601 whatever `IntervalStyle` is.
+_PARTS = ", ".join(
+    f"pg_catalog.date_part('{part}', {{0}})::pg_catalog.int8" for part in ("year", "month", "day", "hour", "minute")
+)
+_SECONDS = "EXTRACT(second FROM {0})::pg_catalog.numeric(8, 6)::pg_catalog.text"
+_DURATION = (
+    "CASE WHEN pg_catalog.isfinite({0}) THEN pg_catalog.regexp_replace(pg_catalog.rtrim(pg_catalog.regexp_replace("
+    f"pg_catalog.format('P%sY%sM%sDT%sH%sM%sS', {_PARTS}, pg_catalog.rtrim(pg_catalog.rtrim({_SECONDS}, '0'), '.')), "
+    "'(?<=[A-Z])0[A-Z]', '', 'g'), 'T'), '^P$', 'PT0S') ELSE {0}::pg_catalog.text END"
+)
+
+
+def _range(bound: Callable[[str], str], value: str = "{0}") -> str:
+    """A range as PostgreSQL writes it, its ends as `bound` does: in quotes where they have a blank."""
+    ends = [bound(f"pg_catalog.{end}({value})") for end in ("lower", "upper")]
+    lower, upper = (f"pg_catalog.regexp_replace({end}, '^.* .*$', E'\"\\\\&\"')" for end in ends)
+    return (
+        f"CASE WHEN pg_catalog.isempty({value}) THEN 'empty' WHEN {value} IS NOT NULL THEN pg_catalog.concat("
+        f"CASE WHEN pg_catalog.lower_inc({value}) THEN '[' ELSE '(' END, {lower}, ',', {upper}, "
+        f"CASE WHEN pg_catalog.upper_inc({value}) THEN ']' ELSE ')' END) END"
+    )
+
+
+def _ranges(bound: Callable[[str], str]) -> str:
+    """A multirange, likewise."""
+    written = f"SELECT pg_catalog.string_agg({_range(bound, 'one')}, ',') FROM pg_catalog.unnest({{0}}) AS one"
+    return f"CASE WHEN {{0}} IS NOT NULL THEN pg_catalog.concat('{{{{', ({written}), '}}}}') END"
+
+
 # How a type of PostgreSQL's is selected, and what it then is: (SQL around the column, Polars' type, JSON text?).
-_INTEGER = ("{0}", pl.Int64, False)
-_TEXT = ("{0}", pl.String, False)
-_AS_TEXT = ("{0}::text", pl.String, False)
-_AS_JSON = ("to_json({0})::text", pl.String, True)
-# to_json gives ISO 8601 with 'T', and leaves 'infinity' as it is. The session's zone is UTC.
-_INSTANT = ("replace(trim(both '\"' from to_json({0})::text), '+00:00', 'Z')", pl.String, False)
-_READ_AS: dict[str, tuple[str, type[pl.DataType], bool]] = {
+_Selected = tuple[str, type[pl.DataType], bool]
+_INTEGER: _Selected = ("{0}", pl.Int64, False)
+_TEXT: _Selected = ("{0}", pl.String, False)
+_AS_TEXT: _Selected = ("{0}::pg_catalog.text", pl.String, False)
+_AS_JSON: _Selected = ("pg_catalog.to_json({0})::pg_catalog.text", pl.String, True)
+# What psql shows: a cast to text is a conversion of its own where somebody has made one.
+_AS_SHOWN: _Selected = ("CASE WHEN {0} IS NOT NULL THEN pg_catalog.concat({0}) END", pl.String, False)
+_READ_AS: dict[str, _Selected] = {
     "int2": _INTEGER,
     "int4": _INTEGER,
     "int8": _INTEGER,
     "oid": _INTEGER,
     "bool": ("{0}", pl.Boolean, False),
     "float8": ("{0}", pl.Float64, False),
-    "float4": _AS_JSON,  # widened to 64 bits, 0.1 would become 0.10000000149011612
+    "float4": ("{0}", pl.Float32, False),
     "numeric": _AS_JSON,
     "text": _TEXT,
     "varchar": _TEXT,
     "bpchar": _TEXT,  # a cast to text would drop its padding
-    "timestamp": _INSTANT,
-    "timestamptz": _INSTANT,
-    "json": ("{0}::text", pl.String, True),
-    "jsonb": ("{0}::text", pl.String, True),
-    "bytea": ("translate(encode({0}, 'base64'), E'\\n', '')", pl.String, False),
+    "timestamp": (_iso("{0}"), pl.String, False),
+    "timestamptz": (_utc("{0}"), pl.String, False),
+    "date": (_iso("{0}"), pl.String, False),
+    "interval": (_DURATION, pl.String, False),
+    "daterange": (_range(_iso), pl.String, False),
+    "tsrange": (_range(lambda end: _blank(_iso(end))), pl.String, False),
+    "tstzrange": (_range(lambda end: _blank(_utc(end, "+00"))), pl.String, False),
+    "datemultirange": (_ranges(_iso), pl.String, False),
+    "tsmultirange": (_ranges(lambda end: _blank(_iso(end))), pl.String, False),
+    "tstzmultirange": (_ranges(lambda end: _blank(_utc(end, "+00"))), pl.String, False),
+    "json": ("{0}::pg_catalog.text", pl.String, True),
+    "jsonb": ("{0}::pg_catalog.text", pl.String, True),
+    "bytea": ("pg_catalog.translate(pg_catalog.encode({0}, 'base64'), E'\\n', '')", pl.String, False),
+    # Cast to text, an address has its netmask even where it has none to show, and XML an encoding that it is not in.
+    "inet": _AS_SHOWN,
+    "xml": _AS_SHOWN,
 }
 
 
@@ -68,13 +129,16 @@ def selected(query: str, attributes: Sequence[Attribute]) -> tuple[tuple[Column,
         raise QueryRejected("The query returns no columns: it must be a SELECT, WITH, VALUES or TABLE.")
     columns, expressions = [], []
     for position, attribute in enumerate(attributes):
-        kind = attribute.type
-        structured = kind.kind in ("array", "composite") or kind.name == "record"
-        # By name, but only PostgreSQL's own types: a user may call an enum `json`.
-        known = _READ_AS.get(kind.name) if kind.schema == "pg_catalog" else None
-        expression, dtype, is_json = known or (_AS_JSON if structured else _AS_TEXT)
-        columns.append(Column(attribute.name, kind.name, dtype, json=is_json))
+        expression, dtype, is_json = _read_as(attribute.type)
+        columns.append(Column(attribute.name, attribute.type.name, dtype, json=is_json))
         expressions.append(expression.format(f"q.c{position}"))
     # Columns go by their place, whatever they are called. The line break ends a comment at the query's end.
     names = ", ".join(f"c{position}" for position in range(len(columns)))
     return tuple(columns), f"SELECT {', '.join(expressions)} FROM (\n{query}\n) AS q ({names})"
+
+
+def _read_as(kind: Type) -> _Selected:
+    if kind.kind in ("array", "composite") or kind.name == "record":
+        return _AS_JSON
+    # By name, but only PostgreSQL's own types: a user may call an enum `json`.
+    return _READ_AS.get(kind.name, _AS_TEXT) if kind.schema == "pg_catalog" else _AS_SHOWN

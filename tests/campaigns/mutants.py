@@ -369,9 +369,10 @@ MUTANTS = (
     Mutant(
         "PostgreSQL's clock is read after the snapshot",
         "qanatix_pipelines/sources/postgresql.py",
-        "clock, seen, oldest, held, rights = await connection.fetchrow(_REACH)",
-        'await connection.transaction(isolation="repeatable_read", readonly=True).start()\n'
-        "                clock, seen, oldest, held, rights = await connection.fetchrow(_REACH)",
+        "start, local, reached = await self._ask(connection, statement, window)\n"
+        '                await connection.execute("COMMIT; " + _begun(connection, "REPEATABLE READ"))',
+        'await connection.execute("COMMIT; " + _begun(connection, "REPEATABLE READ"))\n'
+        "                start, local, reached = await self._ask(connection, statement, window)",
         ("tests/test_postgresql.py::TestLastPull::test_what_was_committed_before_the_clock_was_read_is_seen",),
     ),
     Mutant(
