@@ -11,7 +11,9 @@ import pytest
 from qanatix_pipelines.errors import QueryRejected, SourceError
 from qanatix_pipelines.sources import open_source
 from qanatix_pipelines.watermarks import Window
+from tests.harness.mongodb import MongoDBHarness
 from tests.harness.mysql import MySQLHarness
+from tests.harness.neo4j import Neo4jHarness
 from tests.servers import Server
 from tests.servers.mysql import execute, parts
 
@@ -158,3 +160,41 @@ class TestMySQL:
 
         assert expected in sentence
         assert "no right to read it: grant SELECT on it, as docs/security.md shows" in sentence
+
+
+class TestNeo4j:
+    @pytest.mark.parametrize(
+        ("expected", "query"),
+        [
+            (
+                "query at line 2, column 8, 'm' in \"MATCH (n:Item {a: '...'}) RETURN m.id\": it is not Cypher there",
+                "MATCH (n:Item {a: 'hidden'})\nRETURN m.id",
+            ),
+            ("at line 1, column 10, 'RETURN' in \"MATCH (n RETURN n\"", "MATCH (n RETURN n"),
+            ("at line 1, column 8, 'upcase' in \"RETURN upcase('...')\"", "RETURN upcase('hidden')"),
+            ("'m' in \"… (n) WHERE n.at > :last_pull RETURN m\"", "MATCH (n) WHERE n.at > :last_pull RETURN m"),
+            ("at its end, after \"RETURN '...' +\"", "RETURN 'hidden' + "),
+        ],
+    )
+    def test_it_is_told_by_its_place(self, neo4j_server: Server, expected: str, query: str) -> None:
+        assert expected in told("neo4j", Neo4jHarness(neo4j_server).config, query)
+
+
+class TestMongoDB:
+    @pytest.mark.parametrize(
+        ("expected", "query"),
+        [
+            ("The source rejected the query at name.$in (BadValue, code 2).", '{"name": {"$in": 5}}'),
+            ("at $and.name.$elemMatch (BadValue", '{"$and": [{"name": {"$elemMatch": 3}}]}'),
+            ("The source rejected the query at $in (BadValue", '{"name": {"$in": 5}, "title": {"$in": 5}}'),
+            ("The source rejected the query at $expr.$gt (", '{"$expr": {"$gt": ["$name"]}}'),
+            ("a regular expression in it is not valid", '{"name": {"$regex": "("}}'),
+            ("a projection either names fields", '{"filter": {}, "projection": {"a": 1, "b": 0}}'),
+        ],
+    )
+    def test_it_is_told_by_the_filters_own_operator(
+        self, mongodb_harness: MongoDBHarness, expected: str, query: str
+    ) -> None:
+        mongodb_harness.fill(1)
+
+        assert expected in told("mongodb", mongodb_harness.config, query)

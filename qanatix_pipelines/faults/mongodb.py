@@ -1,5 +1,9 @@
 """What MongoDB's error codes mean for the caller."""
 
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
 from qanatix_pipelines.errors import (
     LoginRefused,
     QueryRejected,
@@ -8,6 +12,7 @@ from qanatix_pipelines.errors import (
     SourceTimeout,
     SourceUnreachable,
 )
+from qanatix_pipelines.places import shown
 
 _SNAPSHOT_LOST = (
     "The source keeps a snapshot for less time than the pull took; its operator can raise "
@@ -32,7 +37,11 @@ _AWAY = {
 # What a server's error code means for the caller (MongoDB's error_codes.yml), with its name there.
 _MEANINGS: dict[int, tuple[type[SourceError], str, str]] = {
     11: (LoginRefused, "The source refused the user or the password", "UserNotFound"),
-    13: (LoginRefused, "The source does not let this user read the collection", "Unauthorized"),
+    13: (
+        LoginRefused,
+        "The source does not let this user read the collection: grant it find on it, as docs/security.md shows",
+        "Unauthorized",
+    ),
     18: (LoginRefused, "The source refused the user or the password", "AuthenticationFailed"),
     8000: (LoginRefused, "The source refused the user or the password", "AtlasError"),
     24: (SourceTimeout, "The source waited for a lock for too long", "LockTimeout"),
@@ -74,11 +83,47 @@ _TRANSIENT = _AWAY.keys() | {24, 43, 112, 262}
 _PLACES = 15_000
 
 
-def explained(code: object) -> SourceError:
-    """Says the code and its name, which are of a closed list; nothing of the message."""
+# What some places of the server's code reject.
+_REASONS = {
+    31253: "a projection either names fields to have or fields to leave out",
+    31254: "a projection either names fields to have or fields to leave out",
+    51091: "a regular expression in it is not valid",
+}
+# A server that has no better word for it, as DocumentDB for an operator's arguments.
+_UNKNOWN = 8
+_OPERATOR = re.compile(r"\$\w+")
+
+
+def explained(code: object, place: str = "") -> SourceError:
+    """Says the code and its name, which are of a closed list, and `place`, of the query's own names."""
     if not isinstance(code, int):
         return SourceFailed("The source failed without a code.")
     if code > _PLACES:
-        return QueryRejected(f"The source rejected the query (Location{code}).")
+        reason = _REASONS.get(code)
+        return QueryRejected(f"The source rejected the query{place}{f': {reason}' if reason else ''} (Location{code}).")
+    if code == _UNKNOWN and place:
+        return QueryRejected(f"The source rejected the query{place} (UnknownError, code {code}).")
     kind, sentence, name = _MEANINGS.get(code, (SourceFailed, "The source failed", "of no special kind"))
-    return kind(f"{sentence} ({name}, code {code}).", transient=code in _TRANSIENT)
+    if kind is not QueryRejected:
+        place = ""
+    return kind(f"{sentence}{place} ({name}, code {code}).", transient=code in _TRANSIENT)
+
+
+def place_of(query: Mapping[str, Any], message: str) -> str:
+    """Where in the filter the operator stands that the server speaks of. Nothing unless it is the filter's own."""
+    paths = list(_paths(query))
+    for operator in _OPERATOR.findall(message):
+        found = [path for path in paths if path[-1] == operator]
+        if found:
+            return f" at {'.'.join(map(shown, found[0]))}" if len(found) == 1 else f" at {shown(operator)}"
+    return ""
+
+
+def _paths(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield (*path, key)
+            yield from _paths(inner, (*path, key))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _paths(inner, path)

@@ -10,16 +10,20 @@ from qanatix_pipelines.errors import (
     SourceTimeout,
     SourceUnreachable,
 )
+from qanatix_pipelines.places import Words
 
 # What a status code means for the caller, by its longest prefix here (Neo4j status codes, "Neo4j error codes").
 _MEANINGS: dict[str, tuple[type[SourceError], str]] = {
     "ClientError.Security": (LoginRefused, "The source refused the user"),
     "ClientError.Security.AuthenticationRateLimit": (LoginRefused, "The source refused too many logins of this user"),
     "ClientError.Security.CredentialsExpired": (LoginRefused, "The source wants the user's password changed first"),
-    "ClientError.Security.Forbidden": (QueryRejected, "The user may not do what the query asks for"),
+    "ClientError.Security.Forbidden": (
+        QueryRejected,
+        "The user may not do what the query asks for: grant it MATCH on the graph, as docs/security.md shows",
+    ),
     "ClientError.Security.Unauthorized": (LoginRefused, "The source refused the user or the password"),
-    "ClientError.Database.DatabaseNotFound": (LoginRefused, "The source has no such database"),
-    "ClientError.Statement.AccessMode": (QueryRejected, "The query would write, and a pull may only read"),
+    "ClientError.Database.DatabaseNotFound": (LoginRefused, "The source has no such database: check `database`"),
+    "ClientError.Statement.AccessMode": (QueryRejected, "The query must only read, and it would write"),
     "ClientError.Transaction.LockClientStopped": (SourceTimeout, "The source cancelled the query"),
     "ClientError.Transaction.Terminated": (SourceTimeout, "The source cancelled the query"),
     "ClientError.Transaction.TransactionTimedOut": (SourceTimeout, "The source's time for a query was over"),
@@ -55,15 +59,23 @@ _TRANSIENT = "TransientError"
 _FINAL = ("TransientError.Transaction.LockClientStopped", "TransientError.Transaction.Terminated")
 
 
-def explained(code: str, message: str) -> SourceError:
-    """Says the status code as far as it stands above, and the line and column in the query; nothing of the message."""
+_SYNTAX = "ClientError.Statement.SyntaxError"
+_REASON = "it is not Cypher there, or names a variable or a function that there is not"
+_PLACE = re.compile(r"\(line ([1-9]\d{0,5}), column ([1-9]\d{0,5})")
+
+
+def explained(code: str, message: str, words: Words | None = None) -> SourceError:
+    """Says the status code as far as it stands above, and the place in the query, of whose `words` it is shown.
+
+    Nothing of the message but the place's line and column, and those only if the query has them.
+    """
     parts = code.removeprefix("Neo.").split(".")
     prefixes = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
     known = next((prefix for prefix in prefixes if prefix in _MEANINGS), None)
     if known is None:
         return SourceFailed("The source failed while the query ran.")
     kind, sentence = _MEANINGS[known]
-    place = re.search(r"\(line ([1-9]\d{0,5}), column (\d{1,6})", message)
-    if place:
-        sentence += f" at line {place[1]}, column {place[2]}"
-    return kind(f"{sentence} ({known}).", transient=known.startswith(_TRANSIENT) and known not in _FINAL)
+    said = _PLACE.search(message) if words is not None else None
+    place = words.at_line(int(said[1]), int(said[2])) if words is not None and said is not None else ""
+    reason = f": {_REASON}" if place and known == _SYNTAX else ""
+    return kind(f"{sentence}{place}{reason} ({known}).", transient=known.startswith(_TRANSIENT) and known not in _FINAL)

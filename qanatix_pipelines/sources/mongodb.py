@@ -25,7 +25,7 @@ from qanatix_pipelines.errors import (
     SourceFailed,
     TlsFailed,
 )
-from qanatix_pipelines.faults.mongodb import explained
+from qanatix_pipelines.faults.mongodb import explained, place_of
 from qanatix_pipelines.faults.network import connection_lost, network_fault
 from qanatix_pipelines.queries.mongodb import MongoQuery, newest, parse_mongo_query
 from qanatix_pipelines.rejections import GIANT
@@ -119,7 +119,7 @@ class MongoDB(Source):
         client = _client(self._uri)
         opened: list[_Answer] = []
         try:
-            with _reported():
+            with _reported(asked.filter):
                 async with asyncio.timeout(CONNECT_SECONDS):
                     await _knock(self._uri)
                     # In this order: the documents must be read when the clock has been.
@@ -314,21 +314,24 @@ async def _documents(answer: _Answer) -> AsyncIterator[bytes]:
 
 
 @contextmanager
-def _reported() -> Iterator[None]:
-    """A driver's exception becomes one of ours, and nothing of its text passes: the server wrote it."""
+def _reported(asked: Mapping[str, Any] | None = None) -> Iterator[None]:
+    """A driver's exception becomes one of ours, and nothing of its text passes: the server wrote it.
+
+    `asked` is the filter, where that may be at fault.
+    """
     try:
         yield
     except SourceError:
         raise
     except Exception as error:  # noqa: BLE001  # a server that breaks the protocol makes the driver raise anything
-        raise _explained(error) from None
+        raise _explained(error, asked or {}) from None
 
 
-def _explained(error: Exception) -> SourceError:
+def _explained(error: Exception, asked: Mapping[str, Any]) -> SourceError:
     from pymongo import errors
 
     if isinstance(error, errors.OperationFailure):
-        return explained(error.code)
+        return explained(error.code, place_of(asked, str((error.details or {}).get("errmsg", ""))))
     meanings: tuple[tuple[type[Exception] | tuple[type[Exception], ...], SourceError], ...] = (
         (errors.ConnectionFailure, connection_lost()),
         (errors.ConfigurationError, SourceFailed("The source's version or its ways to log in are not supported.")),

@@ -34,7 +34,7 @@ from qanatix_pipelines.errors import (
 from qanatix_pipelines.faults.neo4j import explained
 from qanatix_pipelines.faults.network import causes_of, connection_lost, network_fault
 from qanatix_pipelines.gates.neo4j import LARGE_BYTES, bound_messages, last_message_bytes
-from qanatix_pipelines.queries.cypher import NAME, parse_cypher
+from qanatix_pipelines.queries.cypher import NAME, cypher_words, parse_cypher
 from qanatix_pipelines.rejections import GIANT
 from qanatix_pipelines.sources import Source, SourceConfig
 from qanatix_pipelines.tls import Tls
@@ -115,7 +115,7 @@ class Neo4j(Source):
     async def read(self, query: str, *, window: Window, batch_size: int) -> AsyncIterator[Reading]:
         statement = parse_cypher(query)
         async with _session(self._config, batch_size) as session:
-            with _reported():
+            with _reported(query):
                 if not self.strong_accounts:
                     await _check_account(session)
                 # In this order: what was committed before `reach` is there when the query starts.
@@ -328,8 +328,11 @@ def _unknown(_value: object) -> NoReturn:
 
 
 @contextmanager
-def _reported() -> Iterator[None]:
-    """A driver's exception becomes one of ours, and nothing of its text passes: the server wrote it."""
+def _reported(query: str | None = None) -> Iterator[None]:
+    """A driver's exception becomes one of ours, and nothing of its text passes: the server wrote it.
+
+    `query` is given where it may be at fault.
+    """
     from neo4j._exceptions import BoltError
     from neo4j.exceptions import BrokenRecordError, Neo4jError, ServiceUnavailable, SessionExpired
 
@@ -338,7 +341,8 @@ def _reported() -> Iterator[None]:
     except SourceError:
         raise
     except Neo4jError as error:
-        raise explained(error.code or "", error.message or "") from None
+        words = None if query is None else cypher_words(query)
+        raise explained(error.code or "", error.message or "", words) from None
     except BrokenRecordError:
         raise SourceFailed(
             "The source returned a date outside the years 1 to 9999, or in a time zone that is not known here: return "
