@@ -16,9 +16,11 @@ from bson.decimal128 import Decimal128
 from bson.int64 import Int64
 from bson.objectid import ObjectId
 from bson.raw_bson import RawBSONDocument
+from bson.timestamp import Timestamp
 
 from qanatix_pipelines.batches import OBJECT, Batch
-from qanatix_pipelines.connectors import Connector
+from qanatix_pipelines.connectors import Connector, Watch
+from qanatix_pipelines.egress import DEVELOPMENT
 from qanatix_pipelines.errors import (
     QueryRejected,
     ResultUnusable,
@@ -27,6 +29,7 @@ from qanatix_pipelines.errors import (
     SourceUnreachable,
     TlsFailed,
 )
+from qanatix_pipelines.looks import look
 from qanatix_pipelines.pull import PullOutcome
 from qanatix_pipelines.pulls import Pull
 from qanatix_pipelines.rejections import Reason, Rejection
@@ -362,6 +365,37 @@ def test_what_the_server_rejects_is_named_without_its_words(mongodb_harness: Mon
     assert "secretive" not in str(rejected.value)
     assert rejected.value.__cause__ is None
     assert rejected.value.__suppress_context__
+
+
+@pytest.mark.parametrize(
+    ("versions", "stray", "next_version"),
+    [
+        ([1, 2.5], "n/a", 3),
+        (["1.2", "1.3"], 7, "1.4"),
+        ([DatetimeMS(1), DatetimeMS(2)], Timestamp(1, 1), DatetimeMS(3)),
+        ([ObjectId("65a1b2c3d4e5f60718293a4b")], True, ObjectId("65a1b2c3d4e5f60718293a4c")),
+        ([1], None, 2),
+    ],
+)
+def test_a_watch_sees_a_change_whatever_other_types_stand_above_it(
+    mongodb_harness: MongoDBHarness, register: Register, versions: list[Any], stray: object, next_version: object
+) -> None:
+    watch = Watch(cursor_column="rev.n")
+    connector = register(mongodb_harness, '{"status": "paid"}')
+
+    def seen() -> str:
+        return look(connector, watch, open_source("mongodb", mongodb_harness.config), DEVELOPMENT)
+
+    insert(mongodb_harness, {"status": "paid"})
+    nothing = seen()
+    insert(mongodb_harness, *({"rev": {"n": version}, "status": "paid"} for version in [*versions, stray]))
+    first, again = seen(), seen()
+    with mongodb_harness.database() as database:
+        database.items.insert_one({"rev": {"n": next_version}, "status": "new"})
+        elsewhere = seen()
+        database.items.insert_one({"rev": {"n": next_version}, "status": "paid"})
+
+    assert nothing != first == again == elsewhere != seen()
 
 
 def test_a_query_that_takes_too_long_is_ended_by_the_server(

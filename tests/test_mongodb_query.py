@@ -287,6 +287,21 @@ def test_what_has_no_operator_arrives_as_it_was_written(value: Any) -> None:
         ('{"filter": {}, "sort": {"$natural": 1}}', r"sort\.\$natural must be"),
         ('{"filter": {}, "sort": {"a": {"$meta": "textScore"}}}', r"sort\.a must be"),
         ('{"filter": {}, "sort": {}}', "sort must be"),
+        ('{"filter": {"a": 1}, "sort": {"a": 1}, "limit": 100}', "key limit is not one.*filter, projection and sort"),
+        ('{"filter": {}, "hint": "a_1"}', "key hint is not one"),
+        ('{"filter": {}, "collation": {"locale": "de"}}', "key collation is not one"),
+        ('{"filter": {"$or": [{"a": 1}]}, "skip": 1}', "key skip is not one"),
+        ('{"filter": {}, "projecton": {"a": 1}}', "key projecton is not one"),
+        ('{"fitler": {"a": 1}, "sort": {"a": 1}}', "key fitler, but none that is filter"),
+        ('{"Filter": {}}', "key Filter, but none"),
+        ('{"projecton": {"a": 1}}', "key projecton, but none"),
+        ('{"sort": {"a": {"$numberInt": "-1"}}}', "key sort, but none"),
+        ('{"projection": {"a": 1}, "limit": 5}', "key projection, but none"),
+        ('{"filter": "x"}', "filter must be an object"),
+        ('{"filter": {}, "sort": {"a": {"$numberInt": "2"}}}', r"sort\.a must be"),
+        ('{"filter": {}, "sort": {"a": {"$numberInt": "x"}}}', "not a value in MongoDB's extended JSON"),
+        ('{"filter": {}, "projection": {"a": {"$numberLong": "7"}}}', r"projection\.a"),
+        ('{"$newest": 5}', r"\$newest is not"),
     ],
 )
 def test_a_query_is_refused_where_it_is_wrong(query: str, problem: str) -> None:
@@ -296,6 +311,32 @@ def test_a_query_is_refused_where_it_is_wrong(query: str, problem: str) -> None:
         check_connector("mongodb", config, query)
 
     assert refused.value.field == ("query",)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        '{"limit": 100, "skip": {"$gt": 5}}',
+        '{"filter": "x", "status": 1}',
+        '{"filter": {"$gt": 5}, "status": 1}',
+        '{"filter": {"$oid": "65a1b2c3d4e5f60718293a4b"}, "status": 1}',
+        '{"filters": {"$exists": true}}',
+        '{"sort": "price", "projection": 2}',
+        '{"sort": {"by": "price"}}',
+    ],
+)
+def test_a_filter_on_fields_that_are_called_like_options_is_a_filter(query: str) -> None:
+    assert parse_mongo_query(query).filter.keys() == json.loads(query).keys()
+
+
+def test_canonical_extended_json_is_taken_in_sort_and_projection() -> None:
+    query = parse_mongo_query(
+        '{"filter": {}, "projection": {"a": {"$numberInt": "1"}, "b": {"c": {"$numberLong": "1"}}},'
+        ' "sort": {"a": {"$numberDouble": "-1.0"}, "b": {"$numberDecimal": "1"}}}'
+    )
+
+    assert query.projection == {"a": 1, "b": {"c": 1}}
+    assert query.sort == {"a": -1, "b": 1}
 
 
 @given(

@@ -1,8 +1,11 @@
 """A MongoDB query as a connector holds it: extended JSON, read strictly, with a closed list of operators.
 
-Two forms. An object with the key `filter` and no keys but `filter`, `projection` and `sort` says what to find, which
-fields of it, and in which order. Every other object is a filter itself. (A filter on a field that is called `filter` is
-therefore written in the first form.)
+Two forms. An object with the key `filter` says what to find, and with `projection` and `sort` which fields of it and in
+which order. Every other object is a filter itself, unless it reads like a first form that was not quite hit: a find
+with a wrong key would find nothing, and no one would know. (So a filter on a field that is called `filter` is written
+in the first form.)
+
+A third form is ours: `$newest` finds the greatest value of a field, of each type that a version may have.
 
 Only `find` is ever sent, and no operator that runs a program on the server, reads another collection, or searches by a
 special index. A string value `":last_pull"` is a placeholder at any depth of the filter.
@@ -12,16 +15,16 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from difflib import get_close_matches
 from typing import Any
 
 import bson
-from bson import json_util
-from bson.codec_options import DatetimeConversion
 from bson.datetime_ms import DatetimeMS
 from bson.errors import BSONError
 from bson.int64 import Int64
 
 from qanatix_pipelines.errors import QueryRejected
+from qanatix_pipelines.queries.extended_json import LONGEST_SHOWN, MAX_PATTERN, VALUES, plain_number, read_value, shown
 from qanatix_pipelines.watermarks import Watermark
 
 LAST_PULL = ":last_pull"
@@ -31,9 +34,12 @@ _LEAST_INTEGER = -(2**63)
 
 MAX_BYTES = 64 * 1024
 MAX_DEPTH = 32
-MAX_PATTERN = 256
 _MAX_SORT_FIELDS = 32
 _FORM = ("filter", "projection", "sort")
+_ALIKE = 0.8  # of two names: as much of both is the same (difflib's ratio)
+_LOGIC = {"$and", "$or", "$nor", "$expr"}
+# Of which a field may be that grows with each change. What is null or of another type is no version.
+_VERSIONS = ("number", "string", "objectId", "date", "timestamp")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _FILTER_OPERATORS = set(
@@ -54,14 +60,6 @@ _EXPRESSION_OPERATORS = set(
     $convert $toBool $toDate $toDecimal $toDouble $toInt $toLong $toObjectId $toString
     """.split()  # noqa: SIM905  # a list of strings would fill a page
 )
-# Extended JSON's objects that stand for one value (MongoDB Extended JSON specification, version 2).
-_VALUES = set(
-    """
-    $oid $date $numberInt $numberLong $numberDouble $numberDecimal $binary $uuid $timestamp $regularExpression
-    $minKey $maxKey
-    """.split()  # noqa: SIM905  # a list of strings would fill a page
-)
-_EXTENDED = json_util.JSONOptions(datetime_conversion=DatetimeConversion.DATETIME_MS)
 
 
 @dataclass(frozen=True)
@@ -71,10 +69,24 @@ class MongoQuery:
     filter: dict[str, Any]
     projection: dict[str, Any] | None
     sort: dict[str, int] | None
+    newest: str | None = None  # a field: of what the filter finds, only its greatest values are asked for
 
     @property
     def asks_for_last_pull(self) -> bool:
         return LAST_PULL in _strings(self.filter)
+
+    def finds(self, start: Watermark | None, *, integer: bool) -> dict[str, dict[str, Any]]:
+        """The arguments of one `find`; or, where the newest is asked for, of one for each type that it looks among.
+
+        MongoDB orders types before values, so that one text would stand above all numbers for ever (its manual,
+        "Comparison/Sort Order").
+        """
+        bound = self.bound(start, integer=integer)
+        if self.newest is None:
+            return {"": {"filter": bound, "projection": self.projection, "sort": self.sort}}
+        projection = {self.newest: 1} if self.newest.partition(".")[0] == "_id" else {self.newest: 1, "_id": 0}
+        only = {"projection": projection, "sort": {self.newest: -1}, "limit": 1}
+        return {kind: {"filter": {"$and": [bound, {self.newest: {"$type": kind}}]}} | only for kind in _VERSIONS}
 
     def bound(self, start: Watermark | None, *, integer: bool) -> dict[str, Any]:
         """The filter with `start`, or the least value, for each placeholder; a date has milliseconds."""
@@ -93,18 +105,15 @@ def parse_mongo_query(text: str) -> MongoQuery:
     given = _parsed(text)
     if not isinstance(given, dict):
         raise QueryRejected("The query must be a JSON object: a filter, or an object with the key filter.")
-    in_parts = "filter" in given and given.keys() <= set(_FORM)
-    parts = given if in_parts else {"filter": given}
-    if not isinstance(parts["filter"], dict):
-        raise QueryRejected(
-            "The query's filter must be an object. A filter on a field called filter is written "
-            '{"filter": {"filter": ...}}.'
-        )
-    path = "filter" if in_parts else ""
-    found = _checked(parts["filter"], _FILTER_OPERATORS, path, depth=1)
+    newest_of = None
+    match given:
+        case {"$newest": {"field": str(field), "query": dict(inner)}} if len(given) == 1 and _is_field(field):
+            given, newest_of = inner, field
+    parts = _parts(given)
+    found = _checked(parts["filter"], _FILTER_OPERATORS, "filter" if parts is given else "", depth=1)
     if not isinstance(found, dict):
         raise QueryRejected("The query's filter is a single value; it must be an object of fields and operators.")
-    query = MongoQuery(found, _projection(parts.get("projection")), _sort(parts.get("sort")))
+    query = MongoQuery(found, _projection(parts.get("projection")), _sort(parts.get("sort")), newest_of)
     try:
         bson.encode(query.bound(None, integer=False), check_keys=False)
     except (BSONError, OverflowError, UnicodeEncodeError):
@@ -116,16 +125,46 @@ def parse_mongo_query(text: str) -> MongoQuery:
 
 
 def newest(text: str, field: str) -> str:
-    """A query for the document whose `field` is the greatest of those that another query finds: for that field only.
-
-    Raises QueryRejected.
-    """
+    """A query for the greatest values of `field` in what another query finds. Raises QueryRejected."""
     if not _is_field(field):
-        raise QueryRejected(f"The query's sort.{_shown(field)} must be a field, and 1 or -1.")
-    given = _parsed(text)
-    found = given["filter"] if "filter" in given and given.keys() <= set(_FORM) else given
-    projection = {field: 1} if field.partition(".")[0] == "_id" else {field: 1, "_id": 0}
-    return json.dumps({"filter": found, "projection": projection, "sort": {field: -1}})
+        raise QueryRejected(f"The query's sort.{shown(field)} must be a field, and 1 or -1.")
+    return json.dumps({"$newest": {"field": field, "query": _parsed(text)}})
+
+
+def _parts(given: dict[str, Any]) -> dict[str, Any]:
+    """What a query of the first form says; of another one, that it is the filter."""
+    if "filter" in given and (given.keys() <= set(_FORM) or _is_filter(given["filter"])):
+        for key in given:
+            if key not in _FORM:
+                raise QueryRejected(
+                    f"The query's key {shown(key)} is not one that a pull has: they are filter, projection and sort, "
+                    "and all that is found is read. A filter on a field called filter is written "
+                    '{"filter": {"filter": ...}}.'
+                )
+        if not isinstance(given["filter"], dict):
+            raise QueryRejected(
+                "The query's filter must be an object. A filter on a field called filter is written "
+                '{"filter": {"filter": ...}}.'
+            )
+        return given
+    for key, value in given.items():
+        almost = key not in _FORM and _is_filter(value) and get_close_matches(key.lower(), _FORM, 1, _ALIKE)
+        if almost or (key in _FORM and _is_order(value)):
+            raise QueryRejected(
+                f"The query has the key {shown(key)}, but none that is filter: what it finds is written "
+                f'{{"filter": {{...}}, "projection": {{...}}, "sort": {{...}}}}. A filter on a field called '
+                f'{shown(key)} is written {{"filter": {{{json.dumps(key[:LONGEST_SHOWN])}: ...}}}}.'
+            )
+    return {"filter": given}
+
+
+def _is_filter(value: Any) -> bool:
+    """Whether it can be a whole filter, and not only what a field is compared with."""
+    return isinstance(value, dict) and all(not key.startswith("$") or key in _LOGIC for key in value)
+
+
+def _is_order(value: Any) -> bool:
+    return isinstance(value, dict) and all(plain_number(item) in (1, 0, -1) for item in value.values())
 
 
 def _parsed(text: str) -> Any:
@@ -146,7 +185,7 @@ def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(given) != len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise QueryRejected(f"The query has the key {_shown(twice)} twice in one object.")
+        raise QueryRejected(f"The query has the key {shown(twice)} twice in one object.")
     return given
 
 
@@ -164,11 +203,11 @@ def _checked(value: Any, operators: set[str], path: str, depth: int) -> Any:
         raise QueryRejected(f"The query's number at {path} is out of a double's range.")
     if not isinstance(value, dict):
         return value
-    if value.keys() & _VALUES:
-        return _extended(value, path)
+    if value.keys() & VALUES:
+        return read_value(value, path)
     checked = {}
     for key, item in value.items():
-        here = f"{path}.{_shown(key)}" if path else _shown(key)
+        here = f"{path}.{shown(key)}" if path else shown(key)
         if key.startswith("$") and key not in operators:
             raise QueryRejected(f"The query's {here} is not an operator that a pull may use.")
         if key == "$regex" and isinstance(item, str) and len(item) > MAX_PATTERN:
@@ -177,48 +216,22 @@ def _checked(value: Any, operators: set[str], path: str, depth: int) -> Any:
     return checked
 
 
-def _extended(value: dict[str, Any], path: str) -> Any:
-    if len(value) != 1 and value.keys() != {"$binary", "$type"}:
-        raise QueryRejected(f"The query's {path} has something beside {_shown(min(value.keys() & _VALUES))}.")
-    try:
-        match value:
-            case {"$date": str(text)}:
-                # The driver's own reading of a date's fraction is by a float, and may lose a millisecond.
-                return DatetimeMS((_aware(text) - _EPOCH) // timedelta(milliseconds=1))
-            case {"$regularExpression": {"pattern": str(pattern)}} if len(pattern) > MAX_PATTERN:
-                raise QueryRejected(f"The query's {path} is longer than {MAX_PATTERN} characters.")
-        inner = {key: json_util.object_hook(i, _EXTENDED) if isinstance(i, dict) else i for key, i in value.items()}
-        return json_util.object_hook(inner, _EXTENDED)
-    except (BSONError, ArithmeticError, ValueError, TypeError, KeyError, AttributeError):
-        raise QueryRejected(
-            f"The query's {path} is not a value in MongoDB's extended JSON: {_shown(next(iter(value)))}."
-        ) from None
-
-
-def _aware(text: str) -> datetime:
-    instant = datetime.fromisoformat(text)
-    if instant.tzinfo is None:
-        raise ValueError("a date without a zone")
-    return instant
-
-
 def _projection(given: Any) -> dict[str, Any] | None:
     if given is None:
         return None
-    _check_projection(given, "projection", depth=1)
-    projection: dict[str, Any] = given
-    return projection
+    return _checked_projection(given, "projection", depth=1)
 
 
-def _check_projection(given: Any, path: str, depth: int) -> None:
+def _checked_projection(given: Any, path: str, depth: int) -> dict[str, Any]:
     if depth > MAX_DEPTH or not isinstance(given, dict):
         raise QueryRejected(f"The query's {path} must be an object of fields, each 1 to have it or 0 to leave it out.")
+    projection = {}
     for key, item in given.items():
-        here = f"{path}.{_shown(key)}"
+        here, wanted = f"{path}.{shown(key)}", plain_number(item)
         if not _is_field(key):
             raise QueryRejected(f"The query's {here} is not a field's name.")
-        if item not in (0, 1):
-            _check_projection(item, here, depth + 1)
+        projection[key] = int(wanted) if wanted in (0, 1) else _checked_projection(item, here, depth + 1)
+    return projection
 
 
 def _sort(given: Any) -> dict[str, int] | None:
@@ -226,19 +239,15 @@ def _sort(given: Any) -> dict[str, int] | None:
         return None
     if not isinstance(given, dict) or not 0 < len(given) <= _MAX_SORT_FIELDS:
         raise QueryRejected(f"The query's sort must be an object of 1 to {_MAX_SORT_FIELDS} fields.")
-    for key, item in given.items():
+    sort = {key: plain_number(item) for key, item in given.items()}
+    for key, item in sort.items():
         if not _is_field(key) or isinstance(item, bool) or item not in (1, -1):
-            raise QueryRejected(f"The query's sort.{_shown(key)} must be a field, and 1 or -1.")
-    return {key: int(item) for key, item in given.items()}
+            raise QueryRejected(f"The query's sort.{shown(key)} must be a field, and 1 or -1.")
+    return {key: int(item) for key, item in sort.items()}
 
 
 def _is_field(path: str) -> bool:
     return bool(path) and not any(part.startswith("$") for part in path.split("."))
-
-
-def _shown(key: str) -> str:
-    """A key of the query in a sentence: as it is where that is harmless, else as JSON and cut short."""
-    return key if key.isascii() and key.isprintable() and 0 < len(key) <= 64 else json.dumps(key[:64])  # noqa: PLR2004
 
 
 def _strings(value: Any) -> Iterator[str]:

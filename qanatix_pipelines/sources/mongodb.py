@@ -27,12 +27,12 @@ from qanatix_pipelines.errors import (
 )
 from qanatix_pipelines.faults.mongodb import explained, place_of
 from qanatix_pipelines.faults.network import connection_lost, network_fault
-from qanatix_pipelines.queries.mongodb import MongoQuery, newest, parse_mongo_query
+from qanatix_pipelines.queries.mongodb import newest, parse_mongo_query
 from qanatix_pipelines.rejections import GIANT
 from qanatix_pipelines.sources import Source, SourceConfig
 from qanatix_pipelines.tls import Tls
 from qanatix_pipelines.values.documents import Gathering
-from qanatix_pipelines.values.mongodb import documents, fields
+from qanatix_pipelines.values.mongodb import documents, fields, object_text
 from qanatix_pipelines.watermarks import Window
 
 if TYPE_CHECKING:  # at run time it is imported where it is used: it takes a tenth of a second
@@ -127,13 +127,15 @@ class MongoDB(Source):
                     if not self.strong_accounts:
                         await _check_account(client)
                 clock, reach = _reach(hello)
-                bound = asked.bound(window.start(clock), integer=window.integer)
+                finds = asked.finds(window.start(clock), integer=window.integer)
+                limits = {"batch_size": batch_size, "max_time_ms": QUERY_SECONDS * 1000}
                 collection = client[self._database].get_collection(self._collection)
-                answer = await _find(collection, _arguments(asked, bound, batch_size), hello, opened)
+                answers = {kind: await _find(collection, find | limits, hello, opened) for kind, find in finds.items()}
+            named = replace(self.named, key=self.named.key or KEY)
             yield Reading(
                 columns=None,
                 watermark=reach - timedelta(milliseconds=1) if asked.asks_for_last_pull else None,
-                batches=_batches(answer, batch_size, replace(self.named, key=self.named.key or KEY)),
+                batches=_newest(answers, named) if asked.newest else _batches(answers[""], batch_size, named),
                 id_column=KEY,
             )
         finally:
@@ -214,16 +216,6 @@ async def _check_account(client: "AsyncMongoClient[Document]") -> None:
             raise
 
 
-def _arguments(asked: MongoQuery, bound: Document, batch_size: int) -> dict[str, Any]:
-    return {
-        "filter": bound,
-        "projection": asked.projection,
-        "sort": asked.sort,
-        "batch_size": batch_size,
-        "max_time_ms": QUERY_SECONDS * 1000,
-    }
-
-
 async def _find(
     collection: "AsyncCollection[Document]",
     arguments: dict[str, Any],
@@ -302,6 +294,16 @@ async def _batches(answer: _Answer, batch_size: int, named: Named) -> AsyncItera
             return
         yield batch
         del batch  # before the next one is read
+
+
+async def _newest(answers: Mapping[str, _Answer], named: Named) -> AsyncIterator[Batch]:
+    """One row, of the greatest values by their types."""
+    gathering = Gathering(1, "bson", named)
+    with _reported():
+        firsts = {kind: answer.first for kind, answer in answers.items() if answer.first is not None}
+        gathering.add({kind: object_text(reply) for kind, reply in firsts.items()})
+    if firsts and (row := gathering.rest()) is not None:
+        yield row
 
 
 async def _documents(answer: _Answer) -> AsyncIterator[bytes]:

@@ -68,6 +68,11 @@ def fields(document: bytes, key: str) -> tuple[dict[str, str], str | None]:
     return {field: bson_text(value) for field, value in values.items()}, _key(values, key)
 
 
+def object_text(document: bytes) -> str:
+    """The JSON text of a whole document."""
+    return bson_text(decode(document, CODEC))
+
+
 def _key(document: dict[str, Any], key: str) -> str | None:
     value = document.get(key)
     if type(value) is ObjectId:

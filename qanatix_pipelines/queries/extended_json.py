@@ -1,0 +1,66 @@
+"""MongoDB's extended JSON, relaxed or canonical: objects of a query that stand for one value of BSON's."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from bson import json_util
+from bson.codec_options import DatetimeConversion
+from bson.datetime_ms import DatetimeMS
+from bson.decimal128 import Decimal128
+from bson.errors import BSONError
+
+from qanatix_pipelines.errors import QueryRejected
+
+MAX_PATTERN = 256
+LONGEST_SHOWN = 64
+# Extended JSON's objects that stand for one value (MongoDB Extended JSON specification, version 2).
+VALUES = set(
+    """
+    $oid $date $numberInt $numberLong $numberDouble $numberDecimal $binary $uuid $timestamp $regularExpression
+    $minKey $maxKey
+    """.split()  # noqa: SIM905  # a list of strings would fill a page
+)
+_NUMBERS = {"$numberInt", "$numberLong", "$numberDouble", "$numberDecimal"}
+_EXTENDED = json_util.JSONOptions(datetime_conversion=DatetimeConversion.DATETIME_MS)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def read_value(value: dict[str, Any], path: str) -> Any:
+    """The value that an object with one of the keys `VALUES` is. Raises QueryRejected, which names `path`."""
+    if len(value) != 1 and value.keys() != {"$binary", "$type"}:
+        raise QueryRejected(f"The query's {path} has something beside {shown(min(value.keys() & VALUES))}.")
+    try:
+        match value:
+            case {"$date": str(text)}:
+                # The driver's own reading of a date's fraction is by a float, and may lose a millisecond.
+                return DatetimeMS((_aware(text) - _EPOCH) // timedelta(milliseconds=1))
+            case {"$regularExpression": {"pattern": str(pattern)}} if len(pattern) > MAX_PATTERN:
+                raise QueryRejected(f"The query's {path} is longer than {MAX_PATTERN} characters.")
+        inner = {key: json_util.object_hook(i, _EXTENDED) if isinstance(i, dict) else i for key, i in value.items()}
+        return json_util.object_hook(inner, _EXTENDED)
+    except (BSONError, ArithmeticError, ValueError, TypeError, KeyError, AttributeError):
+        raise QueryRejected(
+            f"The query's {path} is not a value in MongoDB's extended JSON: {shown(next(iter(value)))}."
+        ) from None
+
+
+def _aware(text: str) -> datetime:
+    instant = datetime.fromisoformat(text)
+    if instant.tzinfo is None:
+        raise ValueError("a date without a zone")
+    return instant
+
+
+def plain_number(value: Any) -> Any:
+    """A number that is written in canonical extended JSON, as it is; anything else likewise."""
+    if isinstance(value, dict) and len(value) == 1 and value.keys() <= _NUMBERS:
+        number = read_value(value, next(iter(value)))
+        return number.to_decimal() if isinstance(number, Decimal128) else number
+    return value
+
+
+def shown(key: str) -> str:
+    """A key of the query in a sentence: as it is where that is harmless, else as JSON and cut short."""
+    harmless = key.isascii() and key.isprintable() and 0 < len(key) <= LONGEST_SHOWN
+    return key if harmless else json.dumps(key[:LONGEST_SHOWN])
