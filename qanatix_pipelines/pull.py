@@ -11,19 +11,16 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar, cast
 
-import polars as pl
-
-from qanatix_pipelines.batches import Batch, Column, Named
+from qanatix_pipelines.batches import Column, Named
 from qanatix_pipelines.connectors import Connector
+from qanatix_pipelines.cursors import Cursor
 from qanatix_pipelines.egress import DEVELOPMENT, Egress, GuardedLoop, refused
 from qanatix_pipelines.entities import EntityBatch, EntityMaker
 from qanatix_pipelines.errors import (
     AddressRefused,
-    ColumnMissing,
     PullBroken,
     PullCancelled,
     PullError,
-    ResultUnusable,
     SourceError,
     SourceTimeout,
     StoreUnavailable,
@@ -199,7 +196,7 @@ async def _read(
 ) -> _Read:
     at = now()
     window = _window(connector, at, full_refresh=full_refresh)
-    cursor = _Cursor(connector.cursor_column)
+    cursor = Cursor(connector.cursor_column)
     async with AsyncExitStack() as stack:
         source.named = Named(connector.id_column, connector.name_column or Named.name, connector.cursor_column)
         opening = source.read(connector.query, window=window, batch_size=connector.batch_size)
@@ -225,33 +222,6 @@ def _window(connector: Connector, at: datetime, *, full_refresh: bool) -> Window
         return Window(overlap=connector.effective_overlap, integer=integer)
     elapsed = max(at - (connector.watermark_at or at), timedelta(0))
     return Window(connector.watermark, connector.effective_overlap, elapsed, integer)
-
-
-class _Cursor:
-    """The greatest value so far of the column that `:last_pull` is compared with, where that is an integer."""
-
-    def __init__(self, name: str | None) -> None:
-        self._name = name
-        self.greatest: int | None = None
-
-    def see(self, batch: Batch) -> None:
-        """Raises ResultUnusable where the column is missing or holds no integers."""
-        if self._name is None:
-            return
-        if self._name not in (column.name for column in batch.columns):
-            raise ColumnMissing(self._name, "cursor_column", (column.name for column in batch.columns))
-        values = batch.frame[self._name]
-        try:
-            if not (values.dtype.is_integer() or values.dtype == pl.String):
-                raise pl.exceptions.InvalidOperationError  # noqa: TRY301  # a number with a fraction would be cut
-            found = cast(int | None, values.cast(pl.Int128).max())
-        except pl.exceptions.InvalidOperationError:
-            raise ResultUnusable(
-                f"The column {self._name!r}, which the connector's cursor_column names, holds something else than "
-                "integers of at most 38 digits. For a time, leave cursor_column out."
-            ) from None
-        if found is not None:
-            self.greatest = found if self.greatest is None else max(self.greatest, found)
 
 
 async def _commit(ingestion: Ingestion, read: _Read, started: float) -> Pull:

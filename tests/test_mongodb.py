@@ -162,6 +162,18 @@ def test_a_number_is_one_key_whatever_its_type(
     assert list(entities(store)) == ["7"]
 
 
+def test_a_cursor_is_a_whole_number_of_any_type_and_null_is_none(
+    mongodb_harness: MongoDBHarness, register: Register, pulled: Pulled, store: Store
+) -> None:
+    numbers = (Int64(5), None, 1_732_000_000_001.0, Decimal128("7.00"), Decimal128("1.0E+3"))
+    insert(mongodb_harness, *({"_id": n, "rev": number} for n, number in enumerate(numbers)), {"_id": 9})
+    query = '{"$or": [{"rev": {"$gt": ":last_pull"}}, {"rev": null}]}'
+    connector = register(mongodb_harness, query, cursor_column="rev", overlap=0)
+
+    assert [pulled(connector).receipt.records_pulled for _ in range(2)] == [6, 2]
+    assert store.connectors.get(connector.id).watermark == 1_732_000_000_001
+
+
 def test_a_field_that_comes_or_goes_changes_the_entity(
     mongodb_harness: MongoDBHarness, register: Register, pulled: Pulled, store: Store
 ) -> None:

@@ -452,7 +452,44 @@ class TestIntegerCursors:
 
         assert store.connectors.get(connector.id).watermark == 9
 
-    @pytest.mark.parametrize(("dtype", "value"), [(pl.Float64, 1.5), (pl.String, "2026-03-07"), (pl.Boolean, True)])
+    @pytest.mark.parametrize(
+        ("dtype", "values", "greatest"),
+        [
+            (pl.String, ["null", "7", None], 7),
+            (pl.String, ["null", None], None),
+            (pl.String, ["1732000000001.0", "1732000000000"], 1_732_000_000_001),
+            (pl.String, ["1e+3", "999", "1.2E2"], 1000),
+            (pl.String, ["-5", "-0.0"], 0),
+            (pl.String, ["12345678901234567890123456789012345678.0"], 12345678901234567890123456789012345678),
+            (pl.Float64, [1_732_000_000_001.0, None], 1_732_000_000_001),
+        ],
+    )
+    def test_null_is_skipped_and_a_whole_number_is_an_integer(
+        self,
+        store: Store,
+        new: Callable[..., Connector],
+        pulled: Callable[..., PullOutcome],
+        dtype: type[pl.DataType],
+        values: list[object],
+        greatest: int | None,
+    ) -> None:
+        connector = new(cursor_column="id")
+
+        pulled(connector, Scripted([values], dtype=dtype))
+
+        assert store.connectors.get(connector.id).watermark == greatest
+
+    @pytest.mark.parametrize("text", ["1.5", "1e-3", '"7"', '"n/a"', "e", "1e40", "1e999999999999", "9" * 39, '"NaN"'])
+    def test_a_text_that_is_no_whole_number_of_38_digits_is_refused(
+        self, new: Callable[..., Connector], pulled: Callable[..., PullOutcome], text: str
+    ) -> None:
+        with pytest.raises(ResultUnusable, match="something else than integers"):
+            pulled(new(cursor_column="id"), Scripted([["1", text]], dtype=pl.String))
+
+    @pytest.mark.parametrize(
+        ("dtype", "value"),
+        [(pl.Float64, 1.5), (pl.Float64, float("nan")), (pl.String, "2026-03-07"), (pl.Boolean, True)],
+    )
     def test_a_column_of_something_else_is_refused(
         self, new: Callable[..., Connector], pulled: Callable[..., PullOutcome], dtype: type[pl.DataType], value: object
     ) -> None:
