@@ -5,6 +5,7 @@ import json
 import psycopg
 import pytest
 
+from qanatix_pipelines.errors import QueryRejected, ResultUnusable
 from tests.servers import Server, postgresql
 from tests.types_table import entity_data
 
@@ -153,3 +154,82 @@ def test_each_catalog_of_a_server_is_read(postgresql_server: Server, *, row: boo
             ),
             list,
         )
+
+
+def rows_of(database: str, query: str) -> list[str]:
+    return entity_data("postgresql", {"dsn": database}, query)
+
+
+@pytest.mark.parametrize("number", ["1" + 131_071 * "0", "0." + 16_382 * "1" + "9"], ids=["before", "behind the point"])
+@pytest.mark.parametrize("form", ["{}", "ARRAY[{}]", "ROW({})", "to_json({})", "to_jsonb({})"])
+def test_the_longest_numbers_keep_all_their_digits(database: str, number: str, form: str) -> None:
+    head, digit, length = number[:-1].rstrip(number[-2]), number[-2], len(number)
+    written = f"('{head}' || repeat('{digit}', {length - len(head) - 1}) || '{number[-1]}')::numeric"
+
+    (text,) = rows_of(database, f"SELECT {form.format(written)} AS n")
+
+    assert number in text
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        (r"""'{"a":"\u0000"}'::json""", r'{"a":"\u0000"}'),
+        (r"""'{"a":"\ud800"}'::json""", r'{"a":"\ud800"}'),
+        ("""'{"a":1,"a":2}'::json""", '{"a":1,"a":2}'),
+        ("'1e400'::json", "1e400"),
+        ("'-infinity'::date", '"-infinity"'),
+        ("ARRAY['infinity'::timestamptz]", '["infinity"]'),
+        ("ROW('-infinity'::timestamp)", '{"f1":"-infinity"}'),
+        ("'294276-12-31 23:59:59.999999'::timestamp", '"294276-12-31T23:59:59.999999"'),
+        ("'24:00'::time", '"24:00:00"'),
+        ("'[0:1]={1,2}'::int[]", "[1,2]"),
+        ("'[2:3][-1:0]={{1,2},{3,4}}'::int[]", "[[1,2],[3,4]]"),
+        ("'{}'::int[]", "[]"),
+        ("ROW()", "{}"),
+        ("NULL::record", "null"),
+        ("''::char(3)", '"   "'),
+        ("'1e-320'::float8", "1e-320"),
+        (r"E'\u0001\u007f\ufffe'", '"\\u0001\x7f\ufffe"'),
+    ],
+)
+def test_an_odd_value_is_read_as_it_is(database: str, expression: str, expected: str) -> None:
+    assert rows_of(database, f"SELECT {expression} AS v") == [f'{{"v":{expected}}}']
+
+
+@pytest.mark.parametrize("nested", ["repeat('[', 6000) || repeat(']', 6000)"])
+def test_json_that_is_nested_too_deeply_is_its_rows_fault(database: str, nested: str) -> None:
+    query = f"SELECT n AS id, CASE n WHEN 2 THEN ({nested})::json END AS doc FROM generate_series(1, 3) n"
+
+    assert rows_of(database, query) == ['{"doc":null,"id":1}', '{"doc":null,"id":3}']
+
+
+@pytest.mark.parametrize("value", ["1", "'x'", "now()"])
+def test_as_many_columns_as_postgresql_has_are_read(database: str, value: str) -> None:
+    columns = ", ".join(f"{value} AS c{place}" for place in range(1664))
+
+    (text,) = rows_of(database, f"SELECT {columns}")
+
+    assert len(json.loads(text)) == 1664
+
+
+def test_columns_of_any_name_are_read(database: str) -> None:
+    names = ["*", "^.*$", "?column?", "{0}", "%s", "$1", "a\\b", "é", "\n", " ", "q", "c1", "n" * 63]
+    columns = ", ".join(f'{place} AS "{name}"' for place, name in enumerate(names))
+
+    (text,) = rows_of(database, f"SELECT {columns}")
+
+    assert json.loads(text) == {name: place for place, name in enumerate(names)}
+
+
+@pytest.mark.parametrize(
+    ("query", "sentence"),
+    [
+        ("SELECT FROM pg_class", "returns no columns"),
+        ("SELECT 1, 2", r"more than one column called '\?column\?'"),
+        (f"SELECT 1 AS {'n' * 64}, 2 AS {'n' * 65}", "more than one column called 'nnn"),
+    ],
+)
+def test_columns_that_cannot_be_told_apart_are_told(database: str, query: str, sentence: str) -> None:
+    with pytest.raises((QueryRejected, ResultUnusable), match=sentence):
+        rows_of(database, query)
