@@ -28,6 +28,7 @@ ROWS = 6_000
 # An entity that is written costs some ten: both its indexes from the root to a leaf, to look and to write, and itself.
 PAGES_A_ROW = 20
 _ENTITY = ("entity", "entity_pkey", "entity_by_set")
+_STAGED = ("staged", "staged_pkey")
 
 
 def test_it_asks_the_index_where_a_small_pull_was_analysed(store: Store) -> None:
@@ -77,28 +78,80 @@ def test_it_asks_the_index_after_many_small_pulls_over_one_connection(store: Sto
     assert _pages(store, connector, ROWS) < PAGES_A_ROW * ROWS
 
 
+def test_a_small_pull_reads_no_rows_that_others_have_staged(store: Store) -> None:
+    """What was staged while the server looked is all that it knows of, and that was one pull's alone."""
+    small = _staged(store, _connector(store, "item"), 10)
+    _analyse(store)
+    _staged(store, _connector(store, "item"), ROWS)
+
+    with _counting(store, _STAGED) as pages:
+        small.commit(None, READ_AT, time.monotonic())
+
+    assert sum(pages) < 10 * 10
+
+
+def test_to_ask_for_a_pull_and_to_cancel_it_reads_no_staged_rows(store: Store) -> None:
+    _staged(store, _connector(store, "item"), ROWS)
+    another = _connector(store, "item")
+
+    with _counting(store, _STAGED) as pages:
+        store.pulls.cancel(store.pulls.queue(another.id)[0].id)
+
+    assert sum(pages) < 10
+
+
+def test_to_count_what_is_new_reads_no_more_than_that(store: Store) -> None:
+    """Of a tenant that was not there at the last ANALYZE, any index seems to find its one row as well."""
+    _pull(store, _connector(store, "item"), 100)
+    _analyse(store)
+    another = store.of(Tenant("acme"))
+    connector = _connector(another, "item")
+    _pull(another, connector, ROWS)
+
+    assert _pages(another, connector, 10, begin=ROWS) < 100 * 10
+
+
+def test_to_look_for_unchanged_rows_reads_no_other_tenants_entities(store: Store) -> None:
+    small = _connector(store, "item")
+    _pull(store, small, 10)
+    _analyse(store)
+    another = store.of(Tenant("acme"))
+    _pull(another, _connector(another, "item"), ROWS)
+
+    with _counting(store, _ENTITY) as pages:
+        _pull(store, small, 10)
+
+    assert sum(pages) < 10 * 10
+
+
 @contextmanager
 def _counting(store: Store, relations: tuple[str, ...]) -> Iterator[list[int]]:
-    """The pages that each transaction of the block that wrote has asked for, those that were in memory included."""
+    """The pages that each transaction of the block has asked for, those that were in memory included."""
     pages: list[int] = []
     asked = sa.text(
         "SELECT sum(pg_stat_get_xact_blocks_fetched(('qanatix.' || name)::regclass)) "
         "FROM unnest(CAST(:names AS text[])) AS name"
     )
+    forget = sa.text("SELECT pg_stat_force_next_flush()")  # else what earlier transactions did may count, too
 
     def count(transaction: sa.Connection) -> None:
         pages.append(int(transaction.execute(asked, {"names": list(relations)}).scalar_one()))
+        transaction.execute(forget)
 
-    sa.event.listen(store.engine, "commit", count)
+    with store.engine.begin() as transaction:
+        transaction.execute(forget)
+    for end in ("commit", "rollback"):
+        sa.event.listen(store.engine, end, count)
     try:
         yield pages
     finally:
-        sa.event.remove(store.engine, "commit", count)
+        for end in ("commit", "rollback"):
+            sa.event.remove(store.engine, end, count)
 
 
-def _pages(store: Store, connector: Connector, rows: int) -> int:
+def _pages(store: Store, connector: Connector, rows: int, begin: int = 0) -> int:
     """How many pages of entities the commit of a pull of so many rows asks for."""
-    pull = _staged(store, connector, rows)
+    pull = _staged(store, connector, rows, begin)
     with _counting(store, _ENTITY) as pages:
         pull.commit(None, READ_AT, time.monotonic())
     return sum(pages)
@@ -143,4 +196,4 @@ def _connector(store: Store, entity_type: str) -> Connector:
 
 def _analyse(store: Store) -> None:
     with store.engine.begin() as transaction:
-        transaction.exec_driver_sql("ANALYZE qanatix.entity")
+        transaction.exec_driver_sql("ANALYZE qanatix.entity, qanatix.staged")

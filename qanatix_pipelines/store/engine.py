@@ -135,6 +135,10 @@ def _prepare_postgresql(patience_seconds: int, connection: Any, _record: Any) ->
         "lock_timeout": max(1, 1000 * patience_seconds),  # 0 would be no limit
         "idle_in_transaction_session_timeout": _IDLE_MS,
         "tcp_user_timeout": _UNANSWERED_MS,
+        # Whatever is asked for is found by an index. A table that has grown since its last ANALYZE looks small, and so
+        # small a one would be read as a whole, with what all others have staged or filled there.
+        "enable_seqscan": "off",
+        "jit": "off",  # for what is read as a whole all the same seems to cost very much then
     } | _PROBES
     for name, value in settings.items():
         connection.execute("SELECT set_config(%s, %s, false)", (name, str(value)))
