@@ -40,9 +40,10 @@ from qanatix_pipelines.errors import (
     StoreUnavailable,
 )
 from qanatix_pipelines.keys import new_key
-from qanatix_pipelines.pulls import PullStatus
+from qanatix_pipelines.pulls import LEASE_SECONDS, PullStatus
 from qanatix_pipelines.settings import Settings, new_fernet_key
 from qanatix_pipelines.store import engine, migrations, tables, unchanged
+from qanatix_pipelines.store.clock import now
 from qanatix_pipelines.store.engine import connect, named
 from qanatix_pipelines.store.ingestion import Ingestion
 from qanatix_pipelines.store.keys import KeyStore, check_cipher, check_pepper
@@ -630,16 +631,37 @@ class TestIngestion:
 
         assert (receipt.status, receipt.records_ingested) == (PullStatus.COMPLETED, 1)
 
-    def test_on_sqlite_a_commit_is_a_sign_of_every_pulls_life(self, store: Store, connector: Connector) -> None:
-        """It held the only lock, so that the others could give none; on PostgreSQL they could."""
-        other = store.pulls.begin(store.connectors.add(NEW), "run")
+    def test_a_commit_is_no_sign_of_another_pulls_life(self, store: Store, connector: Connector) -> None:
+        dead = store.pulls.begin(store.connectors.add(NEW), "run")
         pull = ingestion(store, connector)
         _expire(store)
 
         pull.commit(None, READ_AT, time.monotonic())
 
-        lapsed = [] if store.engine.dialect.name == "sqlite" else [other.id]
-        assert [lost.id for lost in store.pulls.lapsed()] == lapsed
+        assert [lost.id for lost in store.pulls.lapsed()] == [dead.id]
+
+    def test_on_sqlite_a_commit_gives_back_the_time_in_which_nobody_could_give_a_sign(
+        self, store: Store, connector: Connector
+    ) -> None:
+        """On PostgreSQL the others could give one."""
+        other = store.pulls.begin(store.connectors.add(NEW), "run")
+        pull = ingestion(store, connector)
+        pull.stage(batch((1, "a")), 1)
+        seconds: list[float] = []
+
+        def hold(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+            if statement.startswith("INSERT INTO entity"):
+                seconds.append(-time.monotonic())
+                _until(lambda: now() > other.lease_until - timedelta(seconds=LEASE_SECONDS - 1))
+                seconds.append(time.monotonic())
+
+        sa.event.listen(store.engine, "before_cursor_execute", hold)
+        begun = time.monotonic()
+        pull.commit(None, READ_AT, time.monotonic())
+        whole = time.monotonic() - begun
+
+        given = (store.pulls.get(other.id).lease_until - other.lease_until).total_seconds()
+        assert sum(seconds) <= given <= whole if store.engine.dialect.name == "sqlite" else given == 0
 
     def test_the_duplicates_within_batches_are_counted(self, store: Store, connector: Connector) -> None:
         assert ingest(store, connector, batch((1, "a"), duplicates=3)) == (1, 3)

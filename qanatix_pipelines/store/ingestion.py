@@ -28,8 +28,9 @@ from qanatix_pipelines.store.clock import now
 from qanatix_pipelines.store.engine import asked_directly
 from qanatix_pipelines.store.entity_sets import count_created
 from qanatix_pipelines.store.health import note_health
+from qanatix_pipelines.store.leases import lease, lengthen
 from qanatix_pipelines.store.merge import merge
-from qanatix_pipelines.store.pulls import PullStore, lease, pass_fence
+from qanatix_pipelines.store.pulls import PullStore, pass_fence
 from qanatix_pipelines.store.rejections import ROWS_KEPT, keep_rejections
 from qanatix_pipelines.store.unchanged import Unchanged
 from qanatix_pipelines.watermarks import Watermark
@@ -148,6 +149,7 @@ class Ingestion:
         started: float,
         columns: tuple[Column, ...],
     ) -> None:
+        held_since = now()
         staged = self._count_staged(transaction)
         if self._pulled != staged + self._duplicates + self._rejected.total():
             pass_fence(transaction, self._receipt, lease_until=lease())  # who took over has swept, too
@@ -158,10 +160,6 @@ class Ingestion:
         # lock the connector's row first as well.
         here = tables.connector.c.id == self._connector.id
         kept = transaction.execute(sa.select(tables.connector.c.watermark).where(here).with_for_update()).scalar()
-        if transaction.dialect.name == "sqlite":
-            # Nobody could give a sign of life while this held the only lock.
-            running = tables.pull.c.status == PullStatus.RUNNING
-            transaction.execute(tables.pull.update().where(running).values(lease_until=lease()))
         pass_fence(
             transaction,
             self._receipt,
@@ -192,6 +190,8 @@ class Ingestion:
         if ingested:
             # Last, for a connector that fills the same set waits for it.
             count_created(transaction, self._connector, self._receipt.id, merged_at)
+        if transaction.dialect.name == "sqlite":
+            lengthen(transaction, held_since)
 
     def patiently(self, write: Callable[[bool], _Done]) -> _Done:
         """Do `write`, and again if the store was away meanwhile: then it is told so."""

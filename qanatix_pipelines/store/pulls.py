@@ -6,7 +6,7 @@ living one, one can write.
 """
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -24,10 +24,11 @@ from qanatix_pipelines.errors import (
     StoreUnavailable,
 )
 from qanatix_pipelines.naming import API, DAGSTER
-from qanatix_pipelines.pulls import ATTEMPTS, LEASE_SECONDS, LIVE, QUEUED_SECONDS, Pull, PullStatus
+from qanatix_pipelines.pulls import ATTEMPTS, LIVE, QUEUED_SECONDS, Pull, PullStatus
 from qanatix_pipelines.store import tables
 from qanatix_pipelines.store.clock import now
 from qanatix_pipelines.store.engine import check_room
+from qanatix_pipelines.store.leases import lease
 from qanatix_pipelines.store.pages import cut, newest_first
 from qanatix_pipelines.store.tenants import OfTenant
 from qanatix_pipelines.tenants import Tenant
@@ -279,11 +280,6 @@ def end_live(
         )
     )
     transaction.execute(tables.staged.delete().where(tables.staged.c.pull_id.in_(ids)))
-
-
-def lease(seconds: int = LEASE_SECONDS) -> datetime:
-    """Until when a pull is held to be alive that gives a sign now."""
-    return now() + timedelta(seconds=seconds)
 
 
 def _over(transaction: sa.Connection, pull_id: UUID) -> PullError:

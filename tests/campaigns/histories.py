@@ -47,7 +47,6 @@ class History(World):
         self.keys = KEYS
         self.stores: dict[str, Store] = {}  # by their keys
         self.store = self._open(self.keys[0])
-        self.model.one_writer = self.store.engine.dialect.name == "sqlite"
         self.last_read: dict[UUID, tuple[Connector, model.Connector]] = {}
         self.asked: list[tuple[UUID, Connector, model.Connector]] = []
         self.attempts: list[tuple[Run, model.Attempt]] = []

@@ -93,7 +93,6 @@ class Attempt:
 
 class Model:
     def __init__(self) -> None:
-        self.one_writer = False  # whether the store's commits hold everybody up, and so are a sign of everybody's life
         self.now = self.ahead = self.setting = self.written = 0
         self.databases: dict[str, dict[int, Row]] = {"north": {}, "south": {}}
         self.connectors: dict[UUID, Connector] = {}
@@ -201,7 +200,4 @@ class Model:
             if QUERIES[told.query][0] == "id" and not pull.full_refresh:
                 watermark = max(watermark, kept.watermark or watermark)
             kept.watermark, kept.watermark_at, kept.seen = watermark, attempt.at, attempt.seen
-        if self.one_writer:
-            for other in self.pulls.values():
-                other.lease = self.now + LEASE if other.status == "running" else other.lease
         return True

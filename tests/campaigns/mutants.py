@@ -6,6 +6,7 @@ PULLS = "qanatix_pipelines/store/pulls.py"
 CONNECTORS = "qanatix_pipelines/store/connectors.py"
 INGESTION = "qanatix_pipelines/store/ingestion.py"
 UNCHANGED = "qanatix_pipelines/store/unchanged.py"
+LEASES = "qanatix_pipelines/store/leases.py"
 MERGE = "qanatix_pipelines/store/merge.py"
 ENTITY_SETS = "qanatix_pipelines/store/entity_sets.py"
 ENGINE = "qanatix_pipelines/store/engine.py"
@@ -185,13 +186,19 @@ MUTANTS = (
         _store("TestAttempts::test_the_third_dead_attempt_is_the_last"),
     ),
     Mutant(
-        "a commit on SQLite is no sign of the others' life",
+        "a commit on SQLite does not give back the time in which the others could give no sign",
         INGESTION,
-        '        if transaction.dialect.name == "sqlite":\n            # Nobody',
-        "        if False:\n            # Nobody",
-        _store("TestIngestion::test_on_sqlite_a_commit_is_a_sign_of_every_pulls_life"),
+        "            lengthen(transaction, held_since)",
+        "            pass",
+        _store("TestIngestion::test_on_sqlite_a_commit_gives_back_the_time_in_which_nobody_could_give_a_sign"),
     ),
-    # Changes
+    Mutant(
+        "a commit on SQLite is a sign of a dead pull's life",
+        LEASES,
+        " & (pull.lease_until >= held_since)",
+        "",
+        _store("TestIngestion::test_a_commit_is_no_sign_of_another_pulls_life"),
+    ),
     Mutant(
         "a run begins with a connector that was changed since it was read",
         PULLS,
