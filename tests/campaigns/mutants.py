@@ -239,7 +239,7 @@ MUTANTS = (
     Mutant(
         "rows that vanished from the staging are not missed",
         INGESTION,
-        "if self._pulled != staged + self._duplicates + self._rejected:",
+        "if self._pulled != staged + self._duplicates + self._rejected.total():",
         "if False:",
         _store("TestIngestion::test_staged_rows_that_vanish_stop_the_commit"),
     ),
@@ -405,7 +405,7 @@ MUTANTS = (
     ),
     Mutant(
         "of numbers the last batch's counts",
-        PULL,
+        "qanatix_pipelines/cursors.py",
         "self.greatest = found if self.greatest is None else max(self.greatest, found)",
         "self.greatest = found",
         _pull("TestIntegerCursors::test_the_greatest_number_in_any_order_is_kept"),
