@@ -66,7 +66,7 @@ class WatchError(BaseModel):
 
 
 class ConnectorAnswer(BaseModel):
-    """A connector. Its connection_config is never shown."""
+    """A connector. Its connection_config is never shown, but for what `connection` has of it."""
 
     id: UUID
     name: str
@@ -76,6 +76,13 @@ class ConnectorAnswer(BaseModel):
     collection: str = Field(description="The same as `vertical`.")
     record_type: str = Field(description="The same as `entity_type`.")
     connection_config: str = Field(REDACTED, examples=[REDACTED])
+    connection: dict[str, str | int] | None = Field(
+        description=(
+            "What of the connection_config is no secret: where it leads, and as whom. Null if it was registered before "
+            "this was told, and its connection_config not changed since."
+        ),
+        examples=[{"host": "db.internal", "port": 5432, "database": "shop", "user": "reader"}],
+    )
     tls: Tls | None = Field(
         description=(
             "How pulls are protected on their way, as the connection_config demands it; no server can make it less. "
@@ -126,7 +133,9 @@ async def create_connector(
     """
     place = check_connector(new.connector_type, new.connection_config, new.query, new.cursor_column)
     check_watch(new.connector_type, new.query, new.watch)
-    connector = await run_in_threadpool(given.store.connectors.add, new, place.digest, place.tls)
+    connector = await run_in_threadpool(
+        given.store.connectors.add, new, place.digest, connection=place.connection, tls=place.tls
+    )
     audit.record(caller, "connector.created", connector.id)
     later.add_task(given.runs.add_partition, connector)
     given.lineage.expect(connector)
@@ -171,18 +180,19 @@ async def change_connector(
     config = settings.pop("connection_config", REDACTED)
     if config is None:
         raise InvalidConnector(("connection_config",), "must be an object; leave it out to keep it as it is")
-    if config == REDACTED:
-        config, digest, tls = None, None, None
-    else:
-        place = check_config(kept.connector_type, config)
-        digest, tls = place.digest, place.tls
+    place = None if config == REDACTED else check_config(kept.connector_type, config)
+    told: dict[str, Any] = (
+        {} if place is None else {"place": place.digest, "connection": place.connection, "tls": place.tls}
+    )
     live = await run_in_threadpool(given.store.pulls.live, connector_id)
     try:
         wanted = Connector.model_validate(kept.model_dump() | settings)
         check_query(wanted.connector_type, wanted.query, wanted.cursor_column)
         check_watch(wanted.connector_type, wanted.query, wanted.watch)
         # It may find another change made meanwhile, with which this one does not go together.
-        changed = await run_in_threadpool(given.store.connectors.change, connector_id, settings, config, digest, tls)
+        changed = await run_in_threadpool(
+            given.store.connectors.change, connector_id, settings, None if place is None else config, **told
+        )
     except ValidationError as error:
         raise RequestValidationError([part | {"loc": ("body", *part["loc"])} for part in error.errors()]) from None
     audit.record(caller, "connector.changed", connector_id)

@@ -128,7 +128,8 @@ class NewConnector(ConnectorSettings):
 class Connector(ConnectorSettings):
     """A registered connector. It holds no credentials: who needs them asks the store, inside a run or for a look.
 
-    `tls` is what they demand; None if they were kept by a release that did not tell it yet.
+    `tls` is what they demand, and `connection` what may be shown of them; each is None if they were kept by a release
+    that did not tell it yet.
 
     `watermark` is what `:last_pull` will be bound to, less the overlap; None until a pull that uses it completes. It
     was read at `watermark_at`, by the store's clock. `generation` counts the changes that make a running pull void.
@@ -145,6 +146,7 @@ class Connector(ConnectorSettings):
     watermark: Watermark | None
     watermark_at: datetime | None
     created_at: datetime
+    connection: dict[str, str | int] | None = None
     tls: Tls | None = None
     paused: bool = False
     next_due_at: datetime | None = None

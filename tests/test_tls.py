@@ -112,4 +112,4 @@ def test_of_a_connector_that_is_older_it_is_not_known(settings: Settings) -> Non
 
     (connector,) = ConnectorStore(engine, CredentialCipher([ENCRYPTION_KEY]), DEFAULT).list()
     engine.dispose()
-    assert (connector.name, connector.tls) == ("old", None)
+    assert (connector.name, connector.connection, connector.tls) == ("old", None, None)

@@ -1,10 +1,14 @@
 """The parts of a MySQL server's address, which a connection_config gives one by one."""
 
+import re
 from typing import Annotated
 
 from pydantic import AfterValidator, SecretStr, StringConstraints
 
 from qanatix_pipelines.addresses.parts import check_characters
+
+# A name, in any alphabet, or an address of either kind.
+_HOST = re.compile(r"[\w.-]+|[0-9A-Fa-f:.]+")
 
 
 def _plain(text: str) -> str:
@@ -13,6 +17,8 @@ def _plain(text: str) -> str:
 
 
 def _host(text: str) -> str:
+    if not _HOST.fullmatch(text):
+        raise ValueError("must be a host's name or an address, and nothing more: the port and the user have options")
     try:
         text.encode("idna")  # as the resolver will
     except UnicodeError:

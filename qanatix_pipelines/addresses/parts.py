@@ -26,6 +26,8 @@ def one_host(parts: SplitResult, text: str) -> str:
         raise ValueError("must name one host, not a list")
     if parts.fragment or text.endswith("#"):
         raise ValueError("must not hold a '#'; inside a password it is written %23")
+    if "@" in parts.path + parts.query:
+        raise ValueError("must hold no '@' after its host; inside a password it is written %40, and / is written %2F")
     if not parts.hostname or "%" in parts.hostname or "/" in parts.hostname:
         raise ValueError("must name one host")
     if parts.port == 0:

@@ -32,6 +32,10 @@ class SourceConfig(BaseModel):
         """Which database this is, and to whom it shows itself: `:last_pull` begins anew where that changes."""
         return (self.model_dump(),)
 
+    def connection(self) -> dict[str, str | int]:
+        """What may be shown of it, by name: where it leads and as whom, and nothing that opens anything."""
+        return {}
+
     def protection(self) -> Tls:
         """How far TLS protects the connection, at the least: no server can make it less."""
         return "none"
@@ -39,9 +43,13 @@ class SourceConfig(BaseModel):
 
 @dataclass(frozen=True)
 class Place:
-    """What may be known of a connection_config without its credentials: a digest of which database it is, and `tls`."""
+    """What may be known of a connection_config without its credentials.
+
+    `digest` is of which database it is, `connection` what may be shown of it, and `tls` what it demands.
+    """
 
     digest: bytes
+    connection: dict[str, str | int]
     tls: Tls
 
 
@@ -133,7 +141,8 @@ def check_config(connector_type: str, connection_config: Mapping[str, Any]) -> P
         else:
             problem = first["msg"].removeprefix("Value error, ")
         raise InvalidConnector(("connection_config", *location), problem) from None
-    return Place(hashlib.sha256(repr(config.place()).encode()).digest(), config.protection())
+    digest = hashlib.sha256(repr(config.place()).encode()).digest()
+    return Place(digest, config.connection(), config.protection())
 
 
 def check_query(connector_type: str, query: str, cursor_column: str | None = None) -> None:

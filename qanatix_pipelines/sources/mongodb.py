@@ -92,6 +92,17 @@ class Config(SourceConfig):
         uri = parse_mongo_uri(self.uri.get_secret_value())
         return uri.host, uri.port, self.database, self.collection, uri.user
 
+    def connection(self) -> dict[str, str | int]:
+        uri = parse_mongo_uri(self.uri.get_secret_value())
+        return {
+            "host": uri.host,
+            "port": uri.port,
+            "database": self.database,
+            "collection": self.collection,
+            "user": uri.user,
+            "auth_source": uri.auth_source,
+        }
+
     def protection(self) -> Tls:
         return "verified" if parse_mongo_uri(self.uri.get_secret_value()).tls else "none"
 

@@ -78,6 +78,9 @@ class Config(SourceConfig):
     def place(self) -> tuple[object, ...]:
         return self.host, self.port, self.database, self.user
 
+    def connection(self) -> dict[str, str | int]:
+        return {"host": self.host, "port": self.port, "database": self.database, "user": self.user}
+
     def protection(self) -> Tls:
         if self.tls is None:
             return "none" if is_this_machine(self.host) else "encrypted"

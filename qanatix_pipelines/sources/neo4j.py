@@ -95,6 +95,10 @@ class Config(SourceConfig):
     def place(self) -> tuple[object, ...]:
         return self.uri.partition("://")[2], self.database, self.user
 
+    def connection(self) -> dict[str, str | int]:
+        host, _, port = self.uri.partition("://")[2].rpartition(":")
+        return {"host": host.strip("[]"), "port": int(port), "database": self.database, "user": self.user}
+
     def protection(self) -> Tls:
         return "verified" if self.tls == "verify" else "none"
 

@@ -89,6 +89,10 @@ class Config(SourceConfig):
         dsn = parse_dsn(self.dsn.get_secret_value())
         return dsn.host, dsn.port, dsn.database, dsn.user
 
+    def connection(self) -> dict[str, str | int]:
+        dsn = parse_dsn(self.dsn.get_secret_value())
+        return {"host": dsn.host, "port": dsn.port, "database": dsn.database, "user": dsn.user}
+
     def protection(self) -> Tls:
         match parse_dsn(self.dsn.get_secret_value()).tls:
             case "disable":

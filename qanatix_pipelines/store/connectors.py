@@ -52,10 +52,17 @@ class ConnectorStore(OfTenant):
         # Of credentials that were replaced or removed.
         self.erasure = Erasure(engine)
 
-    def add(self, new: NewConnector, place: bytes | None = None, tls: Tls | None = None) -> Connector:
+    def add(
+        self,
+        new: NewConnector,
+        place: bytes | None = None,
+        *,
+        connection: dict[str, str | int] | None = None,
+        tls: Tls | None = None,
+    ) -> Connector:
         """Keep a connector. `place` is a digest of which database it reads, by which a later change tells another.
 
-        `tls` is what its connection_config demands.
+        `connection` is what may be shown of its connection_config, and `tls` what that demands.
         """
         connector_id = uuid4()
         settings = new.model_dump(exclude={"connection_config"})
@@ -68,6 +75,7 @@ class ConnectorStore(OfTenant):
             watermark=None,
             watermark_at=None,
             created_at=now(),
+            connection=connection,
             tls=tls,
         )
         connector.next_due_at = next_due(connector, connector.created_at)
@@ -84,6 +92,8 @@ class ConnectorStore(OfTenant):
         settings: Mapping[str, Any],
         connection_config: dict[str, Any] | None = None,
         place: bytes | None = None,
+        *,
+        connection: dict[str, str | int] | None = None,
         tls: Tls | None = None,
     ) -> Connector:
         """Change these settings, and the credentials if there are new ones.
@@ -113,7 +123,7 @@ class ConnectorStore(OfTenant):
                 values |= {"generation": kept.generation + 1}
             if connection_config is not None:
                 credentials = self._cipher.encrypt(self.tenant, connector_id, connection_config)
-                values |= {"credentials": credentials, "place": place, "tls": tls}
+                values |= {"credentials": credentials, "place": place, "connection": connection, "tls": tls}
             transaction.execute(table.update().where(self._is(connector_id)).values(**values))
             if reread:
                 transaction.execute(_health_of(connector_id))  # other columns and no rows are no surprise now

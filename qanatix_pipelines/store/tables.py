@@ -87,6 +87,8 @@ connector = sa.Table(
     sa.Column("credentials", sa.Text, nullable=False),
     # Which database the credentials are for, as a digest: NULL where it is not known.
     sa.Column("place", sa.LargeBinary),
+    # What of them is no secret: where they lead, and as whom. NULL where it is not known.
+    sa.Column("connection", sa.JSON(none_as_null=True)),
     # What they demand of TLS: NULL where it is not known.
     sa.Column("tls", sa.Text),
     # Unique for all tenants: they share Dagster's partitions.

@@ -72,6 +72,7 @@ def _dsn_that_is_none(j: Journey) -> int:
         f"postgresql://{j.user}:x@db:{j.secrets.value}/shop",
         f"postgresql://{j.user}:x@db/shop?{j.secrets.name}={j.secrets.value}",
         f"{j.secrets.value}://{host}",
+        f"postgresql://{j.user}:x@{quote(j.secrets.value, safe='')}/{quote(j.secrets.value, safe='')}@{host}",
         [j.secrets.value],
         {j.secrets.name: j.secrets.value},
         None,
