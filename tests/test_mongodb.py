@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from bson.datetime_ms import DatetimeMS
@@ -22,6 +23,7 @@ from qanatix_pipelines.batches import OBJECT, Batch
 from qanatix_pipelines.connectors import Connector, Watch
 from qanatix_pipelines.egress import DEVELOPMENT
 from qanatix_pipelines.errors import (
+    LoginRefused,
     QueryRejected,
     ResultUnusable,
     SourceError,
@@ -418,6 +420,15 @@ def test_a_query_that_takes_too_long_is_ended_by_the_server(
 
     with pytest.raises(SourceTimeout, match="MaxTimeMSExpired"):
         read(mongodb_harness, '{"filter": {"text": {"$regex": "(1|2)+3$"}}, "sort": {"text": 1}}')
+
+
+@pytest.mark.parametrize("password", ["a\u00adb\ue000", "\u0627\u0031a"])
+def test_a_password_that_no_login_can_send_is_a_refused_login(mongodb_harness: MongoDBHarness, password: str) -> None:
+    """RFC 4013 forbids it, so no server can have it."""
+    config = mongodb_harness.changed(password=quote(password))
+
+    with pytest.raises(LoginRefused, match="RFC 4013"):
+        asyncio.run(_read(config, "{}", None, 1))
 
 
 def test_a_missing_collection_is_an_empty_one(

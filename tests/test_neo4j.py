@@ -8,7 +8,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -31,15 +31,20 @@ from qanatix_pipelines.errors import (
     TlsFailed,
 )
 from qanatix_pipelines.pull import PullOutcome
+from qanatix_pipelines.pulls import Pull
 from qanatix_pipelines.queries import cypher
+from qanatix_pipelines.rejections import Reason, Rejection
 from qanatix_pipelines.sources import check_connector, open_source
 from qanatix_pipelines.sources import neo4j as neo4j_source
 from qanatix_pipelines.store.opening import Store
 from qanatix_pipelines.watermarks import Window
+from tests.campaigns.hostile_answers import bolt_text, chunked
 from tests.harness.neo4j import Neo4jHarness
 from tests.servers import Server
 from tests.servers.neo4j import driver
 from tests.test_cypher import HARMLESS
+
+Rejected = Callable[[Pull], list[Rejection]]
 
 CONFIG = {"uri": "bolt+s://db.internal:7687", "user": "reader", "password": "s3cret-canary", "database": "neo4j"}
 ENDLESS = "UNWIND range(1, 1000000000) AS x RETURN x, 'row ' + x AS name"
@@ -414,6 +419,34 @@ def test_a_server_that_says_nothing_is_unreachable(monkeypatch: pytest.MonkeyPat
         read(_at(silent.getsockname()[1]), "RETURN 1 AS id")
 
 
+def test_a_server_that_falls_silent_is_told_by_the_time_in_which_it_never_is() -> None:
+    """Neo4j says 120 seconds, and sends a sign of life each 60; this one says one, and logs in whoever comes."""
+
+    async def against_it() -> None:
+        gone = asyncio.Event()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readexactly(20)
+            writer.write(b"\0\0\4\5" + hello + chunked(b"\xb1\x70\xa0"))
+            with suppress(ConnectionError):
+                await reader.read()
+            writer.close()
+            gone.set()
+
+        async with AsyncExitStack() as ending:
+            server = await ending.enter_async_context(await asyncio.start_server(serve, "127.0.0.1", 0))
+            ending.push_async_callback(gone.wait)
+            await _read(_at(server.sockets[0].getsockname()[1]), "RETURN 1 AS id", None, 10)
+
+    hints = bolt_text(b"hints") + b"\xa1" + bolt_text(b"connection.recv_timeout_seconds") + b"\x01"
+    about = bolt_text(b"server") + bolt_text(b"Neo4j/5.26.0") + bolt_text(b"connection_id") + bolt_text(b"bolt-1")
+    hello = chunked(b"\xb1\x70\xa3" + about + hints)
+
+    with pytest.raises(SourceUnreachable, match="sent nothing for 1 seconds") as silent:
+        asyncio.run(against_it())
+    assert silent.value.transient
+
+
 @pytest.mark.parametrize(
     "answer", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\0\0\0\0", b"\0\0\x04\x05" + b"\xff" * 1000]
 )
@@ -482,6 +515,56 @@ def test_nodes_alone_become_entities_with_their_names_and_keys(
     assert (first.receipt.records_ingested, second.records_ingested, second.duplicates_skipped) == (3, 1, 2)
     entities, _ = store.entities.page(vertical="testing", entity_type="item", limit=10, cursor=None)
     assert {("1", "Item 1"), ("2", "Item 2"), ("3", "Item 3")} == {(e.source_id, e.name) for e in entities}
+
+
+@pytest.mark.parametrize("returned", ["n.id AS id, n.name AS name", "n"])
+def test_a_node_that_is_deleted_as_it_is_read_becomes_no_entity(
+    graph: Neo4jHarness,
+    register: Callable[..., Connector],
+    pulled: Callable[[Connector], PullOutcome],
+    rejected: Rejected,
+    store: Store,
+    returned: str,
+) -> None:
+    nodes = 30_000
+    graph.run(f"UNWIND range(1, {nodes}) AS n CREATE (:Item {{id: n, name: 'Item ' + n}})")
+    connector = register(graph, f"MATCH (n:Item) RETURN {returned}", batch_size=1000)
+
+    def delete() -> None:
+        with driver(graph.server.address) as other, other.session(database=graph.config["database"]) as session:
+            session.run("MATCH (n:Item) CALL (n) { DELETE n } IN TRANSACTIONS OF 100 ROWS").consume()
+
+    deleting = threading.Thread(target=delete)
+    deleting.start()
+    try:
+        receipt = pulled(connector).receipt
+    finally:
+        deleting.join()
+
+    entities, _ = store.entities.page(vertical="testing", entity_type="item", limit=nodes, cursor=None)
+    assert len(entities) == receipt.records_ingested
+    # Between the reading of its one property and its other, a node may go: the store has what was seen of it.
+    assert all(entity.source_id is not None for entity in entities)
+    assert all(entity.name in (None, f"Item {entity.source_id}") for entity in entities)
+    assert {rejection.reason for rejection in rejected(receipt)} <= {Reason.KEY_MISSING}
+
+
+def test_a_row_whose_key_is_null_is_rejected_where_there_is_a_key(
+    graph: Neo4jHarness,
+    register: Callable[..., Connector],
+    pulled: Callable[[Connector], PullOutcome],
+    rejected: Rejected,
+) -> None:
+    rows = "UNWIND [1, null, 2] AS x"
+
+    keyed = pulled(register(graph, f"{rows} RETURN x AS id, 1 AS one")).receipt
+    named = pulled(register(graph, f"{rows} RETURN x, 1 AS one", id_column="x")).receipt
+    keyless = pulled(register(graph, f"{rows} RETURN x, 1 AS one")).receipt
+    alone = pulled(register(graph, f"{rows} RETURN x AS id")).receipt
+
+    for receipt in (keyed, named, alone):
+        assert [(rejection.row, rejection.reason) for rejection in rejected(receipt)] == [(2, Reason.KEY_MISSING)]
+    assert (keyless.records_ingested, keyless.records_rejected) == (3, 0)
 
 
 def test_each_row_of_one_value_is_judged_for_itself(graph: Neo4jHarness) -> None:

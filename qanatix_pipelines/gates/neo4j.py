@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 from qanatix_pipelines.batches import MAX_ROW_BYTES
-from qanatix_pipelines.errors import SourceFailed
+from qanatix_pipelines.errors import SourceFailed, SourceUnreachable
 
 MAX_MESSAGE_BYTES = 64 * 2**20
 MAX_VALUES = 1_000_000  # of a message: a list is one, and each of its items is
@@ -32,7 +32,10 @@ def bound_messages(driver: Any) -> None:
             raise SourceFailed(f"The source sent a row or a message of more than {MAX_MESSAGE_BYTES // 2**20} MiB.")
         here: asyncio.StreamReader = sock._reader  # noqa: SLF001
         if len(here._buffer) < size:  # type: ignore[attr-defined]  # noqa: SLF001
-            await receive(sock, buffer, size)
+            try:
+                await receive(sock, buffer, size)
+            except TimeoutError:  # of connecting, the driver's is another one
+                raise _silent(sock.get_read_timeout()) from None
             return
         # The driver would make a task and a timer of each read, of which a row takes four.
         end = buffer.used + size
@@ -41,6 +44,14 @@ def bound_messages(driver: Any) -> None:
 
     driver.receive_into_buffer = bounded
     driver.AsyncInbox.pop = _pop
+
+
+def _silent(seconds: float | None) -> SourceUnreachable:
+    """The server says for how long it is never silent (Bolt manual, "connection.recv_timeout_seconds")."""
+    return SourceUnreachable(
+        f"The source has sent nothing for {seconds:g} seconds, in which it would have sent a sign of life.",
+        transient=True,
+    )
 
 
 def last_message_bytes(result: Any) -> int:

@@ -21,6 +21,7 @@ from qanatix_pipelines.addresses.mongodb import MongoUri, parse_mongo_uri
 from qanatix_pipelines.batches import MAX_ROW_BYTES, Batch, Named, Reading
 from qanatix_pipelines.bounds.hashing import Hashing
 from qanatix_pipelines.errors import (
+    LoginRefused,
     SourceError,
     SourceFailed,
     TlsFailed,
@@ -134,7 +135,8 @@ class MongoDB(Source):
                 async with asyncio.timeout(CONNECT_SECONDS):
                     await _knock(self._uri)
                     # In this order: the documents must be read when the clock has been.
-                    hello = await client.admin.command("hello")
+                    with _logging_in(self._uri):
+                        hello = await client.admin.command("hello")
                     if not self.strong_accounts:
                         await _check_account(client)
                 clock, reach = _reach(hello)
@@ -215,6 +217,24 @@ def _client(uri: MongoUri) -> "AsyncMongoClient[Document]":
 
     vars(client)["_close_cursor_now"] = remember
     return client
+
+
+@contextmanager
+def _logging_in(uri: MongoUri) -> Iterator[None]:
+    """What the driver does not even send, it refuses by an error of Python's own."""
+    from pymongo.saslprep import saslprep
+
+    try:
+        yield
+    except ValueError:
+        try:
+            saslprep(uri.password)
+        except ValueError:
+            raise LoginRefused(
+                "The password in the uri has what no login by SCRAM-SHA-256 may have (RFC 4013): a character of "
+                "control or of private use, or letters of both directions. Check that it is percent-encoded from UTF-8."
+            ) from None
+        raise
 
 
 async def _check_account(client: "AsyncMongoClient[Document]") -> None:

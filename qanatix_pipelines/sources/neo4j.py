@@ -138,6 +138,9 @@ class Neo4j(Source):
                 columns=columns if len(columns) > 1 else None,
                 watermark=None if reach is None else reach - timedelta(microseconds=1),
                 batches=_batches(result, batch_size, replace(self.named, key=self.named.key or KEY)),
+                # A node that is deleted while its row is made comes with nulls, and never was so. Nodes alone may have
+                # no key, some of them.
+                id_required=self.named.key is not None or KEY in keys,
             )
 
 
