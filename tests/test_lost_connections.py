@@ -91,12 +91,21 @@ def test_a_connection_that_the_server_ends_between_two_batches_may_be_made_again
 
 
 @pytest.fixture
-def proxy(harness: Harness) -> Iterator[Proxy]:
+def network() -> Iterator[Network]:
+    with Network() as network:
+        yield network
+
+
+def proxied(network: Network, harness: Harness) -> Proxy:
     address = urlsplit(harness.server.address)
     assert address.hostname
     assert address.port
-    with Network() as network:
-        yield network.proxy(address.hostname, address.port)
+    return network.proxy(address.hostname, address.port)
+
+
+@pytest.fixture
+def proxy(harness: Harness, network: Network) -> Proxy:
+    return proxied(network, harness)
 
 
 @pytest.mark.parametrize("noticed", [True, False], ids=["noticed", "not noticed"])
@@ -130,9 +139,9 @@ def test_a_pull_of_postgresqls_completes_though_its_session_is_ended_at(
     before = {
         "the clock": (source_module.account, "excess"),
         "describing": (source_module, "selected"),
-        "the cursor": (source_module, "_time"),
+        "the cursor": (source_module, "counted"),
         "the first row": (source_module, "Reading"),
-        "a later row": (source_module, "_frame"),
+        "a later row": (source_module, "_batch"),
     }
     owner, function = before[name]
     ask = getattr(owner, function)
@@ -187,6 +196,32 @@ def test_a_pull_of_postgresqls_completes_though_each_try_but_the_last_is_ended(
 
     assert len(tries) == 3
     assert receipt.records_ingested == 5000
+
+
+def test_what_postgresql_computes_ends_when_the_connection_to_it_has_broken(
+    postgresql: PostgreSQLHarness, network: Network
+) -> None:
+    """It does not notice that by itself, for it sends nothing; nor is there anybody who could cancel it."""
+    proxy = proxied(network, postgresql)
+    source, query = open_source("postgresql", postgresql.changed(port=proxy.port)), postgresql.slow()
+
+    async def read() -> None:
+        async with source.read(query, window=Window(), batch_size=BATCH) as reading:
+            reader = asyncio.ensure_future(anext(aiter(reading.batches)))
+            await at_work(postgresql, 1)
+            proxy.cut("reset")
+            await reader
+
+    with pytest.raises(SourceUnreachable):
+        asyncio.run(read())
+
+    asyncio.run(at_work(postgresql, 0))
+
+
+async def at_work(harness: Harness, queries: int) -> None:
+    async with asyncio.timeout(60):
+        while await asyncio.to_thread(harness.at_work) != queries:  # noqa: ASYNC110  # the server has no event
+            await asyncio.sleep(0)
 
 
 async def read_on_after(harness: Harness, setting: str) -> None:

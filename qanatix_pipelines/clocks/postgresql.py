@@ -11,13 +11,15 @@ from qanatix_pipelines.watermarks import Watermark
 # them may yet appear below the clock. What other roles do is visible to members of pg_read_all_stats only; for the
 # rest the overlap stands in, as it does on a replica, which does not know what is open on its primary. A replica has
 # seen nothing newer than what it last replayed. Of a prepared transaction nobody knows when it began. The clock is read
-# first: a transaction that begins between the two is newer.
+# first: a transaction that begins between the two is newer. And whether its system is one that tells the server of a
+# connection that is gone.
 REACH = f"""
 SELECT clock_timestamp(),
 CASE WHEN pg_is_in_recovery() THEN pg_last_xact_replay_timestamp() ELSE clock_timestamp() END,
 (SELECT min(xact_start) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()),
 EXISTS (SELECT FROM pg_prepared_xacts WHERE database = current_database()),
-{account.RIGHTS}
+{account.RIGHTS},
+strpos(version(), 'linux') > 0
 """
 # A column without a zone holds what the database calls local time. If its clocks are set back soon after, by two hours
 # at the most, it is the earlier time that they will show then.

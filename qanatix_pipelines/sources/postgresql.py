@@ -9,7 +9,7 @@ import asyncio
 import logging
 import re
 import ssl
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime, timedelta
 from functools import partial
@@ -60,6 +60,9 @@ _WIDEST = {
     "SET LOCAL client_min_messages = error": 8,
 }
 
+# Where the server can, it looks so often whether we are there still: else it would go on with the query of a process
+# that was killed, or of a connection that broke.
+_NOTICED = {"SET LOCAL client_connection_check_interval = '5s'": 14}
 
 # It logs an error whole, with addresses and a server's words.
 logging.getLogger("asyncpg").setLevel(logging.CRITICAL + 1)
@@ -131,9 +134,11 @@ class PostgreSQL(Source):
                     query, getattr(connection.get_settings(), "standard_conforming_strings", "on")
                 )
                 # In this order: the snapshot must see every row that was committed before the clock was read.
-                await connection.execute(_begun(connection, "READ COMMITTED") + "; SET LOCAL search_path = pg_catalog")
-                start, local, reached = await self._ask(connection, statement, window)
-                await connection.execute("COMMIT; " + _begun(connection, "REPEATABLE READ"))
+                asking = _begun(connection, "READ COMMITTED", _WIDEST | {"SET LOCAL search_path = pg_catalog": 8})
+                await connection.execute(asking)
+                start, local, reached, notices = await self._ask(connection, statement, window)
+                reading = _begun(connection, "REPEATABLE READ", _WIDEST | (_NOTICED if notices else {}))
+                await connection.execute(f"COMMIT; {reading}")
                 await _count_times(connection)
             with _reported(protocol, statement):
                 parameters, described = await protocol.describe(statement.numbered())
@@ -163,12 +168,13 @@ class PostgreSQL(Source):
 
     async def _ask(
         self, connection: asyncpg.Connection, statement: SqlQuery, window: Window
-    ) -> tuple[Watermark | None, datetime | None, datetime | None]:
+    ) -> tuple[Watermark | None, datetime | None, datetime | None, bool]:
         """Where the window starts, the same in the database's zone, and how far a snapshot reaches that is begun after.
 
-        None for the last where nothing is known of it. Raises AccountTooStrong, FunctionRefused, QueryRejected.
+        None for the last where nothing is known of it. And whether the server can notice a connection that is gone.
+        Raises AccountTooStrong, FunctionRefused, QueryRejected.
         """
-        clock, seen, oldest, held, rights = await connection.fetchrow(REACH)
+        clock, seen, oldest, held, rights, notices = await connection.fetchrow(REACH)
         excess = account.excess(rights)
         if excess is not None:
             if not self.strong_accounts:
@@ -178,7 +184,8 @@ class PostgreSQL(Source):
             check_named(excess, [name for (name,) in named], text)
         start = window.start(clock)
         local = await connection.fetchval(LOCAL, start) if isinstance(start, datetime) else None
-        return start, local, None if held or seen is None else min(seen, oldest or seen) - timedelta(microseconds=1)
+        reached = None if held or seen is None else min(seen, oldest or seen) - timedelta(microseconds=1)
+        return start, local, reached, notices
 
 
 source = PostgreSQL
@@ -198,11 +205,11 @@ async def _connect(dsn: Dsn) -> asyncpg.Connection:
     )
 
 
-def _begun(connection: asyncpg.Connection, isolation: str) -> str:
-    """Statements that begin a transaction that can only read."""
+def _begun(connection: asyncpg.Connection, isolation: str, settings: Mapping[str, int]) -> str:
+    """Statements that begin a transaction that only reads, with those of `settings` that the server's version has."""
     version = connection.get_server_version().major
-    limits = (widest for widest, since in _WIDEST.items() if version >= since)
-    return "; ".join([f"BEGIN ISOLATION LEVEL {isolation} READ ONLY", *limits])
+    known = (setting for setting, since in settings.items() if version >= since)
+    return "; ".join([f"BEGIN ISOLATION LEVEL {isolation} READ ONLY", *known])
 
 
 async def _count_times(connection: asyncpg.Connection) -> None:

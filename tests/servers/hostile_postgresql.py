@@ -110,7 +110,7 @@ class HostilePostgreSQL:
         )
         types: Sequence[int] = self.user_types
         if "pg_stat_activity" in query:
-            types = (TIMESTAMPTZ, TIMESTAMPTZ, TIMESTAMPTZ, BOOL, self.rights_type)
+            types = (TIMESTAMPTZ, TIMESTAMPTZ, TIMESTAMPTZ, BOOL, self.rights_type, BOOL)
         elif "least($1" in query:
             types = (TIMESTAMP,)
         elif "typnamespace" in query:
@@ -122,7 +122,7 @@ class HostilePostgreSQL:
 
     async def _executed(self, line: Line, query: str, rows: int) -> None:
         if "pg_stat_activity" in query:
-            await line.say(row(_NOW, _NOW, _NOW, b"\0", self.rights) + COMPLETE)
+            await line.say(row(_NOW, _NOW, _NOW, b"\0", self.rights, b"\1") + COMPLETE)
         elif "least($1" in query:
             await line.say(row(_NOW) + COMPLETE)
         elif "typnamespace" in query:
