@@ -1,6 +1,7 @@
 """PostgreSQL's settings change no result: what `docs/settings/postgresql.md` says of each holds."""
 
 import asyncio
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
@@ -9,12 +10,17 @@ import pytest
 
 from qanatix_pipelines.sources import open_source
 from qanatix_pipelines.watermarks import Watermark, Window
-from tests.settings_table import SettingRow, setting_rows
+from tests.drawn_settings import ROWS, Setting, World, new_world
+from tests.settings_table import SettingRow
 from tests.test_postgresql_types import OWN_TYPES
 from tests.types_table import entity_data, type_rows
 
-ROWS = setting_rows("postgresql")
 LIMITS = [row for row in ROWS if row.widest is not None]
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    yield from new_world()
 
 
 def configure(dsn: str, *settings: str) -> None:
@@ -37,6 +43,16 @@ def read(dsn: str, query: str, since: Watermark | None = None) -> tuple[list[tup
             return [row async for batch in reading.batches for row in batch.frame.iter_rows()], reading.watermark
 
     return asyncio.run(rows())
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("row", [row for row in ROWS if row.tried], ids=lambda row: row.name)
+def test_what_a_pull_brings_is_what_psql_prints(world: World, row: SettingRow) -> None:
+    """Under each value of the table, made at the database."""
+    for value in world.tried[row.name]:
+        world.set([Setting(row.name, value, "database")])
+
+        assert world.differences([]) == []
 
 
 class TestWhatTheServerComputesWith:
