@@ -77,6 +77,18 @@ def finished(stack: System, run_id: str) -> dict[str, Any]:
     raise AssertionError(f"the run is still {run['status']}")
 
 
+def process_of(stack: System, run_id: str) -> int:
+    """The id of a run's process, as its event log tells it."""
+    query = """
+    query E($id: ID!) {
+      logsForRun(runId: $id) { ... on EventConnection { events { ... on MessageEvent { message } } } }
+    }
+    """
+    events: list[dict[str, Any]] = stack.ask_dagster(query, id=run_id)["logsForRun"]["events"]
+    (said,) = [event["message"] for event in events if event["message"].startswith("Started process for run")]
+    return int(said.partition("pid: ")[2].rstrip(")."))
+
+
 def until(condition: Callable[[], bool], seconds: float = 60) -> None:
     """Wait until something has come about, and fail if it has not within so many seconds."""
     deadline = time.monotonic() + seconds

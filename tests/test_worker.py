@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,7 +16,7 @@ from qanatix_pipelines.settings import new_fernet_key
 from tests import stack as stacks
 from tests.conftest import server
 from tests.harness.postgresql import PostgreSQLHarness
-from tests.system import System, finished
+from tests.system import System, finished, process_of
 
 SLOW = "SELECT id, name, pg_sleep(60)::text AS slept FROM items"
 # Twenty rows a second, for five seconds.
@@ -48,7 +47,7 @@ def test_a_run_is_a_child_of_the_worker(stack: System, harness: PostgreSQLHarnes
     with ThreadPoolExecutor(1) as client:
         asked = client.submit(stack.pull, connector)
         run = _running(stack)
-        parent = _parent(_process(stack, run))
+        parent = _parent(process_of(stack, run))
         answer = asked.result()
 
     assert parent == stack.stack.processes["worker"].pid
@@ -77,7 +76,7 @@ def test_a_run_that_is_killed_has_failed_and_its_pull_is_begun_again(stack: Syst
     with ThreadPoolExecutor(1) as client:
         asked = client.submit(stack.pull, connector)
         run = _running(stack)
-        os.kill(_process(stack, run), signal.SIGKILL)
+        os.kill(process_of(stack, run), signal.SIGKILL)
         answer = asked.result()
 
     assert finished(stack, run)["status"] == "FAILURE"
@@ -253,18 +252,6 @@ def _running(stack: System) -> str:
     found: list[dict[str, str]] = []
     _until(lambda: bool(found.extend(stack.ask_dagster(query)["runsOrError"]["results"]) or found))
     return found[0]["runId"]
-
-
-def _process(stack: System, run_id: str) -> int:
-    """The id of a run's process, as its event log tells it."""
-    query = """
-    query E($id: ID!) {
-      logsForRun(runId: $id) { ... on EventConnection { events { ... on MessageEvent { message } } } }
-    }
-    """
-    events: list[dict[str, Any]] = stack.ask_dagster(query, id=run_id)["logsForRun"]["events"]
-    (said,) = [event["message"] for event in events if event["message"].startswith("Started process for run")]
-    return int(said.partition("pid: ")[2].rstrip(")."))
 
 
 def _parent(pid: int) -> int:
