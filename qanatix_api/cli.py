@@ -7,7 +7,7 @@ import click
 from tqdm import tqdm
 
 from qanatix_api.following import Api, NoReceipt, address
-from qanatix_api.receipts import PullReceipt
+from qanatix_api.receipts import Phase, PullReceipt
 from qanatix_pipelines.cli import main
 from qanatix_pipelines.keys import Scope, parse_key
 from qanatix_pipelines.pulls import PullStatus
@@ -78,7 +78,8 @@ def _told(receipt: PullReceipt) -> str:
     """A line's length; how many rows there will be nobody knows before the end."""
     read = receipt.progress
     rate = "" if read.records_per_second is None else f", {read.records_per_second:,} rows/s"
-    return f"{receipt.status}: {read.records_read:,} rows{rate}, {read.bytes_read / 2**20:,.1f} MiB"
+    at = receipt.status if read.phase is not Phase.MERGING else f"merging for {read.merging_seconds or 0:.0f} s"
+    return f"{at}: {read.records_read:,} rows{rate}, {read.bytes_read / 2**20:,.1f} MiB"
 
 
 def _left(api: Api, receipt: PullReceipt | None) -> str:

@@ -38,6 +38,7 @@ _PULL_STATUS = {
     "store_unavailable": status.HTTP_503_SERVICE_UNAVAILABLE,
     "staging_lost": status.HTTP_503_SERVICE_UNAVAILABLE,
     "pull_not_started": status.HTTP_503_SERVICE_UNAVAILABLE,
+    "merge_timeout": status.HTTP_500_INTERNAL_SERVER_ERROR,
     "pull_lost": status.HTTP_500_INTERNAL_SERVER_ERROR,
     "pull_broken": status.HTTP_500_INTERNAL_SERVER_ERROR,
 }

@@ -1,12 +1,13 @@
 """How a pull went, as it is answered."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Any, Protocol, Self
 from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from qanatix_pipelines.pulls import Pull, PullStatus
+from qanatix_pipelines.pulls import LEASE_SECONDS, Pull, PullStatus
 from qanatix_pipelines.rejections import Reason, Rejection
 from qanatix_pipelines.store.clock import now
 
@@ -67,8 +68,21 @@ class PullAnswer(BaseModel):
         }
 
 
+class Phase(StrEnum):
+    READING = "reading"
+    MERGING = "merging"
+
+
 class Progress(BaseModel):
-    """How much the pull's present attempt has read: it grows while that runs, and begins anew with the next."""
+    """How far the pull's present attempt is: it grows while that runs, and begins anew with the next."""
+
+    phase: Phase | None = Field(
+        description=(
+            "What a running pull is at: `reading` its source, or `merging` what it has read into the store. Null "
+            "before it has begun, and once it has ended."
+        ),
+        examples=[None],
+    )
 
     records_read: int = Field(
         description="Rows that were read and staged. Of a pull that completed it is `records_pulled`.", examples=[40000]
@@ -77,13 +91,31 @@ class Progress(BaseModel):
     records_per_second: int | None = Field(
         description="Since the pull began, until now or until it ended. Null before it has begun.", examples=[25000]
     )
+    merging_seconds: float | None = Field(
+        description="How long the merge has taken, until now or until the pull ended. Null before.", examples=[0.1]
+    )
+    heartbeat_at: datetime | None = Field(
+        description=(
+            "When a running pull last gave a sign of life, as it does every ten seconds; a merge into SQLite holds the "
+            "only lock, and no pull gives one meanwhile."
+        ),
+        examples=[None],
+    )
 
     @classmethod
     def of(cls, receipt: Pull) -> Self:
+        until, since, running = (
+            receipt.finished_at or now(),
+            receipt.merging_since,
+            receipt.status is PullStatus.RUNNING,
+        )
         return cls(
+            phase=None if not running else Phase.READING if since is None else Phase.MERGING,
             records_read=receipt.records_read,
             bytes_read=receipt.bytes_read,
-            records_per_second=_rate(receipt, receipt.finished_at or now()),
+            records_per_second=_rate(receipt, until),
+            merging_seconds=None if since is None else round(max(0.0, (until - since).total_seconds()), 3),
+            heartbeat_at=receipt.lease_until - timedelta(seconds=LEASE_SECONDS) if running else None,
         )
 
 

@@ -216,6 +216,16 @@ class SourceFailed(SourceError):
     code = "source_failed"
 
 
+class MergeTimeout(PullError):
+    code = "merge_timeout"
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(
+            f"To merge what was read into the store took longer than {seconds:g} seconds and was given up. "
+            "QANATIX_MERGE_SECONDS sets how long it may take."
+        )
+
+
 class CredentialsUnreadable(PullError):
     code = "credentials_unreadable"
 

@@ -18,6 +18,7 @@ from qanatix_pipelines.egress import DEVELOPMENT, Egress, GuardedLoop, refused
 from qanatix_pipelines.entities import EntityBatch, EntityMaker
 from qanatix_pipelines.errors import (
     AddressRefused,
+    MergeTimeout,
     PullBroken,
     PullCancelled,
     PullError,
@@ -47,6 +48,7 @@ class Ingestion(Protocol):
 
     def renew(self) -> None: ...
     def restart(self) -> None: ...
+    def begin_merge(self) -> None: ...
     def stage(self, batch: EntityBatch, rows: int, size: int = 0) -> None: ...
     def commit(
         self, watermark: Watermark | None, read_at: datetime, started: float, columns: tuple[Column, ...] = ()
@@ -56,7 +58,8 @@ class Ingestion(Protocol):
 
 @dataclass(frozen=True)
 class Limits:
-    """How long a source may take: for one answer (connecting, or a batch), and for all of its part in a pull.
+    """How long a source may take: for one answer (connecting, or a batch), and for all of its part in a pull; and how
+    long the merge of what was read into the store may take.
 
     After a fault that may pass by itself the source is read again, once for each of `pauses`, after at most so many
     seconds.
@@ -65,6 +68,7 @@ class Limits:
     answer_seconds: float = 600
     pull_seconds: float = 3600
     pauses: tuple[float, ...] = (1, 4)
+    merge_seconds: float = 3600
 
 
 @dataclass(frozen=True)
@@ -117,8 +121,10 @@ async def pull(
     full_refresh: bool = False,
     limits: Limits = Limits(),
     on_batch: Callable[[Progress], None] = lambda _progress: None,
+    on_merge: Callable[[float], None] = lambda _seconds: None,
 ) -> PullOutcome:
     """Pull `connector` once. `on_batch` hears how far it is; that begins anew where the source is read again.
+    `on_merge` hears every ten seconds for how long the merge has gone on.
 
     With `full_refresh` everything is read, as on a first pull. Raises PullError and StoreUnavailable; nothing of the
     pull is in the store then, nor if this is cancelled.
@@ -130,7 +136,7 @@ async def pull(
             try:
                 read = await _read(connector, source, ingestion, deadline, on_batch, full_refresh=full_refresh)
                 # The source's connection is closed by now: the merge needs nothing of it.
-                return PullOutcome(await _commit(ingestion, read, started), read.columns)
+                return PullOutcome(await _commit(ingestion, read, started, limits, on_merge), read.columns)
             except PullError as error:
                 if isinstance(error, SourceError) and refused():
                     raise AddressRefused from None
@@ -151,6 +157,7 @@ def run_pull(
     limits: Limits = Limits(),
     egress: Egress = DEVELOPMENT,
     on_batch: Callable[[Progress], None] = lambda _progress: None,
+    on_merge: Callable[[float], None] = lambda _seconds: None,
 ) -> PullOutcome:
     """Pull into the store under a claimed receipt, and see that it tells the outcome, whatever that is.
 
@@ -170,7 +177,15 @@ def run_pull(
         config = ingestion.patiently(lambda _again: store.connectors.connection_config(connector))
         source = open_source(config)
         full_refresh = receipt.full_refresh
-        pulling = pull(connector, source, ingestion, full_refresh=full_refresh, limits=limits, on_batch=on_batch)
+        pulling = pull(
+            connector,
+            source,
+            ingestion,
+            full_refresh=full_refresh,
+            limits=limits,
+            on_batch=on_batch,
+            on_merge=on_merge,
+        )
         gc.set_threshold(_OBJECTS, *gc.get_threshold()[1:])
         with asyncio.Runner(loop_factory=lambda: GuardedLoop(egress)) as runner:
             return runner.run(pulling)
@@ -224,9 +239,25 @@ def _window(connector: Connector, at: datetime, *, full_refresh: bool) -> Window
     return Window(connector.watermark, connector.effective_overlap, elapsed, integer)
 
 
-async def _commit(ingestion: Ingestion, read: _Read, started: float) -> Pull:
+async def _commit(
+    ingestion: Ingestion, read: _Read, started: float, limits: Limits, on_merge: Callable[[float], None]
+) -> Pull:
+    """Raises MergeTimeout; a merge that is past its end by then counts."""
+    await asyncio.to_thread(ingestion.begin_merge)
+    begun = time.monotonic()
+    merging = asyncio.create_task(asyncio.to_thread(ingestion.commit, read.watermark, read.at, started, read.declared))
     try:
-        return await asyncio.to_thread(ingestion.commit, read.watermark, read.at, started, read.declared)
+        while (left := begun + limits.merge_seconds - time.monotonic()) > 0:
+            await asyncio.wait({merging}, timeout=min(left, LEASE_SECONDS / 3))
+            if merging.done():
+                return merging.result()
+            on_merge(time.monotonic() - begun)
+        await asyncio.to_thread(ingestion.cancel)
+        return await merging
+    except PullCancelled:
+        if left > 0:
+            raise
+        raise MergeTimeout(limits.merge_seconds) from None
     except asyncio.CancelledError:
         await asyncio.to_thread(ingestion.cancel)  # its thread would go on
         raise

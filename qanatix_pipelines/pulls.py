@@ -39,6 +39,8 @@ class Pull(BaseModel):
     These are 0 until the pull has completed. `records_read` and `bytes_read` grow meanwhile: they are what the attempt
     has read and staged so far, and stay where they are if it ends otherwise. Bytes are those of the rows in memory.
 
+    `merging_since` is when the attempt had staged all rows and went on to merge them; None before.
+
     `attempt` counts from 1. It is the fence: what is left of an earlier attempt can write nothing any more.
     """
 
@@ -52,6 +54,7 @@ class Pull(BaseModel):
     lease_until: datetime
     records_read: int
     bytes_read: int
+    merging_since: datetime | None
     records_pulled: int
     records_ingested: int
     duplicates_skipped: int

@@ -58,6 +58,7 @@ class Settings(BaseSettings):
     pull_wait_seconds: float = Field(600, alias="QANATIX_PULL_WAIT_SECONDS", gt=0, le=86_400)
     pull_seconds: float = Field(3600, alias="QANATIX_PULL_SECONDS", gt=0, le=604_800)
     answer_seconds: float = Field(600, alias="QANATIX_ANSWER_SECONDS", gt=0, le=86_400)
+    merge_seconds: float = Field(3600, alias="QANATIX_MERGE_SECONDS", gt=0, le=604_800)
     reads_per_minute: int = Field(600, alias="QANATIX_READS_PER_MINUTE", gt=0, le=MAX_PER_MINUTE)
     writes_per_minute: int = Field(60, alias="QANATIX_WRITES_PER_MINUTE", gt=0, le=MAX_PER_MINUTE)
     pulls_per_minute: int = Field(60, alias="QANATIX_PULLS_PER_MINUTE", gt=0, le=MAX_PER_MINUTE)

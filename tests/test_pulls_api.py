@@ -94,7 +94,13 @@ class TestHistory:
             "attempts": 1,
             "full_refresh": False,
             "error": None,
-            "progress": {"records_read": 3, "bytes_read": 120},
+            "progress": {
+                "phase": None,
+                "records_read": 3,
+                "bytes_read": 120,
+                "merging_seconds": None,
+                "heartbeat_at": None,
+            },
         }
 
     def test_a_failed_pulls_receipt_has_the_error_that_was_answered(

@@ -650,7 +650,7 @@ class TestIngestion:
         seconds: list[float] = []
 
         def hold(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-            if statement.startswith("INSERT INTO entity"):
+            if statement.startswith("INSERT INTO main.entity "):
                 seconds.append(-time.monotonic())
                 _until(lambda: now() > other.lease_until - timedelta(seconds=LEASE_SECONDS - 1))
                 seconds.append(time.monotonic())

@@ -84,6 +84,7 @@ def pull_asset(connector_type: str) -> dg.AssetsDefinition:
                     limits=context.resources.store.limits(),
                     egress=context.resources.store.egress(),
                     on_batch=progress.hear,
+                    on_merge=progress.hear_merge,
                 )
             finally:
                 progress.tell()

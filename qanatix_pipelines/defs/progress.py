@@ -6,6 +6,8 @@ from qanatix_pipelines.staging import Progress
 
 # Each line is an event, which the run writes to Dagster's storage, and a large pull has hundreds of batches.
 QUIET_SECONDS = 1
+# A merge is told of again when it has taken so many times as long.
+_AS_LONG_AGAIN = 1.5
 
 
 class ProgressLog:
@@ -15,6 +17,7 @@ class ProgressLog:
         self._log = log
         self._heard: Progress | None = None
         self._told: Progress | None = None
+        self._merged_seconds = 0.0
 
     def hear(self, progress: Progress) -> None:
         """A batch was staged."""
@@ -22,6 +25,13 @@ class ProgressLog:
         # Where the source is read again the seconds begin anew.
         if told is None or not told.seconds <= progress.seconds < told.seconds + QUIET_SECONDS:
             self.tell()
+
+    def hear_merge(self, seconds: float) -> None:
+        """The merge has gone on for so long."""
+        if seconds >= _AS_LONG_AGAIN * self._merged_seconds:
+            self.tell()
+            self._merged_seconds = seconds
+            self._log.info("all rows are read; merging them into the store for %d s", seconds)
 
     def tell(self) -> None:
         """Log what was heard last, unless that is done."""

@@ -27,7 +27,7 @@ class StoreResource(dg.ConfigurableResource[Any]):
     def limits(self) -> Limits:
         """How long a pull may take, by the process's environment."""
         settings = read_settings()
-        return Limits(settings.answer_seconds, settings.pull_seconds)
+        return Limits(settings.answer_seconds, settings.pull_seconds, merge_seconds=settings.merge_seconds)
 
     def egress(self) -> Egress:
         """Where a pull may connect to, by the process's environment."""

@@ -74,7 +74,9 @@ class Ingestion:
 
         def forget(_again: bool) -> None:
             with self._engine.begin() as transaction:
-                pass_fence(transaction, self._receipt, lease_until=lease(), records_read=0, bytes_read=0)
+                pass_fence(
+                    transaction, self._receipt, merging_since=None, lease_until=lease(), records_read=0, bytes_read=0
+                )
                 transaction.execute(tables.staged.delete().where(self._own))
 
         self.patiently(forget)
@@ -100,6 +102,15 @@ class Ingestion:
         self._duplicates += batch.duplicates + batch.frame.height - frame.height
         self._rejected.update(rejection.reason for rejection in batch.rejections)
         self._rejections += batch.rejections[: ROWS_KEPT - len(self._rejections)]
+
+    def begin_merge(self) -> None:
+        """Tell on the receipt that all is read: `commit` comes next, and may take long."""
+
+        def tell(_again: bool) -> None:
+            with self._engine.begin() as transaction:
+                pass_fence(transaction, self._receipt, merging_since=now(), lease_until=lease())
+
+        self.patiently(tell)
 
     def commit(
         self, watermark: Watermark | None, read_at: datetime, started: float, columns: tuple[Column, ...] = ()
@@ -156,8 +167,9 @@ class Ingestion:
             raise StagingLost
         merged_at = now()
         ingested = merge(transaction, self._connector, self._receipt, merged_at)
-        # Only now: the merge may take long, and whoever removes or changes the connector must not wait for it. They
-        # lock the connector's row first as well.
+        transaction.execute(tables.staged.delete().where(self._own))
+        # Only now: the merge may take long, and whoever removes or changes the connector, or tells that the pull is
+        # alive, must not wait for it. They lock the connector's row first as well.
         here = tables.connector.c.id == self._connector.id
         kept = transaction.execute(sa.select(tables.connector.c.watermark).where(here).with_for_update()).scalar()
         pass_fence(
@@ -186,7 +198,6 @@ class Ingestion:
             rejected=bool(self._rejected),
             everything=watermark is None,
         )
-        transaction.execute(tables.staged.delete().where(self._own))
         if ingested:
             # Last, for a connector that fills the same set waits for it.
             count_created(transaction, self._connector, self._receipt.id, merged_at)

@@ -155,6 +155,7 @@ class PullStore(OfTenant):
                     lease_until=lease(QUEUED_SECONDS),
                     records_read=0,
                     bytes_read=0,
+                    merging_since=None,
                 )
             )
             if queued.rowcount:

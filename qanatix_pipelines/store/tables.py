@@ -135,6 +135,8 @@ pull = sa.Table(
     # What the attempt has read so far; the counts below are those of a pull that completed.
     sa.Column("records_read", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("bytes_read", sa.BigInteger, nullable=False, server_default="0"),
+    # When it had staged all of it, and went on to the merge.
+    sa.Column("merging_since", Instant),
     sa.Column("records_pulled", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("records_ingested", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("duplicates_skipped", sa.BigInteger, nullable=False, server_default="0"),

@@ -123,8 +123,8 @@ MUTANTS = (
     Mutant(
         "a source that is read again counts on",
         INGESTION,
-        "lease_until=lease(), records_read=0, bytes_read=0)",
-        "lease_until=lease())",
+        "lease_until=lease(), records_read=0, bytes_read=0\n",
+        "lease_until=lease()\n",
         _progress("test_where_the_source_is_read_again_it_begins_anew"),
     ),
     Mutant(
@@ -376,10 +376,12 @@ MUTANTS = (
     Mutant(
         "PostgreSQL's clock is read after the snapshot",
         "qanatix_pipelines/sources/postgresql.py",
-        "start, local, reached = await self._ask(connection, statement, window)\n"
-        '                await connection.execute("COMMIT; " + _begun(connection, "REPEATABLE READ"))',
-        'await connection.execute("COMMIT; " + _begun(connection, "REPEATABLE READ"))\n'
-        "                start, local, reached = await self._ask(connection, statement, window)",
+        "start, local, reached, notices = await self._ask(connection, statement, window)\n"
+        '                reading = _begun(connection, "REPEATABLE READ", _WIDEST | (_NOTICED if notices else {}))\n'
+        '                await connection.execute(f"COMMIT; {reading}")',
+        'reading = _begun(connection, "REPEATABLE READ", _WIDEST)\n'
+        '                await connection.execute(f"COMMIT; {reading}")\n'
+        "                start, local, reached, notices = await self._ask(connection, statement, window)",
         ("tests/test_postgresql.py::TestLastPull::test_what_was_committed_before_the_clock_was_read_is_seen",),
     ),
     Mutant(
