@@ -385,6 +385,31 @@ MUTANTS = (
         ("tests/test_postgresql.py::TestLastPull::test_what_was_committed_before_the_clock_was_read_is_seen",),
     ),
     Mutant(
+        "what is raised on a connection that was ended is final",
+        "qanatix_pipelines/faults/network.py",
+        "    if closed:\n",
+        "    if False:\n",
+        ("tests/test_lost_connections.py::test_a_connection_that_breaks_between_two_batches_may_be_made_again",),
+    ),
+    Mutant(
+        "a result of Neo4j's that was cut short is whole",
+        "qanatix_pipelines/sources/neo4j.py",
+        "result_consumed_after is None",
+        "result_consumed_after is ...",
+        (
+            "tests/test_lost_connections.py::test_a_connection_that_the_server_ends_between_two_batches_may_be_made_again",
+        ),
+    ),
+    Mutant(
+        "a text that cannot be converted is empty",
+        "qanatix_pipelines/values/encodings.py",
+        "faults.append(place)",
+        "pass",
+        (
+            "tests/test_postgresql_encodings.py::test_of_no_encoding_what_is_utf_8_is_read_and_what_is_not_is_its_rows_fault",
+        ),
+    ),
+    Mutant(
         "a strong account is not refused",
         "qanatix_pipelines/sources/postgresql.py",
         "raise AccountTooStrong(excess)",
