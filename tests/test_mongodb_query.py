@@ -275,7 +275,7 @@ def test_what_has_no_operator_arrives_as_it_was_written(value: Any) -> None:
         ('{"a": {"$oid": "x"}}', r"a is not a value in .*: \$oid"),
         ('{"a": {"$date": "yesterday"}}', r"a is not a value in .*: \$date"),
         ('{"a": {"$date": "2024-01-15T10:00:00"}}', r"a is not a value in .*: \$date"),
-        ('{"a": {"$date": ":last_pull"}}', r"a is not a value in .*: \$date"),
+        ('{"a": {"$date": ":last_pull"}}', r"within \$date: write it alone"),
         ('{"a": {"$numberLong": "x"}}', r"a is not a value in .*: \$numberLong"),
         ('{"a": {"$oid": "65a1b2c3d4e5f60718293a4b", "b": 1}}', r"a has something beside \$oid"),
         ('{"$oid": "65a1b2c3d4e5f60718293a4b"}', "single value"),

@@ -297,7 +297,7 @@ def test_a_function_that_writes_is_refused(items: MySQLHarness) -> None:
         "BEGIN INSERT INTO items VALUES (0, 'written', now()); RETURN 1; END",
     )
 
-    with pytest.raises(QueryRejected, match="may only read"):
+    with pytest.raises(QueryRejected, match="must only read"):
         rows(items.config, "SELECT writes()")
 
     assert len(rows(items.config, items.everything)) == 1

@@ -9,6 +9,7 @@ from sqlglot.tokenizer_core import TokenType
 
 from qanatix_pipelines.errors import QueryRejected
 from qanatix_pipelines.placeholders import SqlQuery, parse_sql
+from qanatix_pipelines.queries.reads import check_reads
 from qanatix_pipelines.watermarks import Watermark
 
 # What may stand between two tokens as MySQL reads it; not /*! or /*M!, whose inside is executed.
@@ -20,7 +21,6 @@ _FIRST_PULL = datetime(1000, 1, 1)  # noqa: DTZ001  # UTC, as the session is
 _LEAST_INTEGER = -(2**63)
 # In a read-only transaction too, it would keep others from writing these rows for as long as the pull lasts.
 _LOCKING = re.compile(r"\b(?:FOR (?:UPDATE|SHARE)|LOCK IN SHARE MODE)\b")
-_QUERIES = (TokenType.SELECT, TokenType.WITH, TokenType.VALUES, TokenType.TABLE)
 
 
 def parse_mysql(query: str) -> SqlQuery:
@@ -31,9 +31,7 @@ def parse_mysql(query: str) -> SqlQuery:
     gaps = zip(edges[::2], edges[1::2], strict=True)
     if not all(_BETWEEN_TOKENS.fullmatch(query, start, end) for start, end in gaps):
         raise QueryRejected("The query holds a comment that MySQL would execute, /*! or /*M!, or would read otherwise.")
-    first = next((token.token_type for token in tokens if token.token_type is not TokenType.L_PAREN), None)
-    if first not in _QUERIES:
-        raise QueryRejected("The query must begin with SELECT, WITH, VALUES or TABLE.")
+    check_reads(query, tokens)
     # MySQL takes 1.0INTO and \NINTO for two words, where the tokenizer sees one.
     if any(token.token_type is TokenType.VAR and token.text[0].isdigit() for token in tokens):
         raise QueryRejected(

@@ -20,8 +20,7 @@ from sqlglot.tokenizer_core import TokenType
 
 from qanatix_pipelines.errors import FunctionRefused, QueryRejected
 from qanatix_pipelines.placeholders import SqlQuery, parse_sql
-
-_QUERIES = (TokenType.SELECT, TokenType.WITH, TokenType.VALUES, TokenType.TABLE)
+from qanatix_pipelines.queries.reads import check_reads
 
 # As the server's lexer reads one: every character beyond ASCII may stand in it.
 _WORD = re.compile(r"[A-Za-z_\u0080-\U0010ffff][0-9A-Za-z_$\u0080-\U0010ffff]*")
@@ -65,9 +64,9 @@ def parse_postgresql(query: str) -> SqlQuery:
     """Like `parse_sql`. Raises QueryRejected also for what the server would refuse in any case: it is told earlier."""
     statement = parse_sql(query, dialect="postgres")
     tokens = tokenize(query, dialect="postgres")
-    first = next((token.token_type for token in tokens if token.token_type is not TokenType.L_PAREN), None)
-    if first not in _QUERIES:
-        raise QueryRejected("The query must begin with SELECT, WITH, VALUES or TABLE.")
+    check_reads(query, tokens)
+    if any(token.token_type is TokenType.INTO for token in tokens):
+        raise QueryRejected("The query must only read, and SELECT ... INTO would write a table: leave INTO out.")
     for dollar, number in pairwise(tokens):
         if dollar.text == "$" and dollar.token_type is TokenType.PARAMETER and number.start == dollar.end + 1:
             raise QueryRejected("The query has a parameter of its own, such as $1: only :last_pull is bound.")

@@ -29,6 +29,7 @@ from qanatix_pipelines.errors import (
 from qanatix_pipelines.faults.mongodb import explained, place_of
 from qanatix_pipelines.faults.network import connection_lost, network_fault
 from qanatix_pipelines.queries.mongodb import newest, parse_mongo_query
+from qanatix_pipelines.queries.slips import check_filter
 from qanatix_pipelines.rejections import GIANT
 from qanatix_pipelines.sources import Source, SourceConfig
 from qanatix_pipelines.tls import Tls
@@ -119,6 +120,7 @@ class MongoDB(Source):
 
     @classmethod
     def check_query(cls, query: str) -> bool:
+        check_filter(query)
         return parse_mongo_query(query).asks_for_last_pull
 
     @classmethod

@@ -38,6 +38,7 @@ from qanatix_pipelines.faults.network import network_fault
 from qanatix_pipelines.gates.mysql import Rows
 from qanatix_pipelines.placeholders import SqlQuery, greatest, sql_words
 from qanatix_pipelines.queries.mysql import bound, parse_mysql
+from qanatix_pipelines.queries.slips import check_sql
 from qanatix_pipelines.rejections import GIANT
 from qanatix_pipelines.sources import Source, SourceConfig
 from qanatix_pipelines.tls import Tls
@@ -97,7 +98,9 @@ class MySQL(Source):
 
     @classmethod
     def check_query(cls, query: str) -> bool:
-        return parse_mysql(query).placeholders > 0
+        asks = parse_mysql(query).placeholders > 0
+        check_sql(query, "mysql")
+        return asks
 
     @classmethod
     def newest(cls, query: str, column: str) -> str:

@@ -35,6 +35,7 @@ from qanatix_pipelines.faults.neo4j import explained
 from qanatix_pipelines.faults.network import causes_of, connection_lost, network_fault
 from qanatix_pipelines.gates.neo4j import LARGE_BYTES, bound_messages, last_message_bytes
 from qanatix_pipelines.queries.cypher import NAME, cypher_words, parse_cypher
+from qanatix_pipelines.queries.slips import check_cypher
 from qanatix_pipelines.rejections import GIANT
 from qanatix_pipelines.sources import Source, SourceConfig
 from qanatix_pipelines.tls import Tls
@@ -113,7 +114,9 @@ class Neo4j(Source):
 
     @classmethod
     def check_query(cls, query: str) -> bool:
-        return parse_cypher(query).asks_for_last_pull
+        asks = parse_cypher(query).asks_for_last_pull
+        check_cypher(query)
+        return asks
 
     @asynccontextmanager
     async def read(self, query: str, *, window: Window, batch_size: int) -> AsyncIterator[Reading]:

@@ -38,6 +38,7 @@ from qanatix_pipelines.faults.postgresql import explained, place_of
 from qanatix_pipelines.gates.postgresql import Gate
 from qanatix_pipelines.placeholders import SqlQuery, greatest, sql_words
 from qanatix_pipelines.queries.postgresql import NAMED, check_named, names, parse_as_server, parse_postgresql
+from qanatix_pipelines.queries.slips import check_sql
 from qanatix_pipelines.rejections import GIANT, Fault, Reason
 from qanatix_pipelines.sources import Source, SourceConfig
 from qanatix_pipelines.tls import Tls
@@ -116,7 +117,9 @@ class PostgreSQL(Source):
 
     @classmethod
     def check_query(cls, query: str) -> bool:
-        return parse_postgresql(query).placeholders > 0
+        asks = parse_postgresql(query).placeholders > 0
+        check_sql(query, "postgres")
+        return asks
 
     @classmethod
     def newest(cls, query: str, column: str) -> str:

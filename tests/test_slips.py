@@ -1,0 +1,173 @@
+"""What looks like a placeholder and is none is refused when a connector is registered; what only looks so is not."""
+
+import pytest
+
+from qanatix_pipelines.errors import InvalidConnector
+from qanatix_pipelines.sources import check_query
+
+SLIPS = [
+    *(":updated_since", ":LAST_PULL", ": last_pull", "%(last_pull)s", "%s", "?", "{{ last_pull }}", "{last_pull}"),
+    *("${last_pull}", "':last_pull'", "'{{ last_pull }}'", "'%(last_pull)s'", "'${last_pull}'", "':last_pull'::text"),
+]
+IN_SQL = ["updated_at > {}", "updated_at>{}", "updated_at BETWEEN {} AND now()", "x IN (1, {})", "coalesce({}, 1) < x"]
+
+
+@pytest.mark.parametrize("slip", SLIPS)
+@pytest.mark.parametrize("place", IN_SQL)
+@pytest.mark.parametrize("connector_type", ["postgresql", "mysql"])
+def test_a_slip_in_sql_is_refused_with_what_to_write(connector_type: str, place: str, slip: str) -> None:
+    with pytest.raises(InvalidConnector, match=r"(?s)write :last_pull|only :last_pull is bound") as refused:
+        check_query(connector_type, "SELECT id FROM items\nWHERE " + place.format(slip))
+
+    assert refused.value.field == ("query",)
+
+
+@pytest.mark.parametrize(
+    ("connector_type", "query", "expected"),
+    [
+        (
+            "postgresql",
+            "SELECT id FROM items\nWHERE updated_at > :updated_since",
+            "The query has :updated_since at line 2, column 20, which is no placeholder: write :last_pull, without",
+        ),
+        ("postgresql", "SELECT 1 LIMIT :n", "The query has :n at line 1, column 16"),
+        ("postgresql", "SELECT 1 WHERE x > :'last_pull'", "The query has :'...' at line 1, column 20"),
+        ("postgresql", 'SELECT 1 WHERE x > ":last_pull"', "The query has :last_pull in quotes at line 1, column 20"),
+        ("postgresql", "SELECT 1 WHERE x > $last_pull", "only :last_pull is bound"),
+        ("mysql", "SELECT 1 WHERE x > $last_pull", "The query has $last_pull at"),
+        ("mysql", "SELECT 1 WHERE x > @last_pull", "The query has @last_pull at"),
+        ("mysql", 'SELECT 1 WHERE x > ":last_pull"', "The query has :last_pull in quotes at"),
+    ],
+)
+def test_it_is_told_where_it_stands(connector_type: str, query: str, expected: str) -> None:
+    with pytest.raises(InvalidConnector) as refused:
+        check_query(connector_type, query)
+
+    assert expected in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT a[1:n], a[:n], a[n:], x::text FROM t WHERE u > :last_pull",
+        "SELECT 1 FROM t WHERE b ? 'x' AND c ?| d AND c ?& d AND e @? '$.a' AND j @> '{\"a\": 1}'",
+        "SELECT json_object('a' : b, c : d, 'k':v)",
+        "SELECT ?- lseg '((0,0),(1,1))', ?| lseg '((0,0),(1,1))'",
+        "SELECT 10 % s, 10 %(s), 'a' LIKE '%s'",
+        "SELECT ':warning:', 'http://host:80', '{{ name }}', 'why?', '12:30', 'x :y'",
+        "SELECT $$ :x $$, $t$ ? $t$, E'\\' :y'",
+        "SELECT x -- ? :x\n/* :y {{ z }} */",
+        'SELECT ":x", "a?" FROM t',
+        "SELECT now() > :last_pull::timestamptz - interval '1 day', (:last_pull)",
+        "SELECT f(a := 1, b => 2)",
+        "WITH x AS (SELECT 1) SELECT delete FROM x",
+        "WITH x AS (SELECT count(*) update FROM t) SELECT * FROM x",
+    ],
+)
+def test_what_is_postgresqls_own_is_let_be(query: str) -> None:
+    check_query("postgresql", query)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT @a := 1, @a, (@row := @row + 1) AS id",
+        "SELECT {d '2020-01-01'}, {fn NOW()}, $x, `:x`, `a?`",
+        "SELECT 1 % s, 10 %(s) FROM t WHERE u > :last_pull AND x LIKE '%s'",
+        "SELECT \":warning:\", 'why?' # :x ?\n",
+        "WITH x AS (SELECT 1) SELECT INSERT('abc', 1, 1, 'x'), REPLACE('a', 'b', 'c') FROM x",
+    ],
+)
+def test_what_is_mysqls_own_is_let_be(query: str) -> None:
+    check_query("mysql", query)
+
+
+@pytest.mark.parametrize(
+    "slip", [":updated_since", "%(last_pull)s", "?", "{{ last_pull }}", "{last_pull}", "':last_pull'"]
+)
+def test_a_slip_in_cypher_is_refused_with_what_to_write(slip: str) -> None:
+    with pytest.raises(InvalidConnector, match="write :last_pull, without quotes"):
+        check_query("neo4j", f"MATCH (n:Item) WHERE n.updated_at > {slip} RETURN n")
+
+
+@pytest.mark.parametrize("parameter", ["$updated_since", "$last_pul"])
+def test_another_parameter_in_cypher_is_refused(parameter: str) -> None:
+    with pytest.raises(InvalidConnector, match=r"\$last_pull, which is the only one"):
+        check_query("neo4j", f"MATCH (n:Item) WHERE n.updated_at > {parameter} RETURN n")
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "MATCH (:A)-[:B]->(c:C), (:D) WHERE c.x > :last_pull AND c:C RETURN {a: 1}, c {.x, y: 1}, 5 % c.s",
+        "MATCH (n:last_pull) RETURN n",
+        "MATCH (n)-[:A|B*1..2]->() WHERE n.x IS :: INTEGER RETURN [x IN n.c WHERE x > 1 | x]",
+        "MATCH (a)-[:R]->{2}(b) WHERE exists {(:A)} RETURN a",
+        "MATCH p = shortestPath((:A)-[*]-(:B)) RETURN p",
+        "MATCH (n) WHERE n.x = ':warning:' RETURN n // :x ?",
+    ],
+)
+def test_what_is_cyphers_own_is_let_be(query: str) -> None:
+    check_query("neo4j", query)
+
+
+@pytest.mark.parametrize(
+    ("query", "where"),
+    [
+        ('{"at": {"$gt": ":last_pul"}}', r"at at.\$gt"),
+        ('{"at": {"$gt": ":updated_since"}}', r"at at.\$gt"),
+        ('{"filter": {"at": {"$gte": "{{ since }}"}}}', r"at filter.at.\$gte"),
+        ('{"at": {"$gt": "$last_pull"}}', r"at at.\$gt"),
+        ('{"at": "${last_pull}"}', "at at"),
+        ('{"$expr": {"$gt": ["$at", ":lastPull"]}}', r"at \$expr.\$gt"),
+        ('{"at": {"$gt": {"$date": ":last_pull"}}}', r"within \$date: write it alone"),
+        ('{"at": {"$gt": {"$date": "{{ since }}"}}}', r"at at.\$gt.\$date"),
+    ],
+)
+def test_a_slip_in_a_filter_is_refused_with_where(query: str, where: str) -> None:
+    with pytest.raises(InvalidConnector, match=where) as refused:
+        check_query("mongodb", query)
+
+    assert '":last_pull"' in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        '{"at": {"$gt": ":last_pull"}}',
+        '{"mood": ":smile", "tags": {"$in": [":a", "<b>", "{c}"]}}',
+        '{"$expr": {"$gt": ["$at", "$last_pull"]}}',
+        '{"path": {"$gt": "/a:b"}, "price": "$5"}',
+        '{"at": {"$gt": {"$date": "2026-03-07T12:00:00Z"}}}',
+    ],
+)
+def test_what_is_a_text_in_a_filter_is_let_be(query: str) -> None:
+    check_query("mongodb", query)
+
+
+@pytest.mark.parametrize("connector_type", ["postgresql", "mysql"])
+@pytest.mark.parametrize(
+    ("query", "word"),
+    [
+        ("WITH gone AS (DELETE FROM items RETURNING *) SELECT * FROM gone", "DELETE at line 1, column 15"),
+        (
+            "WITH a AS (SELECT 1), b AS (\n  INSERT INTO items VALUES (1) RETURNING *) TABLE b",
+            "INSERT at line 2, column 3",
+        ),
+        ("WITH a AS MATERIALIZED (UPDATE items SET id = 1 RETURNING *) SELECT 1", "UPDATE at line 1"),
+        ("WITH a AS (MERGE INTO items USING x ON true WHEN MATCHED THEN DELETE) SELECT 1", "MERGE at line 1"),
+        ("WITH a AS (SELECT 1) DELETE FROM items", "DELETE at line 1, column 22"),
+        ("DELETE FROM items", "begins with DELETE: a pull only reads"),
+        ("EXPLAIN SELECT 1", "begins with EXPLAIN"),
+    ],
+)
+def test_a_query_that_would_write_is_told_that_it_must_only_read(connector_type: str, query: str, word: str) -> None:
+    with pytest.raises(InvalidConnector, match=r"must only read|a pull only reads") as refused:
+        check_query(connector_type, query)
+
+    assert word in str(refused.value)
+
+
+def test_a_select_that_would_make_a_table_is_told_so() -> None:
+    with pytest.raises(InvalidConnector, match=r"SELECT \.\.\. INTO would write a table"):
+        check_query("postgresql", "SELECT * INTO copied FROM items")
