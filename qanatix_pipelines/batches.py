@@ -71,7 +71,7 @@ class Reading:
     `watermark` is how far the source has been seen by its own clock, if this is read to its end; None if the query does
     not ask for `:last_pull`, or if nothing is known of it.
     `id_column` is the key's column where the connector names none. Where `id_required`, a row without a key is none of
-    the source's: it is rejected if the result has a key's column.
+    the source's: it is rejected if the result has a key's column. Unless `names_have_case`, `ID` is the column `id`.
     """
 
     columns: tuple[Column, ...] | None
@@ -79,6 +79,14 @@ class Reading:
     batches: AsyncIterator[Batch]
     id_column: str = "id"
     id_required: bool = False
+    names_have_case: bool = True
+
+    def spelled(self, name: str) -> str:
+        """The name as the column that it means is called here; as it is, if there is none."""
+        names = [column.name for column in self.columns or ()]
+        if self.names_have_case or name in names:
+            return name
+        return next((own for own in names if own.lower() == name.lower()), name)
 
 
 def parts(rows: pl.DataFrame) -> Iterator[pl.DataFrame]:

@@ -23,7 +23,7 @@ import polars as pl
 import polars_hash  # noqa: F401  # gives expressions their `chash`
 import pydantic_core
 
-from qanatix_pipelines.batches import MAX_ROW_BYTES, OBJECT, Batch, Column, Named, parts
+from qanatix_pipelines.batches import MAX_ROW_BYTES, OBJECT, Batch, Column, Named, Reading, parts
 from qanatix_pipelines.connectors import ConnectorSettings
 from qanatix_pipelines.errors import ColumnMissing, ResultUnusable
 from qanatix_pipelines.rejections import GIANT, Fault, Reason, Rejection, rejection
@@ -58,13 +58,21 @@ class EntityBatch:
 class EntityMaker:
     """Turns the batches of one reading into entities, for one connector.
 
-    `default_id` and `id_required` are the reading's `id_column` and `id_required`. Every method raises ResultUnusable
-    if two columns share a name, or a column that the connector names is not there.
+    `default_id` and `default_name` are the columns where it names none; `id_required` is the reading's. Every method
+    raises ResultUnusable if two columns share a name, or a column that the connector names is not there.
     """
 
-    def __init__(self, connector: ConnectorSettings, default_id: str = "id", *, id_required: bool = False) -> None:
+    def __init__(
+        self,
+        connector: ConnectorSettings,
+        default_id: str = "id",
+        default_name: str = Named.name,
+        *,
+        id_required: bool = False,
+    ) -> None:
         self._connector = connector
         self._default_id = default_id
+        self._default_name = default_name
         self._id_required = id_required
         self._set = f"{connector.vertical}\x00{connector.entity_type}\x00"
         self._columns: tuple[Column, ...] | None = None
@@ -80,7 +88,7 @@ class EntityMaker:
         named = self._connector
         # What the first batch of a collection has, later documents may lack.
         strict = self._columns is None
-        self._name = _chosen(by_name, "name_column", named.name_column, Named.name, strict=strict)
+        self._name = _chosen(by_name, "name_column", named.name_column, self._default_name, strict=strict)
         self._id = _chosen(by_name, "id_column", named.id_column, self._default_id, strict=strict)
         self._fields = sorted(by_name.values(), key=lambda field: field.column.name)
         self._columns = columns
@@ -166,6 +174,18 @@ class EntityMaker:
     def _entity_id(self) -> pl.Expr:
         key = pl.concat_str(pl.lit("key "), "source_id")
         return _version_8(_sha256(pl.lit(self._set) + pl.coalesce(key, pl.lit("content ") + pl.col("digest"))))
+
+
+def maker_of(connector: ConnectorSettings, reading: Reading) -> EntityMaker:
+    """The columns that the connector names, and the usual ones, are taken as the reading calls them."""
+    options = {"id_column": connector.id_column, "name_column": connector.name_column}
+    named = {option: reading.spelled(name) for option, name in options.items() if name is not None}
+    return EntityMaker(
+        connector.model_copy(update=named),
+        reading.spelled(reading.id_column),
+        reading.spelled(Named.name),
+        id_required=reading.id_required,
+    )
 
 
 def _chosen(columns: dict[str, _Field], option: str, named: str | None, default: str, *, strict: bool) -> _Field | None:

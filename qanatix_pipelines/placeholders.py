@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from sqlglot import tokenize
+from sqlglot import Dialect, tokenize
 from sqlglot.errors import TokenError
 from sqlglot.tokenizer_core import Token, TokenType
 
@@ -58,7 +58,7 @@ class SqlQuery:
         return here - (there - position)
 
 
-def parse_sql(text: str, dialect: str) -> SqlQuery:
+def parse_sql(text: str, dialect: str | type[Dialect]) -> SqlQuery:
     """Find `:last_pull` outside strings, quoted names, comments, dollar quotes and `::` casts.
 
     `dialect` is sqlglot's name for it. A trailing semicolon is dropped. Raises QueryRejected if the text cannot be read

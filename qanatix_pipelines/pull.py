@@ -15,7 +15,7 @@ from qanatix_pipelines.batches import Column, Named
 from qanatix_pipelines.connectors import Connector
 from qanatix_pipelines.cursors import Cursor
 from qanatix_pipelines.egress import DEVELOPMENT, Egress, GuardedLoop, refused
-from qanatix_pipelines.entities import EntityBatch, EntityMaker
+from qanatix_pipelines.entities import EntityBatch, maker_of
 from qanatix_pipelines.errors import (
     AddressRefused,
     MergeTimeout,
@@ -211,12 +211,12 @@ async def _read(
 ) -> _Read:
     at = now()
     window = _window(connector, at, full_refresh=full_refresh)
-    cursor = Cursor(connector.cursor_column)
     async with AsyncExitStack() as stack:
         source.named = Named(connector.id_column, connector.name_column or Named.name, connector.cursor_column)
         opening = source.read(connector.query, window=window, batch_size=connector.batch_size)
         reading = await deadline.answer(stack.enter_async_context(opening))
-        maker = EntityMaker(connector, reading.id_column, id_required=reading.id_required)
+        maker = maker_of(connector, reading)
+        cursor = Cursor(connector.cursor_column and reading.spelled(connector.cursor_column))
         columns = {column.name: column for column in reading.columns or ()}
         if reading.columns is not None:
             maker.check(reading.columns)

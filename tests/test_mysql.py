@@ -261,7 +261,7 @@ def test_statements_that_would_write_are_refused_by_the_server_itself(
     items: MySQLHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without the tokenizer: what the session, the transaction and the protocol refuse."""
-    monkeypatch.setattr(mysql, "parse_mysql", lambda query: SqlQuery((query,)))
+    monkeypatch.setattr(mysql, "parse_mysql", lambda query, _modes=frozenset(): SqlQuery((query,)))
     items.fill(3)
     statements = [
         "SELECT 1; COMMIT; INSERT INTO items VALUES (0, 'written', now())",
@@ -694,7 +694,7 @@ def test_a_server_that_asks_for_a_file_of_ours_gets_none(tmp_path: Path) -> None
 
     received = asyncio.run(pull())
 
-    assert b"SELECT 1; SELECT 1" in received
+    assert b"SET SESSION sql_select_limit" in received
     assert b"content-of-our-file" not in received
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from qanatix_pipelines.connectors import ConnectorSettings
-from qanatix_pipelines.entities import EntityMaker
+from qanatix_pipelines.entities import maker_of
 from qanatix_pipelines.sources import open_source
 from qanatix_pipelines.watermarks import Window
 
@@ -41,7 +41,7 @@ def entity_data(connector_type: str, config: dict[str, Any], query: str) -> list
     async def read() -> list[str]:
         source = open_source(connector_type, config)
         async with source.read(query, window=Window(), batch_size=100) as reading:
-            maker = EntityMaker(connector, reading.id_column)
+            maker = maker_of(connector, reading)
             if reading.columns is not None:
                 maker.check(reading.columns)
             return [text async for batch in reading.batches for text in maker.make(batch).frame["data"]]

@@ -11,7 +11,8 @@ Ask = Callable[[str], Awaitable[tuple[tuple[Any, ...], ...]]]
 SNAPSHOT = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY"
 
 # trx_started is in the session's zone or the server's: where those are the same, its instant is sure.
-_SERVERS_ZONE = "SET SESSION time_zone = 'SYSTEM'"
+_SERVERS_ZONE = "SET @qanatix_zone = @@SESSION.time_zone, SESSION time_zone = 'SYSTEM'"
+_OWN_ZONE = "SET SESSION time_zone = @qanatix_zone, @qanatix_zone = NULL"
 # It is local time, which says the same twice when summer time ends: then the earlier is meant, to be sure.
 _STARTED = "UNIX_TIMESTAMP(trx_started) - 3600 * (FROM_UNIXTIME(UNIX_TIMESTAMP(trx_started) - 3600) = trx_started)"
 # Whether a transaction of ours is in the list, whether one of no session's, and when the oldest of others' began.
@@ -41,6 +42,12 @@ async def reach(ask: Ask, refusal: type[Exception]) -> tuple[datetime, datetime 
     for its first argument.
     """
     await ask(_SERVERS_ZONE)
+    reached = await _reach(ask, refusal)
+    await ask(_OWN_ZONE)
+    return reached
+
+
+async def _reach(ask: Ask, refusal: type[Exception]) -> tuple[datetime, datetime | None]:
     ((text,),) = await ask("SELECT UTC_TIMESTAMP(6)")
     clock = datetime.fromisoformat(text.decode()).replace(tzinfo=UTC)
     # In this order: a statement that is over by now has left its transaction to the list, or has committed it.

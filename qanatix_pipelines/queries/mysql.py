@@ -1,10 +1,12 @@
 """MySQL's SQL: what a query must not ask, though a read-only transaction would let it through."""
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from itertools import pairwise
 
 from sqlglot import tokenize
+from sqlglot.dialects.mysql import MySQL
 from sqlglot.tokenizer_core import TokenType
 
 from qanatix_pipelines.errors import QueryRejected
@@ -14,19 +16,66 @@ from qanatix_pipelines.watermarks import Watermark
 
 # What may stand between two tokens as MySQL reads it; not /*! or /*M!, whose inside is executed.
 _BETWEEN_TOKENS = re.compile(r"(?:\s|--(?=\s|$)[^\n]*|#[^\n]*|/\*(?!M?!)(?:(?!\*/).)*\*/|;)*", re.DOTALL)
+
+
+class _AnsiQuotes(MySQL):
+    class Tokenizer(MySQL.Tokenizer):
+        QUOTES = ["'"]
+        IDENTIFIERS = ["`", '"']
+
+
+class _NoBackslashEscapes(MySQL):
+    class Tokenizer(MySQL.Tokenizer):
+        STRING_ESCAPES = ["'", '"']
+
+
+class _AnsiQuotesNoBackslashEscapes(_AnsiQuotes):
+    class Tokenizer(_AnsiQuotes.Tokenizer):
+        STRING_ESCAPES = ["'", '"']
+
+
+# How a text is cut into words by the two SQL modes that decide it (manual, "Server SQL Modes"): whether "a" is a name,
+# and whether a backslash is a letter. ANSI and ORACLE are sets of modes, ANSI_QUOTES among them, and are told as such.
+_ANSI_QUOTES, _NO_BACKSLASH_ESCAPES = "ANSI_QUOTES", "NO_BACKSLASH_ESCAPES"
+_READINGS = {
+    frozenset(): MySQL,
+    frozenset({_ANSI_QUOTES}): _AnsiQuotes,
+    frozenset({_NO_BACKSLASH_ESCAPES}): _NoBackslashEscapes,
+    frozenset({_ANSI_QUOTES, _NO_BACKSLASH_ESCAPES}): _AnsiQuotesNoBackslashEscapes,
+}
 # The least DATETIME that is documented. It compares right with DATETIME, TIMESTAMP and DATE on MySQL and MariaDB, and
 # so does what INTERVAL, DATE() and CONVERT_TZ() make of it; of the zero date and of the year 1 they make NULL.
-_FIRST_PULL = datetime(1000, 1, 1)  # noqa: DTZ001  # UTC, as the session is
+_FIRST_PULL = datetime(1000, 1, 1)  # noqa: DTZ001  # in whichever zone
 # Of BIGINT. MySQL compares it right with unsigned columns and with decimals.
 _LEAST_INTEGER = -(2**63)
 # In a read-only transaction too, it would keep others from writing these rows for as long as the pull lasts.
 _LOCKING = re.compile(r"\b(?:FOR (?:UPDATE|SHARE)|LOCK IN SHARE MODE)\b")
 
 
-def parse_mysql(query: str) -> SqlQuery:
-    """Like `parse_sql`. Raises QueryRejected also for files, variables, executable comments, and what is no query."""
-    statement = parse_sql(query, dialect="mysql")
-    tokens = tokenize(query, dialect="mysql")
+def parse_mysql(query: str, modes: frozenset[str] = frozenset()) -> SqlQuery:
+    """Like `parse_sql`. Raises QueryRejected also for files, variables, executable comments, and what is no query.
+
+    With a server's SQL `modes` the query is read as that server reads it, which must be the same query.
+    """
+    usual = _parsed(query, MySQL)
+    reading = _READINGS[modes & {_ANSI_QUOTES, _NO_BACKSLASH_ESCAPES}]
+    if reading is MySQL:
+        return usual
+    try:
+        same = _parsed(query, reading) == usual
+    except QueryRejected:
+        same = False
+    if not same:
+        raise QueryRejected(
+            "The source reads this query's quotes or backslashes otherwise than usual, by its sql_mode: write strings "
+            "in single quotes, names in back-quotes, and a backslash in a string as CHAR(92)."
+        )
+    return usual
+
+
+def _parsed(query: str, reading: type[MySQL]) -> SqlQuery:
+    statement = parse_sql(query, dialect=reading)
+    tokens = tokenize(query, dialect=reading)
     edges = [0, *(edge for token in tokens for edge in (token.start, token.end + 1)), len(query)]
     gaps = zip(edges[::2], edges[1::2], strict=True)
     if not all(_BETWEEN_TOKENS.fullmatch(query, start, end) for start, end in gaps):
@@ -51,10 +100,25 @@ def parse_mysql(query: str) -> SqlQuery:
     return statement
 
 
-def bound(start: Watermark | None, *, integer: bool) -> datetime | int:
-    """What `:last_pull` is bound to. A time is in UTC, as the session is, and so without a zone."""
-    if isinstance(start, datetime):
-        return start.astimezone(UTC).replace(tzinfo=None)
-    if start is None:
-        return _LEAST_INTEGER if integer else _FIRST_PULL
-    return max(start, _LEAST_INTEGER)
+# Of CONVERT_TZ's two zones it says that the first is UTC.
+_CALL = re.compile(r"\bCONVERT_TZ\s*\(\s*$", re.IGNORECASE)
+_FROM_UTC = re.compile(r"""\s*,\s*(['"])(?:\+0?0:00|(?:Etc/)?UTC|GMT)\1\s*,""", re.IGNORECASE)
+
+
+def bound(
+    query: SqlQuery, start: Watermark | None, least_local: Callable[[datetime], datetime], *, integer: bool
+) -> list[datetime | int]:
+    """What each `:last_pull` is bound to; a time has no zone.
+
+    The server takes it for a time of the session's zone where it meets a TIMESTAMP, and a DATETIME may hold UTC or
+    local time. So it is the lesser of the two: either way nothing is missed. Where CONVERT_TZ is told that it is UTC,
+    it is.
+    """
+    if not isinstance(start, datetime):
+        least = _LEAST_INTEGER if integer else _FIRST_PULL
+        return [least if start is None else max(start, _LEAST_INTEGER)] * query.placeholders
+    utc = start.astimezone(UTC).replace(tzinfo=None)
+    lesser = min(utc, least_local(utc))
+    return [
+        utc if _CALL.search(before) and _FROM_UTC.match(after) else lesser for before, after in pairwise(query.parts)
+    ]

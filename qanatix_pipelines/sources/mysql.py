@@ -9,7 +9,7 @@ are read-only. What a read-only transaction still lets through, INTO and LOAD_FI
 import asyncio
 import logging
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime, timedelta
 from functools import partial
@@ -26,36 +26,25 @@ from qanatix_pipelines.addresses.mysql import Host, Secret, Text
 from qanatix_pipelines.addresses.parts import is_this_machine
 from qanatix_pipelines.batches import Batch, Reading
 from qanatix_pipelines.clocks.mysql import SNAPSHOT, reach
-from qanatix_pipelines.errors import (
-    LoginRefused,
-    QueryRejected,
-    SourceError,
-    SourceFailed,
-    TlsFailed,
-)
+from qanatix_pipelines.clocks.mysql_zone import session_zone
+from qanatix_pipelines.errors import QueryRejected, SourceError, SourceFailed, TlsFailed
 from qanatix_pipelines.faults.mysql import explained, place_of
 from qanatix_pipelines.faults.network import network_fault
 from qanatix_pipelines.gates.mysql import Rows
+from qanatix_pipelines.gates.mysql_columns import ColumnDefinition, Columns
+from qanatix_pipelines.gates.mysql_logins import unanswered
 from qanatix_pipelines.placeholders import SqlQuery, greatest, sql_words
 from qanatix_pipelines.queries.mysql import bound, parse_mysql
 from qanatix_pipelines.queries.slips import check_sql
 from qanatix_pipelines.rejections import GIANT
+from qanatix_pipelines.sessions.mysql import TABLES, open_session, sql_modes
 from qanatix_pipelines.sources import Source, SourceConfig
 from qanatix_pipelines.tls import Tls
-from qanatix_pipelines.values.mysql import DECODERS, JSON_COLUMNS, ResultColumn, frame, result_column
+from qanatix_pipelines.values.mysql import DECODERS, ResultColumn, check_bits, frame, long_bits, result_column
 from qanatix_pipelines.watermarks import Window
 
 CONNECT_SECONDS = 10
 CLOSE_SECONDS = 3
-
-# Output must not depend on the server's or the user's settings. Zero dates may be read, so NO_ZERO_DATE is left out.
-# A batch may take its time to be stored, and the server would give up after a minute.
-_SESSION = (
-    "SET NAMES utf8mb4",
-    "SET SESSION sql_mode = 'STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION'",
-    "SET SESSION time_zone = '+00:00', SESSION net_write_timeout = 3600",
-    "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY",
-)
 
 _HOST_ERROR = 2003  # a number of the driver's own: such an error has a cause
 
@@ -108,57 +97,62 @@ class MySQL(Source):
 
     @asynccontextmanager
     async def read(self, query: str, *, window: Window, batch_size: int) -> AsyncIterator[Reading]:
-        statement = parse_mysql(query)
+        parse_mysql(query)
         with _reported():
             connection = await _connect(self._config)
         try:
             with _reported():
+                ask, mariadb = partial(_rows, connection), connection.is_mariadb
+                statement = parse_mysql(query, await sql_modes(ask))
                 await _check_single_statements(connection)
                 if not self.strong_accounts:
                     account.check([grant.decode() for (grant,) in await _rows(connection, account.RIGHTS)])
                 ((number,),) = await _rows(connection, "SELECT CONNECTION_ID()")
                 connection.identity = number, connection._transport.get_extra_info("sockname")[1]  # noqa: SLF001
                 # In this order: the snapshot must see every row that was committed before what is reached.
-                clock, reached = await reach(partial(_rows, connection), errors.OperationalError)
-                argument = bound(window.start(clock), integer=window.integer)
-                for setting in _SESSION:
-                    await connection.query(setting)
-                json_columns = await _json_columns(connection)
+                clock, reached = await reach(ask, errors.OperationalError)
+                zone = await session_zone(ask, mariadb=mariadb)
+                arguments = bound(statement, window.start(clock), zone.least, integer=window.integer)
                 await connection.query(SNAPSHOT)
                 cursor = connection.cursor(SSCursor)
-            with _reported(statement, connection.literal(argument)), _receiving(connection):
-                await cursor.execute(statement.formatted(), [argument] * statement.placeholders or None)
+            literal = connection.literal(arguments[0]) if arguments else ""
+            with _reported(statement, literal), _receiving(connection):
+                await cursor.execute(statement.formatted(), arguments or None)
             if cursor.description is None:
                 raise QueryRejected("The query returns no columns: it must be a SELECT, WITH, VALUES or TABLE.")
-            columns = tuple(result_column(field, json_columns) for field in cursor._result.fields)  # noqa: SLF001
+            fields = cursor._result.fields  # noqa: SLF001
+            with _reported():
+                await self._check_bits(fields, mariadb=mariadb)
+            columns = tuple(result_column(field, zone.instants) for field in fields)
             yield Reading(
                 columns=tuple(column.column for column in columns),
                 # Where nothing is known of how far the snapshot reaches, the watermark stays where it is.
                 watermark=reached - timedelta(microseconds=1) if reached and statement.placeholders else None,
                 batches=_batches(connection, columns, batch_size),
+                names_have_case=False,
             )
         finally:
             await _disconnect(connection, self._config)
+
+    async def _check_bits(self, fields: Sequence[ColumnDefinition], *, mariadb: bool) -> None:
+        """Raises ResultUnusable where a BIT may come as something else than its bits."""
+        bits = long_bits(fields)
+        if mariadb or not bits:
+            check_bits(bits, None)
+            return
+        # Rows are on their way over the first connection. A view's column looks like a table's.
+        connection = await _connect(self._config)
+        try:
+            tables = await _rows(connection, TABLES)
+        finally:
+            connection.close()
+        check_bits(bits, {(schema.decode(), table.decode()) for schema, table in tables})
 
 
 source = MySQL
 
 
-class _Refused:
-    """An authentication plugin that is not answered: the driver would send the password as it is, or break."""
-
-    def __init__(self, _connection: Any) -> None: ...
-
-    def authenticate(self, _packet: Any) -> None:
-        raise LoginRefused(
-            "The source asks for a way to log in that is not supported, or, without TLS, for the bare password."
-        )
-
-
-_UNSUPPORTED = ("client_ed25519", "dialog", "mysql_old_password", "parsec")
-
-
-class _Connection(Rows, asyncmy.connection.Connection):  # type: ignore[misc]
+class _Connection(Rows, Columns, asyncmy.connection.Connection):  # type: ignore[misc]
     identity: tuple[int, int] | None = None  # its number at the server, and its port here
 
     async def _get_server_information(self) -> None:
@@ -177,7 +171,6 @@ class _Connection(Rows, asyncmy.connection.Connection):  # type: ignore[misc]
 
 async def _connect(config: Config) -> _Connection:
     context = _tls(config.protection())
-    refused = (*_UNSUPPORTED, *([] if context else ["mysql_clear_password"]))
     connection = _Connection(
         host=config.host,
         port=config.port,
@@ -191,11 +184,16 @@ async def _connect(config: Config) -> _Connection:
         autocommit=True,
         local_infile=False,
         connect_timeout=CONNECT_SECONDS,
-        auth_plugin_map=dict.fromkeys(refused, _Refused),
+        auth_plugin_map=unanswered(encrypted=context is not None),
         program_name="qanatix",
     )
-    async with asyncio.timeout(CONNECT_SECONDS):
-        await connection.connect()
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            await connection.connect()
+            await open_session(partial(_rows, connection), mariadb=connection.is_mariadb)
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
@@ -218,13 +216,6 @@ async def _check_single_statements(connection: _Connection) -> None:
     raise SourceFailed("The source runs more than one statement at a time, though told not to: nothing was read.")
 
 
-async def _json_columns(connection: _Connection) -> frozenset[tuple[str, str]]:
-    if "MariaDB" not in connection.server_version:
-        return frozenset()
-    rows = await _rows(connection, JSON_COLUMNS)
-    return frozenset((table.decode(), column.decode()) for table, column in rows)
-
-
 async def _rows(connection: _Connection, query: str) -> tuple[tuple[Any, ...], ...]:
     await connection.query(query)
     rows: tuple[tuple[Any, ...], ...] = connection._result.rows  # noqa: SLF001  # no cursor: it would log warnings
@@ -237,8 +228,8 @@ async def _batches(connection: _Connection, columns: tuple[ResultColumn, ...], b
             rows, giants = await connection.fetch(batch_size)
             if not rows:
                 return
-            faults = dict.fromkeys(giants, GIANT)
-            batch = Batch(frame(rows, columns), tuple(column.column for column in columns), faults)
+            read, faults = frame(rows, columns)
+            batch = Batch(read, tuple(column.column for column in columns), faults | dict.fromkeys(giants, GIANT))
         del rows
         yield batch
         del batch  # before the next one is read

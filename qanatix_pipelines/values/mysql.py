@@ -6,24 +6,35 @@ a day, a date of zeros, a decimal's last digits. The table of all types is docs/
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import polars as pl
 
 from qanatix_pipelines.batches import Column
+from qanatix_pipelines.errors import ResultUnusable
+from qanatix_pipelines.rejections import Fault, Reason
 
 
 class Field(Protocol):
-    """What the server says of a column of its result."""
+    """What the server says of a column of its result. `length` is in bits of a BIT, and `format` may be "json"."""
 
-    name: str
-    type_code: int
-    flags: int
-    charsetnr: int
-    org_table: str
-    org_name: str
+    @property
+    def name(self) -> str: ...
+    @property
+    def type_code(self) -> int: ...
+    @property
+    def flags(self) -> int: ...
+    @property
+    def charsetnr(self) -> int: ...
+    @property
+    def length(self) -> int: ...
+    @property
+    def format(self) -> str: ...
+    @property
+    def table(self) -> tuple[str, str] | None: ...
 
 
 # The protocol's numbers (MySQL's field_types.h) by what they are called here.
@@ -34,25 +45,16 @@ _DATES = (10, 14)
 _BLOBS = (249, 250, 251, 252)
 _VARIABLE, _FIXED = (15, 253), (254,)
 _OPAQUE = {242: "vector", 255: "geometry"}
-_UNSIGNED, _ZEROFILL, _ENUM, _SET = 32, 64, 256, 2048
+_UNSIGNED, _ZEROFILL, _BINARY, _ENUM, _SET = 32, 64, 128, 256, 2048
 _BINARY_CHARSET = 63
 
 # What the driver decodes, by the protocol's number; all else it hands over as bytes.
 DECODERS: dict[int, Callable[[bytes], Any]] = {
     **dict.fromkeys(_INTEGERS, int),
     _DOUBLE: float,
-    _BIT: lambda value: int.from_bytes(value, "big"),
 }
 
-# MariaDB keeps JSON as text under a check of its own making. MySQL's checks are not told by column, nor needed.
-JSON_COLUMNS = (
-    "SELECT TABLE_NAME, CONSTRAINT_NAME FROM information_schema.CHECK_CONSTRAINTS "
-    "WHERE CONSTRAINT_SCHEMA = DATABASE() AND LEVEL = 'Column' "
-    "AND CHECK_CLAUSE = CONCAT('json_valid(`', REPLACE(CONSTRAINT_NAME, '`', '``'), '`)')"
-)
-
-# Text in a frame, from the server's bytes.
-_Reading = Callable[[pl.Expr], pl.Expr]
+_Series = Callable[[pl.Series], pl.Series]
 # A date that names a day. Others, of zeros, are no time that ISO 8601 could write: they stay as the server writes them.
 _DAY_AND_TIME = r"^(\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])) (.*)$"
 
@@ -63,27 +65,42 @@ class ResultColumn:
 
     column: Column
     raw: type[pl.DataType]
-    reading: _Reading
+    reading: _Series
 
 
-def result_column(field: Field, json_columns: frozenset[tuple[str, str]]) -> ResultColumn:
-    """`json_columns` is what `JSON_COLUMNS` told: of which tables, which columns."""
-    kind, raw, dtype, is_json, reading = _mapping(field, json_columns)
+def result_column(field: Field, instants: _Series) -> ResultColumn:
+    """`instants` makes ISO 8601 in UTC of TIMESTAMPs as they are written in the session's zone."""
+    kind, raw, dtype, is_json, reading = _mapping(field, instants)
     return ResultColumn(Column(field.name, kind, dtype, json=is_json), raw, reading)
 
 
-def frame(rows: Sequence[tuple[Any, ...]], columns: Sequence[ResultColumn]) -> pl.DataFrame:
-    """At least one row as a frame of what `columns` say. Raises PolarsError for text that is not UTF-8."""
-    raw = [
-        pl.Series(column.column.name, values, dtype=column.raw)
-        for column, values in zip(columns, zip(*rows, strict=True), strict=True)
-    ]
-    return pl.DataFrame(raw).select(column.reading(pl.col(column.column.name)) for column in columns)
+def frame(rows: Sequence[tuple[Any, ...]], columns: Sequence[ResultColumn]) -> tuple[pl.DataFrame, dict[int, Fault]]:
+    """At least one row as a frame of what `columns` say, and the places of rows with text that is not UTF-8."""
+    read, faults = [], dict[int, Fault]()
+    # Columns go by their place: Polars would take one called `*` or `^a.*$` for a pattern.
+    for place, (column, values) in enumerate(zip(columns, zip(*rows, strict=True), strict=True)):
+        try:
+            series = column.reading(pl.Series(values, dtype=column.raw))
+        except pl.exceptions.ComputeError:
+            sound = [value if _is_utf8(value) else None for value in values]
+            broken = [at for at, value in enumerate(values) if value != sound[at]]
+            faults |= dict.fromkeys(broken, Fault(Reason.NOT_UTF8, column.column.name))
+            series = column.reading(pl.Series(sound, dtype=column.raw))
+        read.append(series.alias(f"c{place}"))
+    made = pl.DataFrame(read)
+    made.columns = [column.column.name for column in columns]
+    return made, faults
 
 
-def _mapping(
-    field: Field, json_columns: frozenset[tuple[str, str]]
-) -> tuple[str, type[pl.DataType], type[pl.DataType], bool, _Reading]:
+def _is_utf8(value: bytes | None) -> bool:
+    try:
+        (value or b"").decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _mapping(field: Field, instants: _Series) -> tuple[str, type[pl.DataType], type[pl.DataType], bool, _Series]:
     """The type's name, the driver's and the frame's dtype, whether it is JSON text, and how it is read."""
     code, unsigned = field.type_code, bool(field.flags & _UNSIGNED)
     if code in _INTEGERS:
@@ -91,7 +108,7 @@ def _mapping(
         name = _INTEGERS[code]
         return f"{name} unsigned" if unsigned and name != "year" else name, integer, integer, False, _as_it_is
     if code == _BIT:
-        return "bit", pl.UInt64, pl.UInt64, False, _as_it_is
+        return "bit", pl.Binary, pl.UInt64, False, partial(_bits, size=field.length)
     if code == _DOUBLE:
         return "double", pl.Float64, pl.Float64, False, _as_it_is
     if code in _DECIMALS or code == _FLOAT:
@@ -99,15 +116,13 @@ def _mapping(
         return "float" if code == _FLOAT else "decimal", pl.Binary, pl.String, True, digits
     if code == _JSON:
         return "json", pl.Binary, pl.String, True, _text
-    return _text_or_bytes(field, json_columns)
+    return _text_or_bytes(field, instants)
 
 
-def _text_or_bytes(
-    field: Field, json_columns: frozenset[tuple[str, str]]
-) -> tuple[str, type[pl.DataType], type[pl.DataType], bool, _Reading]:
+def _text_or_bytes(field: Field, instants: _Series) -> tuple[str, type[pl.DataType], type[pl.DataType], bool, _Series]:
     code, binary = field.type_code, field.charsetnr == _BINARY_CHARSET
-    named: dict[int, tuple[str, _Reading]] = {
-        _TIMESTAMP: ("timestamp", _instant),
+    named: dict[int, tuple[str, _Series]] = {
+        _TIMESTAMP: ("timestamp", lambda value: instants(_text(value))),
         _DATETIME: ("datetime", _local_time),
         _TIME: ("time", _text),
         _NULL: ("null", _text),
@@ -117,7 +132,7 @@ def _text_or_bytes(
     if code in named:
         name, reading = named[code]
         return name, pl.Binary, pl.String, False, reading
-    if not binary and (field.org_table, field.org_name) in json_columns:
+    if not binary and field.format == "json":
         return "json", pl.Binary, pl.String, True, _checked_json
     if field.flags & (_ENUM | _SET):
         return "enum" if field.flags & _ENUM else "set", pl.Binary, pl.String, False, _text
@@ -132,39 +147,79 @@ def _text_or_bytes(
     return name, pl.Binary, pl.String, False, _base64 if binary else _text
 
 
-def _as_it_is(value: pl.Expr) -> pl.Expr:
-    return value
+def _as_it_is(values: pl.Series) -> pl.Series:
+    return values
 
 
-def _text(value: pl.Expr) -> pl.Expr:
-    return value.cast(pl.String)
+def _text(values: pl.Series) -> pl.Series:
+    return values.cast(pl.String)
 
 
-def _base64(value: pl.Expr) -> pl.Expr:
-    return value.bin.encode("base64")
+def _base64(values: pl.Series) -> pl.Series:
+    return values.bin.encode("base64")
 
 
-def _without_zeros(value: pl.Expr) -> pl.Expr:
+def _without_zeros(values: pl.Series) -> pl.Series:
     """JSON's numbers have no leading zeros. Such a column is unsigned."""
-    return _text(value).str.replace(r"^0+(\d)", "$1")
+    return _text(values).str.replace(r"^0+(\d)", "$1")
 
 
-def _local_time(value: pl.Expr) -> pl.Expr:
-    return _text(value).str.replace(_DAY_AND_TIME, "${1}T${2}")
+def _local_time(values: pl.Series) -> pl.Series:
+    return _text(values).str.replace(_DAY_AND_TIME, "${1}T${2}")
 
 
-def _instant(value: pl.Expr) -> pl.Expr:
-    return _text(value).str.replace(_DAY_AND_TIME, "${1}T${2}Z")
+# BITs
+
+# Of so many bits no value is as great as the byte of a digit, so that the two forms are told apart.
+_SHORT_BITS = 5
 
 
-def _checked_json(value: pl.Expr) -> pl.Expr:
+def long_bits(fields: Iterable[Field]) -> list[Field]:
+    """The BITs of which it may be that they come as digits, and not as bits, which only a table's own does not."""
+    return [field for field in fields if field.type_code == _BIT and field.length > _SHORT_BITS]
+
+
+def check_bits(bits: Iterable[Field], tables: Collection[tuple[str, str]] | None) -> None:
+    """Raises ResultUnusable for one of the `long_bits` that cannot be read for sure.
+
+    MariaDB marks what is computed as binary, though not all of that comes as digits. MySQL marks nothing: there the
+    column must be one of `tables`, which are no views.
+    """
+    for field in bits:
+        if field.flags & _BINARY if tables is None else field.table not in tables:
+            raise ResultUnusable(
+                f"The column {field.name!r} is computed of a BIT, and the server does not tell whether it sends bits "
+                "or digits: write + 0 after it, and it is a number."
+            )
+
+
+def _bits(values: pl.Series, size: int) -> pl.Series:
+    numbers = (None if value is None else _number(value, size) for value in values)
+    return pl.Series(values.name, numbers, dtype=pl.UInt64)
+
+
+def _number(value: bytes, size: int) -> int:
+    if size <= _SHORT_BITS and value[:1] >= b"0":
+        return int(value)
+    if len(value) != (size + 7) // 8:
+        raise ResultUnusable("A column of BITs holds something else than its bits: write + 0 after what it selects.")
+    return int.from_bytes(value, "big")
+
+
+# JSON
+
+
+def _checked_json(values: pl.Series) -> pl.Series:
     """The check that MariaDB puts on such a column can be switched off: what is no JSON is a string after all."""
-    return _text(value).map_elements(_json_or_string, return_dtype=pl.String)
+    texts = (None if text is None else _json_or_string(text) for text in _text(values))
+    return pl.Series(values.name, texts, dtype=pl.String)
 
 
 def _json_or_string(text: str) -> str:
     try:
-        json.loads(text, parse_constant=_refuse)
+        _read_json(text)
+    except RecursionError:
+        pass  # nested too deeply for any reader: the row will be rejected for that
     except ValueError:
         return json.dumps(text, ensure_ascii=False)
     return text
@@ -172,3 +227,10 @@ def _json_or_string(text: str) -> str:
 
 def _refuse(constant: str) -> None:
     raise ValueError(constant)  # NaN and the infinities, which Python would read
+
+
+def _nothing(_number: str) -> None:
+    """Nothing is kept. Python refuses to read the longest numbers, which are JSON's as well."""
+
+
+_read_json = json.JSONDecoder(parse_int=_nothing, parse_float=_nothing, parse_constant=_refuse).decode

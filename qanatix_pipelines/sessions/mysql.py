@@ -1,0 +1,60 @@
+"""A MySQL session: what would cut a result short or end it is set to its widest, and all else is left as it is.
+
+The table of all settings is docs/settings/mysql.md.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+Ask = Callable[[str], Awaitable[tuple[tuple[Any, ...], ...]]]
+
+_YEAR = 365 * 24 * 3600
+_BIGINT, _INT = 2**64 - 1, 2**32 - 1
+# No server has all of them.
+WIDEST: dict[str, int] = {
+    "sql_select_limit": _BIGINT,
+    "max_execution_time": 0,
+    "max_statement_time": 0,
+    "group_concat_max_len": 2**30,  # as large as a packet may be
+    "cte_max_recursion_depth": _INT,
+    "max_recursive_iterations": _INT,
+    "max_points_in_geometry": 2**20,
+    "sql_big_selects": 1,
+    "completion_type": 0,
+    "wait_timeout": _YEAR,
+    "net_read_timeout": _YEAR,
+    "net_write_timeout": _YEAR,
+    "lock_wait_timeout": _YEAR,
+    "idle_transaction_timeout": 0,
+    "idle_readonly_transaction_timeout": 0,
+    "idle_write_transaction_timeout": 0,
+    "max_session_mem_used": 2**63 - 1,
+    "max_tmp_session_space_usage": 0,
+    "tmp_disk_table_size": _BIGINT,
+}
+
+# The query is sent as UTF-8, and the rows must come as that. Literals are computed with in the session's own character
+# set and collation, which the handshake or the server's init_connect has set.
+_TEXT = "SET SESSION character_set_client = utf8mb4, SESSION character_set_results = utf8mb4"
+# What is a table and no view, and may be seen.
+TABLES = "SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.TABLES WHERE TABLE_TYPE = 'BASE TABLE'"
+_SNAPSHOTS = "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
+
+
+async def open_session(ask: Ask, *, mariadb: bool) -> None:
+    """Set what must be for a result to come whole. `ask` gives a statement's rows."""
+    # First of all what would cut or end the very answer to what there is to set.
+    time = "max_statement_time" if mariadb else "max_execution_time"
+    await ask(f"SET SESSION sql_select_limit = {_BIGINT}, SESSION sql_big_selects = 1, SESSION {time} = 0")
+    names = ", ".join(f"'{name}'" for name in WIDEST)
+    rows = await ask(f"SHOW SESSION VARIABLES WHERE Variable_name IN ({names})")
+    there = sorted(name.decode() for name, _ in rows)
+    await ask("SET " + ", ".join(f"SESSION {name} = {WIDEST[name]}" for name in there))
+    await ask(_TEXT)
+    await ask(_SNAPSHOTS)
+
+
+async def sql_modes(ask: Ask) -> frozenset[str]:
+    """The session's SQL modes, of which some decide how the server reads a query's text."""
+    ((modes,),) = await ask("SELECT @@SESSION.sql_mode")
+    return frozenset(modes.decode().split(","))
