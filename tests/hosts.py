@@ -91,6 +91,7 @@ def _environment(home: Path, dagster_database: str, store_database: str, broker:
         "QANATIX_ENV": "production",
         "QANATIX_STORE_URL": store_database,
         "QANATIX_BROKER_URL": broker,
+        "DAGSTER_BACKFILL_RETRY_DEFINITION_CHANGED_ERROR": "1",
         "QANATIX_CODE_HOST": "127.0.0.1",
         "QANATIX_CODE_PORT": str(free_port()),
         "QANATIX_DAGSTER_URL": f"http://127.0.0.1:{free_port()}",
@@ -105,9 +106,8 @@ def _environment(home: Path, dagster_database: str, store_database: str, broker:
 
 
 def _spawn_code_server(stack: Stack) -> None:
-    dagster, port = Path(sys.executable).with_name("dagster"), stack.environment["QANATIX_CODE_PORT"]
-    code = ["-h", "127.0.0.1", "-p", port, "-m", "qanatix_pipelines.definitions", "--location-name", "qanatix"]
-    stacks.spawn(stack, "code", [dagster, "code-server", "start", *code])
+    address = ["-h", "127.0.0.1", "-p", stack.environment["QANATIX_CODE_PORT"]]
+    stacks.spawn(stack, "code", [sys.executable, "-m", "qanatix_pipelines.launcher.code_server", *address])
 
 
 def _wait_for_code_server(stack: Stack) -> None:

@@ -1,19 +1,25 @@
 """Backfills by Dagster's own daemon, while what they work on changes under them."""
 
+import os
+import shutil
+import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests import stack as stacks
-from tests.conftest import server
+from tests.code_server import CodeServer
+from tests.conftest import server as database
 from tests.harness.postgresql import PostgreSQLHarness
 from tests.held import held
+from tests.servers import free_port
 from tests.system import System, until
 
 # The daemon looks at a backfill every half minute, and the sensor at the partitions once a minute.
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
 
 LAUNCH = """
 mutation Backfill($params: LaunchBackfillParams!) {
@@ -53,7 +59,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
 
 @pytest.fixture
 def harness() -> PostgreSQLHarness:
-    return PostgreSQLHarness(server("postgresql"))
+    return PostgreSQLHarness(database("postgresql"))
 
 
 def test_the_deletion_of_one_connector_ends_no_other_connectors_pull(stack: System, harness: PostgreSQLHarness) -> None:
@@ -95,6 +101,40 @@ def test_one_that_is_deleted_right_after_the_launch_is_skipped_and_all_others_ar
     said = f"The connector of the partition {partitions[deleted['id']]} has been deleted: the run is skipped"
     assert any(message.startswith(said) for message in messages(stack, runs[partitions[deleted["id"]]]["id"]))
     until(lambda: partitions[deleted["id"]] not in known(stack), seconds=120)
+
+
+def test_a_code_server_that_is_killed_and_started_again_ends_no_backfill(
+    tmp_path: Path, harness: PostgreSQLHarness
+) -> None:
+    """And pulls over REST are served again: the server ends when its child is gone, so that it is started again."""
+    port = str(free_port())
+    served = {"QANATIX_CODE_HOST": "127.0.0.1", "QANATIX_CODE_PORT": port}
+    waiting = {"DAGSTER_BACKFILL_RETRY_DEFINITION_CHANGED_ERROR": "1"}
+    home = {"DAGSTER_HOME": str(tmp_path / "dagster"), "QANATIX_DATA_DIR": str(tmp_path / "qanatix")}
+    (tmp_path / "dagster").mkdir()
+    shutil.copy(stacks.ROOT / "dagster.yaml", tmp_path / "dagster")
+    server = CodeServer(port, os.environ | home)
+    with ExitStack() as ending:
+        ending.callback(server.stop)
+        server.start()
+        running = stacks.start(tmp_path, served | waiting, workspace="deploy/workspace.yaml")
+        ending.callback(running.stop)
+        stack = System(running)
+        ending.callback(stack.api.close)
+        query, let_go = ending.enter_context(held(harness.server.address, rows=20, after=10))
+        slow = [stack.register(query, harness.config, name=f"Slow {n}", batch_size=10) for n in range(2)]
+        backfill = launch(stack, [partition(stack, one) for one in slow])
+        until(lambda: harness.connections() == 2, seconds=120)
+
+        os.kill(server.child(), signal.SIGKILL)
+        assert server.process.wait(60) == 1
+        lost = "was unable to continue due to a missing asset or partition"
+        until(lambda: lost in (tmp_path / "dagster.log").read_text(), seconds=180)
+        server.start()
+        let_go()
+
+        until(lambda: told(stack, backfill)["status"] == "COMPLETED_SUCCESS", seconds=180)
+        assert stack.pull(slow[0]).status_code == 200
 
 
 def launch(stack: System, partitions: list[str]) -> str:

@@ -1,0 +1,56 @@
+"""The code server as a process of a test's own, and the processes below it."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.stack import READY_SECONDS, ROOT
+from tests.system import until
+
+_COMMAND = [sys.executable, "-m", "qanatix_pipelines.launcher.code_server"]
+
+
+class CodeServer:
+    """`process` is the one that was started last."""
+
+    def __init__(self, port: str, environment: Mapping[str, str]) -> None:
+        self.port = port
+        self._environment = environment
+        self.process: subprocess.Popen[bytes]
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        command = [*_COMMAND, "-p", self.port]
+        self.process = subprocess.Popen(command, env=self._environment, cwd=ROOT, start_new_session=True)
+        until(lambda: self.answers() and self.process.poll() is None, seconds=READY_SECONDS)
+
+    def answers(self) -> bool:
+        command = [*_COMMAND, "-p", self.port, "--check"]
+        return subprocess.run(command, env=self._environment, cwd=ROOT, check=False).returncode == 0
+
+    def parent(self) -> int:
+        """Dagster's process that listens."""
+        (pid,) = _children(self.process.pid)
+        return pid
+
+    def child(self) -> int:
+        """Dagster's process that has our code."""
+        (pid,) = _children(self.parent())
+        return pid
+
+    def kill(self) -> None:
+        """All of it at once, as a host that dies."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            self.kill()
+
+
+def _children(pid: int) -> list[int]:
+    """Of a process; one that it has begun in a thread is listed with that."""
+    return [int(one) for task in Path(f"/proc/{pid}/task").iterdir() for one in (task / "children").read_text().split()]
