@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from qanatix_pipelines.places import where
+
 MAX_DEPTH = 32
 _INT_DIGITS = 20  # more, and its value need not be worked out
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -50,8 +52,8 @@ def check(text: str) -> None:
         top = _DECODER.decode(text)
     except RecursionError:
         raise _too_deep() from None
-    except ValueError:
-        raise NotJson("The body must be JSON.") from None
+    except json.JSONDecodeError as error:
+        raise NotJson(f"The body must be JSON, and cannot be read {where(error)}.") from None
     waiting: list[tuple[Path, Any]] = [((), top)]
     while waiting:
         path, value = waiting.pop()

@@ -5,6 +5,7 @@ is shown stands there. Of a query's literals no text is shown, only that there i
 the query does: into logs, and into Dagster.
 """
 
+import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,18 @@ LITERAL = "'...'"
 # Characters: how many are shown of the query on either side, and of one word.
 _AROUND = 40
 _WORD_LENGTH = 64
+# What Python's reader says of a text that is no JSON, by how that begins.
+_JSON_FAULTS = {
+    "Expecting property name": "a name in double quotes should stand there",
+    "Expecting ':'": "a colon should stand there",
+    "Expecting ','": "a comma, or the end of what is open, should stand there",
+    "Expecting value": "a value should stand there",
+    "Illegal trailing comma": "a comma stands before an end",
+    "Invalid \\": "a backslash stands before what it cannot stand before",
+    "Invalid control character": "a line's end, or another control character, stands in a text as it is",
+    "Unterminated string": "the text that begins there is not closed",
+    "Extra data": "the JSON has ended before",
+}
 # What stands between quotes in a server's sentence, however its language quotes.
 _UNQUOTED = re.compile(r"[^\s\"'`«»„“”\u2018\u2019]+")
 
@@ -76,6 +89,12 @@ def line_and_column(text: str, offset: int) -> tuple[int, int]:
     """Both count from 1, as editors show them."""
     before = text[:offset]
     return before.count("\n") + 1, offset - (before.rfind("\n") + 1) + 1
+
+
+def where(error: json.JSONDecodeError) -> str:
+    """`from line 2, column 6 on: a value should stand there`. Of the text it holds nothing."""
+    said = next((phrase for phrase in _JSON_FAULTS if error.msg.startswith(phrase)), "")
+    return f"from line {error.lineno}, column {error.colno} on" + (f": {_JSON_FAULTS[said]}" if said else "")
 
 
 def last_names(sentence: str) -> list[str]:

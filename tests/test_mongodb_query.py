@@ -380,3 +380,24 @@ def test_no_operator_hides_beside_a_value(value: str) -> None:
 def test_a_nesting_of_the_limit_is_read() -> None:
     depth = MAX_DEPTH - 2
     parse_mongo_query('{"a": ' + "[" * depth + "1" + "]" * depth + "}")
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ('{"a": {"$gt": 1}', "The query is not JSON, from line 1, column 17 on: a comma, or the end of what is open,"),
+        (
+            "{'a': 1}",
+            "from line 1, column 2 on: a name in double quotes should stand there; texts and names stand in double",
+        ),
+        ("{a: 1}", "names stand in double quotes"),
+        ('{"a": ISODate("2026-01-31")}', 'a date is written {"$date": "2026-01-31T12:00:00Z"}'),
+        ('{"a": ObjectId("65a1b2c3d4e5f60718293a4b")}', 'an id is written {"$oid": "..."}'),
+        ('db.orders.find({"a": 1})', "give the filter alone: the collection is named in connection_config"),
+    ],
+)
+def test_what_is_no_json_is_told_with_its_place_and_what_to_write(query: str, expected: str) -> None:
+    with pytest.raises(QueryRejected) as refused:
+        parse_mongo_query(query)
+
+    assert expected in str(refused.value)

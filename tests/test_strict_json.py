@@ -45,6 +45,26 @@ def test_what_is_no_json_is_told_as_such(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('{"a": 1,\n "b" 2}', "from line 2, column 6 on: a colon should stand there."),
+        ('{"a": 1 "b": 2}', "from line 1, column 9 on: a comma, or the end of what is open, should stand there."),
+        ('{"a": }', "from line 1, column 7 on: a value should stand there."),
+        ("{'a': 1}", "from line 1, column 2 on: a name in double quotes should stand there."),
+        ('{"a": "x', "from line 1, column 7 on: the text that begins there is not closed."),
+        ('{"a": "\\p"}', "from line 1, column 8 on: a backslash stands before what it cannot stand before."),
+        ('{"a": "SELECT\n1"}', "from line 1, column 14 on: a line's end, or another control character, stands in"),
+        ("{} x", "from line 1, column 4 on: the JSON has ended before."),
+    ],
+)
+def test_what_is_no_json_is_told_with_its_place(text: str, expected: str) -> None:
+    with pytest.raises(NotJson) as refused:
+        check(text)
+
+    assert str(refused.value).startswith("The body must be JSON, and cannot be read " + expected)
+
+
+@pytest.mark.parametrize(
     ("text", "path", "sentence"),
     [
         ('{"a": [1, NaN]}', ("a", 1), "must be a finite number"),

@@ -12,6 +12,7 @@ special index. A string value `":last_pull"` is a placeholder at any depth of th
 """
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -24,6 +25,7 @@ from bson.errors import BSONError
 from bson.int64 import Int64
 
 from qanatix_pipelines.errors import QueryRejected
+from qanatix_pipelines.places import where
 from qanatix_pipelines.queries.extended_json import LONGEST_SHOWN, MAX_PATTERN, VALUES, plain_number, read_value, shown
 from qanatix_pipelines.watermarks import Watermark
 
@@ -40,6 +42,15 @@ _ALIKE = 0.8  # of two names: as much of both is the same (difflib's ratio)
 _LOGIC = {"$and", "$or", "$nor", "$expr"}
 # Of which a field may be that grows with each change. What is null or of another type is no version.
 _VERSIONS = ("number", "string", "objectId", "date", "timestamp")
+# What the shell takes and JSON does not.
+_OF_THE_SHELL = (
+    (r"\bdb\.\w+", "give the filter alone: the collection is named in connection_config"),
+    (r"\b(?:ISODate|Date)\s*\(", 'a date is written {"$date": "2026-01-31T12:00:00Z"}'),
+    (r"\bObjectId\s*\(", 'an id is written {"$oid": "..."}'),
+    (r"\bNumber(?:Int|Long|Decimal)\s*\(", 'a number is written {"$numberLong": "..."}'),
+    (r"'", "texts and names stand in double quotes"),
+    (r"[{,]\s*[\w.$]+\s*:", "names stand in double quotes"),
+)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _FILTER_OPERATORS = set(
@@ -173,11 +184,15 @@ def _parsed(text: str) -> Any:
     try:
         return json.loads(text, object_pairs_hook=_without_repetition, parse_constant=_no_number)
     except json.JSONDecodeError as error:
-        raise QueryRejected(f"The query is not JSON, from line {error.lineno}, column {error.colno} on.") from None
+        raise QueryRejected(f"The query is not JSON, {where(error)}{_hint(text)}.") from None
     except RecursionError:
         raise QueryRejected(f"The query is nested more than {MAX_DEPTH} levels deep.") from None
     except ValueError:  # an integer of thousands of digits
         raise QueryRejected("The query holds a number that is too long.") from None
+
+
+def _hint(text: str) -> str:
+    return next((f"; {hint}" for pattern, hint in _OF_THE_SHELL if re.search(pattern, text)), "")
 
 
 def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
