@@ -218,6 +218,28 @@ def test_what_postgresql_computes_ends_when_the_connection_to_it_has_broken(
     asyncio.run(at_work(postgresql, 0))
 
 
+def test_what_postgresql_computes_ends_though_nobody_can_cancel_it(
+    postgresql: PostgreSQLHarness, network: Network
+) -> None:
+    """A cancel takes a connection of its own, for which there is no more time than to close one."""
+    proxy = proxied(network, postgresql)
+    source, query = open_source("postgresql", postgresql.changed(port=proxy.port)), postgresql.slow()
+
+    async def read() -> None:
+        async with source.read(query, window=Window(), batch_size=BATCH) as reading:
+            reader = asyncio.ensure_future(anext(aiter(reading.batches)))
+            await at_work(postgresql, 1)
+            proxy.fall_silent()
+            reader.cancel()
+            await reader
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(asyncio.wait_for(read(), 60))
+
+    assert proxy.settled(30)
+    asyncio.run(at_work(postgresql, 0))
+
+
 async def at_work(harness: Harness, queries: int) -> None:
     async with asyncio.timeout(60):
         while await asyncio.to_thread(harness.at_work) != queries:  # noqa: ASYNC110  # the server has no event

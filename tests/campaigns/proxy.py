@@ -79,12 +79,12 @@ class Proxy:
 
     def cut(self, kind: Literal["reset", "truncation"]) -> None:
         """All connections that are open, now."""
+        self._network.run(self._strike_all(Fault(kind, 0)))
 
-        async def cut() -> None:
-            for connection in self._open.values():
-                connection.suffer(Fault(kind, 0))
-
-        self._network.run(cut())
+    def fall_silent(self) -> None:
+        """From now on, on those that are open and on new ones."""
+        self._fault, self.struck = Fault("silence", 0, lasting=True), True
+        self._network.run(self._strike_all(self._fault))
 
     def mend(self) -> None:
         """From now on all goes through."""
@@ -115,6 +115,10 @@ class Proxy:
         for task in list(self._open):
             task.cancel()
         await asyncio.gather(*self._open)
+
+    async def _strike_all(self, fault: Fault) -> None:
+        for connection in self._open.values():
+            connection.suffer(fault)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
