@@ -83,14 +83,24 @@ def _inside(address: _Address) -> list[_Address]:
 
 
 class GuardedLoop(asyncio.SelectorEventLoop):
-    """An event loop from which only what `egress` permits is connected to. `refused` tells that something was not."""
+    """An event loop from which only what `egress` permits is connected to. `refused` tells that something was not.
+
+    With it end all connections that were made in it: a driver that is cancelled while it connects may forget one, and
+    who holds the error then holds the socket.
+    """
 
     def __init__(self, egress: Egress) -> None:
         super().__init__()
         self._egress = egress
         self._resolved: dict[str, Sequence[str]] = {}
         self.refused = False
+        self._connected: list[socket.socket] = []
         _install()
+
+    def close(self) -> None:
+        super().close()
+        for connection in self._connected:
+            connection.close()
 
     async def getaddrinfo(self, host: Any, port: Any, **hints: Any) -> Any:
         """As the loop's own, but a name is resolved once in the loop's life."""
@@ -105,11 +115,12 @@ class GuardedLoop(asyncio.SelectorEventLoop):
         answers = [await super(GuardedLoop, self).getaddrinfo(a, port, **hints) for a in self._resolved[name]]
         return [info for answer in answers for info in answer]
 
-    def judge(self, address: object) -> None:
+    def judge(self, connecting: socket.socket, address: object) -> None:
         """Raise ConnectionRefusedError, as a closed port would, unless a socket may connect to `address`."""
         if not (isinstance(address, tuple) and self._egress.permits(str(address[0]))):  # a path is a Unix socket's
             self.refused = True
             raise ConnectionRefusedError
+        self._connected.append(connecting)
 
 
 def refused() -> bool:
@@ -133,4 +144,4 @@ def _judge(event: str, arguments: tuple[Any, ...]) -> None:
     if event == "socket.connect":
         loop = asyncio._get_running_loop()  # noqa: SLF001  # the public one raises where there is none
         if isinstance(loop, GuardedLoop):
-            loop.judge(arguments[1])
+            loop.judge(*arguments)

@@ -167,3 +167,20 @@ def test_other_loops_and_threads_connect_as_before(tripwire: Tripwire) -> None:
         writer.close()
 
     asyncio.run(connect())
+
+
+def test_a_connection_that_a_driver_forgets_ends_with_its_loop() -> None:
+    forgotten = []
+
+    async def connect(port: int) -> None:
+        forgotten.append(socket.socket())
+        forgotten[0].setblocking(False)
+        await asyncio.get_running_loop().sock_connect(forgotten[0], ("127.0.0.1", port))
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        with asyncio.Runner(loop_factory=lambda: GuardedLoop(Egress())) as runner:
+            runner.run(connect(server.getsockname()[1]))
+        with server.accept()[0] as seen:
+            assert seen.recv(1) == b""
+
+    assert forgotten[0].fileno() == -1

@@ -69,8 +69,6 @@ class Cut:
     outcome: str = ""
 
 
-# Cancelled while it connects, pymongo leaves its socket to the garbage collector (`pool_shared`, 4.20).
-@pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning")
 def test_a_network_that_breaks_gives_a_whole_pull_or_none(  # noqa: C901, PLR0915  # one campaign, told whole
     harness: Harness,
     register: Register,
