@@ -477,6 +477,22 @@ def test_a_replica_set_without_snapshots_is_read_without_and_no_other_host_is_as
     assert read(member) == [{"_id": 1}, {"_id": 2}]
 
 
+@pytest.mark.parametrize("batch_size", [10, 1000])
+def test_a_pull_that_takes_longer_than_a_snapshot_is_kept_is_made_again_without_one(
+    mongodb_engine: Engine, register: Register, pulled: Pulled, batch_size: int
+) -> None:
+    gateway = start_gateway(mongodb_engine, set_name="rs0", brief=True)
+    try:
+        harness = MongoDBHarness(gateway)
+        insert(harness, *({"_id": n} for n in range(100)))
+
+        receipt = pulled(register(harness, "{}", batch_size=batch_size)).receipt
+    finally:
+        gateway.stop()
+
+    assert receipt.records_ingested == 100
+
+
 def test_the_watermark_of_a_member_is_what_it_has_replicated(member: MongoDBHarness) -> None:
     with member.client() as client:
         now = client.admin.command("hello")["localTime"].replace(tzinfo=UTC)

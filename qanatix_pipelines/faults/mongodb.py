@@ -14,10 +14,10 @@ from qanatix_pipelines.errors import (
 )
 from qanatix_pipelines.places import shown
 
-_SNAPSHOT_LOST = (
-    "The source keeps a snapshot for less time than the pull took; its operator can raise "
-    "minSnapshotHistoryWindowInSeconds"
-)
+
+class SnapshotLost(SourceFailed):
+    """The pull took longer than the source keeps a snapshot."""
+
 
 # A server that stops, or is not what it was in its replica set, or that a router cannot talk to.
 _AWAY = {
@@ -51,7 +51,7 @@ _MEANINGS: dict[int, tuple[type[SourceError], str, str]] = {
     43: (SourceFailed, "The source lost its place in the query's result", "CursorNotFound"),
     175: (SourceFailed, "The source changed the collection while it was read", "QueryPlanKilled"),
     237: (SourceFailed, "The source cancelled the query", "CursorKilled"),
-    239: (SourceFailed, _SNAPSHOT_LOST, "SnapshotTooOld"),
+    239: (SnapshotLost, "The source keeps a snapshot for less time than the pull took", "SnapshotTooOld"),
 }
 _MEANINGS |= {
     code: (SourceUnreachable, "The source, or its replica set, is stopping or starting", name)
@@ -77,8 +77,8 @@ _MEANINGS |= {
         292: "QueryExceededMemoryLimitNoDiskUseAllowed",
     }.items()
 }
-# Besides: LockTimeout, CursorNotFound (after a restart), WriteConflict, ExceededTimeLimit.
-_TRANSIENT = _AWAY.keys() | {24, 43, 112, 262}
+# Besides: LockTimeout, CursorNotFound (after a restart), WriteConflict, SnapshotTooOld, ExceededTimeLimit.
+_TRANSIENT = _AWAY.keys() | {24, 43, 112, 239, 262}
 # Greater numbers stand for single places of the server's code, most of which reject what they are given.
 _PLACES = 15_000
 

@@ -26,7 +26,7 @@ from qanatix_pipelines.errors import (
     SourceFailed,
     TlsFailed,
 )
-from qanatix_pipelines.faults.mongodb import explained, place_of
+from qanatix_pipelines.faults.mongodb import SnapshotLost, explained, place_of
 from qanatix_pipelines.faults.network import connection_lost, network_fault
 from qanatix_pipelines.queries.mongodb import newest, parse_mongo_query
 from qanatix_pipelines.queries.slips import check_filter
@@ -53,7 +53,9 @@ CLOSE_SECONDS = 3
 # Of the server's work on one query: the most that QANATIX_PULL_SECONDS may say.
 QUERY_SECONDS = 604_800
 
-_SNAPSHOTS_SINCE = 13  # the wire version of MongoDB 5.0
+# Wire versions: of MongoDB 5.0 and 4.4.
+_SNAPSHOTS_SINCE = 13
+_SORTS_ON_DISK_SINCE = 9
 _NO_SNAPSHOT = {20, 72, 115, 123, 246, 263, 303}
 
 
@@ -117,6 +119,7 @@ class MongoDB(Source):
     def __init__(self, config: Config) -> None:
         self._uri = parse_mongo_uri(config.uri.get_secret_value())
         self._database, self._collection = config.database, config.collection
+        self._snapshots = True
 
     @classmethod
     def check_query(cls, query: str) -> bool:
@@ -143,9 +146,12 @@ class MongoDB(Source):
                         await _check_account(client)
                 clock, reach = _reach(hello)
                 finds = asked.finds(window.start(clock), integer=window.integer)
-                limits = {"batch_size": batch_size, "max_time_ms": QUERY_SECONDS * 1000}
+                options = _limits(hello) | {"batch_size": batch_size}
                 collection = client[self._database].get_collection(self._collection)
-                answers = {kind: await _find(collection, find | limits, hello, opened) for kind, find in finds.items()}
+                answers = {
+                    kind: await _find(collection, find | options, self._kinds_of_read(hello), opened)
+                    for kind, find in finds.items()
+                }
             named = replace(self.named, key=self.named.key or KEY)
             yield Reading(
                 columns=None,
@@ -153,8 +159,20 @@ class MongoDB(Source):
                 batches=_newest(answers, named) if asked.newest else _batches(answers[""], batch_size, named),
                 id_column=KEY,
             )
+        except SnapshotLost:
+            self._snapshots = False  # when it is read again
+            raise
         finally:
             await _disconnect(client, opened)
+
+    def _kinds_of_read(self, hello: Mapping[str, Any]) -> tuple[str | None, ...]:
+        """The read concerns to try. A snapshot a server may refuse."""
+        replicated = "setName" in hello or hello.get("msg") == "isdbgrid"
+        # What a majority has not got yet, a replica set may take back.
+        else_concern = "majority" if replicated else None
+        if replicated and self._snapshots and hello.get("maxWireVersion", 0) >= _SNAPSHOTS_SINCE:
+            return "snapshot", else_concern
+        return (else_concern,)
 
 
 source = MongoDB
@@ -249,23 +267,27 @@ async def _check_account(client: "AsyncMongoClient[Document]") -> None:
             raise
 
 
+def _limits(hello: Mapping[str, Any]) -> dict[str, Any]:
+    """What a server would cut or end a result by, at its widest: docs/settings/mongodb.md."""
+    sorting = {"allow_disk_use": True} if hello.get("maxWireVersion", 0) >= _SORTS_ON_DISK_SINCE else {}
+    return {"max_time_ms": QUERY_SECONDS * 1000, "no_cursor_timeout": True} | sorting
+
+
 async def _find(
     collection: "AsyncCollection[Document]",
     arguments: dict[str, Any],
-    hello: Mapping[str, Any],
+    concerns: tuple[str | None, ...],
     opened: list[_Answer],
 ) -> _Answer:
-    """The answer and its first document, from a snapshot if there can be one. What is to be closed joins `opened`."""
+    """The answer and its first reply, by the first concern that there can be. What is to be closed joins `opened`."""
     from pymongo.errors import OperationFailure
     from pymongo.read_concern import ReadConcern
 
-    replicated = "setName" in hello or hello.get("msg") == "isdbgrid"
-    may_have_snapshots = replicated and hello.get("maxWireVersion", 0) >= _SNAPSHOTS_SINCE
-    for snapshot in (True, False) if may_have_snapshots else (False,):
+    for concern in concerns:
+        snapshot = concern == "snapshot"
         session = collection.database.client.start_session(snapshot=snapshot)
-        # What a majority has not got yet, a replica set may take back.
-        concern = ReadConcern("majority") if replicated and not snapshot else None
-        cursor = collection.with_options(read_concern=concern).find_raw_batches(**arguments, session=session)
+        read_concern = None if concern is None or snapshot else ReadConcern(concern)
+        cursor = collection.with_options(read_concern=read_concern).find_raw_batches(**arguments, session=session)
         answer = _Answer(session, cursor)
         opened.append(answer)
         try:

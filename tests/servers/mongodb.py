@@ -105,10 +105,11 @@ def start_gateway(
     tls: tuple[Path, Path] | None = None,
     set_name: str | None = None,
     privileges: Sequence[Mapping[str, Any]] = READER,
+    brief: bool = False,
 ) -> Server:
     """A wire server in front of `engine`. `tls` is a certificate and its key; `set_name` that of a replica set.
 
-    `privileges` are what it says that its user has.
+    Its snapshots may be `brief`; else it has none. `privileges` are what it says that its user has.
     """
     password = new_password()
     settings = {
@@ -119,6 +120,7 @@ def start_gateway(
         "privileges": list(privileges),
         "tls": tls and [str(path) for path in tls],
         "set_name": set_name,
+        "brief": brief,
     }
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.servers.mongodb_gateway"],

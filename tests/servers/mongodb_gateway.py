@@ -105,6 +105,7 @@ class Cursor:
     database: str
     continuation: bytes
     connection: asyncpg.Connection | None
+    of_snapshot: bool = False
 
 
 @dataclass
@@ -143,15 +144,17 @@ class Login:
 
 
 class Gateway:
-    """`set_name` makes it say that it is a replica set's member, a minute behind; it still refuses snapshots.
+    """`set_name` makes it say that it is a replica set's member, a minute behind.
+
+    It refuses snapshots; or, where they are `brief`, takes them, and has none any more when it is asked for more.
 
     `privileges` are what it says that its user has. Whatever they are, it does what that user asks.
     """
 
     def __init__(
-        self, pool: asyncpg.Pool, user: str, password: str, set_name: str | None, privileges: list[Any]
+        self, pool: asyncpg.Pool, user: str, password: str, set_name: str | None, privileges: list[Any], *, brief: bool
     ) -> None:
-        self.pool, self.privileges = pool, privileges
+        self.pool, self.privileges, self.brief = pool, privileges, brief
         self.user, self.password, self.set_name = user, password, set_name
         self.clients: list[Client] = []
         self.cursor_ids = itertools.count(1)
@@ -219,12 +222,13 @@ class Client:
         name, command = request.name, request.read
         if not self.login.done and name not in WITHOUT_LOGIN:
             raise Refused(13, f"Command {name} requires authentication")
-        if command.get("readConcern", {}).get("level") == "snapshot" or "autocommit" in command:
+        of_snapshot = command.get("readConcern", {}).get("level") == "snapshot"
+        if (of_snapshot and not self.gateway.brief) or "autocommit" in command:
             raise Refused(246, "no snapshots and no transactions here")
         if name == "getMore":
             return await self.more(request)
         if name in CURSORS:
-            return await self.first(request)
+            return await self.first(request, of_snapshot=of_snapshot)
         if name in WRITES:
             arguments = (request.database, request.raw, request.documents)
             reply: bytes = await self.gateway.pool.fetchval(_WRITE.format(name), *arguments)
@@ -298,19 +302,24 @@ class Client:
             answer["speculativeAuthenticate"] = self.login.start(command["speculativeAuthenticate"]["payload"])
         return answer
 
-    async def first(self, request: Request) -> bytes:
+    async def first(self, request: Request, *, of_snapshot: bool) -> bytes:
+        command = request.raw
+        if of_snapshot:  # the engine does not know the word
+            command = bson.encode({key: value for key, value in bson.decode(command).items() if key != "readConcern"})
         cursor_id = next(self.gateway.cursor_ids)
         connection = await self.gateway.pool.acquire()
         kept = False
         try:
             page, continuation, persistent = await connection.fetchrow(
                 _CURSOR.format(CURSORS[request.name]),
-                *(request.database, request.raw, cursor_id),
+                *(request.database, command, cursor_id),
                 timeout=request.seconds,
             )
             if continuation is not None:
                 kept = persistent
-                self.cursors[cursor_id] = Cursor(request.database, continuation, connection if kept else None)
+                self.cursors[cursor_id] = Cursor(
+                    request.database, continuation, connection if kept else None, of_snapshot
+                )
         finally:
             if not kept:
                 await self.gateway.pool.release(connection)
@@ -322,6 +331,8 @@ class Client:
         cursor = self.cursors.get(cursor_id)
         if cursor is None:
             raise Refused(43, f"cursor id {cursor_id} not found")
+        if cursor.of_snapshot:
+            raise Refused(239, "Read timestamp is older than the oldest available timestamp.")
         connection = cursor.connection or self.gateway.pool
         page, continuation = await connection.fetchrow(
             _MORE, cursor.database, request.raw, cursor.continuation, timeout=request.seconds
@@ -366,7 +377,9 @@ async def main() -> None:
     async with asyncpg.create_pool(
         host=given["socket"], port=given["engine_port"], user="postgres", database="postgres", min_size=1, max_size=40
     ) as pool:
-        gateway = Gateway(pool, given["user"], given["password"], given["set_name"], given["privileges"])
+        gateway = Gateway(
+            pool, given["user"], given["password"], given["set_name"], given["privileges"], brief=given["brief"]
+        )
         context = None
         if given["tls"]:
             context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)

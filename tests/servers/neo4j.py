@@ -8,7 +8,9 @@ import os
 import shutil
 import subprocess
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from urllib.parse import urlsplit
 
 import neo4j
@@ -65,8 +67,8 @@ def fetched() -> Path:
     return jars
 
 
-def start() -> Server:
-    """A server with an empty database. Raises ServerMissing."""
+def start(settings: Mapping[str, str] = MappingProxyType({})) -> Server:
+    """A server with an empty database, set so unless it is a given one. Raises ServerMissing."""
     given = os.environ.get(VARIABLE)
     if given:
         return Server("neo4j", _version(given), given)
@@ -76,7 +78,7 @@ def start() -> Server:
     jars = fetched()
     folder = new_folder("neo4j", {})
     try:
-        return _start(java, jars, folder)
+        return _start(java, jars, folder, settings)
     except BaseException:
         remove(folder)
         raise
@@ -90,10 +92,11 @@ def driver(address: str, **options: object) -> neo4j.Driver:
     )
 
 
-def _start(java: str, jars: Path, folder: Path) -> Server:
+def _start(java: str, jars: Path, folder: Path, settings: Mapping[str, str]) -> Server:
     password, port = new_password(), free_port()
     (folder / "conf").mkdir()
-    (folder / "conf" / "neo4j.conf").write_text(_CONFIGURATION.format(port=port, folder=folder))
+    lines = "".join(f"{name}={value}\n" for name, value in settings.items())
+    (folder / "conf" / "neo4j.conf").write_text(_CONFIGURATION.format(port=port, folder=folder) + lines)
     (folder / "tls").mkdir(mode=0o700)
     self_signed(folder / "tls")
     with (folder / "log").open("wb") as log:
