@@ -60,6 +60,8 @@ def pull(context: click.Context, connector_id: UUID, url: str, full_refresh: boo
     click.echo(receipt.model_dump_json())
     if receipt.rejected_by_reason:
         click.echo(told_by_reason(receipt.rejected_by_reason), err=True)
+    for warning in receipt.warnings:
+        click.echo(f"{warning.code}: {warning.detail}", err=True)
     if receipt.error is not None:
         click.echo(f"{receipt.error.code}: {receipt.error.detail}", err=True)
     if receipt.status is not PullStatus.COMPLETED:

@@ -105,6 +105,13 @@ class ConnectorAnswer(BaseModel):
     watch_failures: int = Field(description="How many looks have failed since.")
     watch_error: WatchError | None
     paused: bool = Field(description="Whether its schedule and its watch rest.")
+    effective_key_column: str | None = Field(
+        description=(
+            "The column that has the rows' keys: the one that `id_column` names, else what the last completed pull "
+            "found. Null if that found none, or if there was none since the query changed."
+        )
+    )
+    effective_name_column: str | None = Field(description="The same for the entities' names, by `name_column`.")
     last_pull_at: datetime | None = Field(description="When the last pull ended, or began if it has not ended yet.")
     last_pull_status: PullStatus | None
     last_pull_id: UUID | None
@@ -234,6 +241,8 @@ def _answer(connector: Connector, last: LastPull | None) -> ConnectorAnswer:
             if connector.watch_error_code is None
             else WatchError(code=connector.watch_error_code, detail=connector.watch_error_detail or "")
         ),
+        effective_key_column=(None if last is None else last.roles.key) or connector.id_column,
+        effective_name_column=(None if last is None else last.roles.name) or connector.name_column,
         last_pull_at=None if last is None else last.at,
         last_pull_status=None if last is None else last.status,
         last_pull_id=None if last is None else last.id,

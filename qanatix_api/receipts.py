@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 
 from qanatix_pipelines.pulls import LEASE_SECONDS, Pull, PullStatus
 from qanatix_pipelines.rejections import Reason, Rejection
+from qanatix_pipelines.row_keys import PullWarning
 from qanatix_pipelines.store.clock import now
 
 # In less time nothing is measured, and two hosts' clocks differ by more.
@@ -45,11 +46,27 @@ class PullAnswer(BaseModel):
     duplicates_skipped: int = Field(
         description="Rows whose entity is already as they say, or was in the same pull.", examples=[6]
     )
+    keys_repeated: int = Field(
+        description=(
+            "Of the duplicates, those with another content than the last row of the pull with their key, which alone "
+            "counts. If there are any, the key is none."
+        ),
+        examples=[0],
+    )
     duration_seconds: float = Field(examples=[0.4])
     records_rejected: int = Field(description="Rows that could not become an entity.", examples=[2])
     rejected_by_reason: dict[Reason, int] = Field(
         description="How many of them for which reason. `GET /pulls/{id}/rejections` tells which.",
         examples=[{Reason.NAME_MISSING: 2}],
+    )
+    warnings: list[PullWarning] = Field(description="What may not be what was meant, though the pull completed.")
+    key_column: str | None = Field(
+        description="The column that has the rows' keys. Null if the result has none, or the pull did not complete.",
+        examples=["id"],
+    )
+    name_column: str | None = Field(
+        description="The column that became the entities' names. Null if none did, or the pull did not complete.",
+        examples=["name"],
     )
     pull_id: UUID
     run_id: str | None = Field(description="The pull's run in Dagster.")

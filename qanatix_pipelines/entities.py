@@ -27,6 +27,7 @@ from qanatix_pipelines.batches import MAX_ROW_BYTES, OBJECT, Batch, Column, Name
 from qanatix_pipelines.connectors import ConnectorSettings
 from qanatix_pipelines.errors import ColumnMissing, ResultUnusable
 from qanatix_pipelines.rejections import GIANT, Fault, Reason, Rejection, rejection
+from qanatix_pipelines.row_keys import Roles
 
 # Polars' spelling of the numbers that JSON lacks, and ours.
 _NOT_JSON = {"NaN": '"NaN"', "inf": '"Infinity"', "-inf": '"-Infinity"'}
@@ -47,12 +48,14 @@ class _Field:
 class EntityBatch:
     """One batch's entities: `id` (32 hex digits), `source_id`, `digest` (64 hex digits), `name`, `data` (JSON text).
 
-    `duplicates` rows were dropped because a later row of the batch has their id.
+    `alike` is how many rows of the batch have an entity's id and digest; all of them but the last, `duplicates`
+    altogether, were dropped. Of entities with the same id the last one counts. `keyless` rows have no key.
     """
 
     frame: pl.DataFrame
     rejections: list[Rejection]
     duplicates: int
+    keyless: int = 0
 
 
 class EntityMaker:
@@ -77,6 +80,7 @@ class EntityMaker:
         self._set = f"{connector.vertical}\x00{connector.entity_type}\x00"
         self._columns: tuple[Column, ...] | None = None
         self._rows_seen = 0
+        self.roles = Roles()
 
     def check(self, columns: tuple[Column, ...]) -> None:
         """Take these columns for the batches to come: before the first row, where they are known by then."""
@@ -92,6 +96,8 @@ class EntityMaker:
         self._id = _chosen(by_name, "id_column", named.id_column, self._default_id, strict=strict)
         self._fields = sorted(by_name.values(), key=lambda field: field.column.name)
         self._columns = columns
+        # Of documents, whatever any of them has had.
+        self.roles = Roles(_column(self._id) or self.roles.key, _column(self._name) or self.roles.name)
 
     def make(self, batch: Batch) -> EntityBatch:
         """The entities of the reading's next batch."""
@@ -110,14 +116,15 @@ class EntityMaker:
         texts = texts.with_columns(rule=rule)
         rejected = texts.filter(pl.col("rule").is_not_null()).select("place", "source_id", "rule")
         entities = texts.filter(pl.col("rule").is_null()).select("id", "source_id", "digest", "name", "data")
-        unique = entities.unique("id", keep="last", maintain_order=True)
+        unlike = _unlike(entities)
         return EntityBatch(
-            frame=unique,
+            frame=unlike,
             rejections=[
                 rejection(first + place, key, rules[rule][1] or faults[place])
                 for place, key, rule in rejected.iter_rows()
             ],
-            duplicates=entities.height - unique.height,
+            duplicates=entities.height - unlike.height,
+            keyless=entities["source_id"].null_count(),
         )
 
     def _texts(self, rows: pl.DataFrame) -> pl.DataFrame:
@@ -148,7 +155,7 @@ class EntityMaker:
     def _rules(self) -> list[tuple[pl.Expr, Fault]]:
         """What no row may be, and why; null is no."""
         name, key = pl.col("name"), pl.col("source_id")
-        name_column, id_column = (None if field is None else field.column.name for field in (self._name, self._id))
+        name_column, id_column = _column(self._name), _column(self._id)
         size = pl.col("data").str.len_bytes() + name.str.len_bytes().fill_null(0)
         rules = [(size > MAX_ROW_BYTES, GIANT)]
         if (named := self._connector.name_column) is not None:
@@ -186,6 +193,19 @@ def maker_of(connector: ConnectorSettings, reading: Reading) -> EntityMaker:
         reading.spelled(Named.name),
         id_required=reading.id_required,
     )
+
+
+def _column(field: _Field | None) -> str | None:
+    return None if field is None else field.column.name
+
+
+def _unlike(entities: pl.DataFrame) -> pl.DataFrame:
+    """The last of the entities with the same id and digest, and how many there are `alike`."""
+    if entities["id"].n_unique() == entities.height:
+        return entities.with_columns(alike=pl.lit(1, pl.Int64))
+    same = ("id", "digest")
+    counted = entities.with_columns(alike=pl.len().over(same).cast(pl.Int64))
+    return counted.unique(same, keep="last", maintain_order=True)
 
 
 def _chosen(columns: dict[str, _Field], option: str, named: str | None, default: str, *, strict: bool) -> _Field | None:

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from qanatix_pipelines.rejections import Reason, told_by_reason
+from qanatix_pipelines.row_keys import PullWarning
 from qanatix_pipelines.schedules import Schedule
 from qanatix_pipelines.tenants import Tenant
 
@@ -22,7 +23,7 @@ class Health:
     `emptied_at` is when the last completed pull read everything and found nothing, where earlier ones had rows.
     `before` are the columns before the change at `changed_at`; both are None unless there was one. `rejected` are how
     many rows the pull of `rejected_at` rejected, by reason: the last one that rejected any, unless a later one has read
-    everything and rejected none.
+    everything and rejected none. `warnings` and `warned_at` are the same for a pull's warnings.
     """
 
     connector_id: UUID
@@ -38,6 +39,8 @@ class Health:
     schedule: Schedule | None = None
     rejected: Mapping[Reason, int] = field(default_factory=dict)
     rejected_at: datetime | None = None
+    warnings: tuple[PullWarning, ...] = ()
+    warned_at: datetime | None = None
     # It rests, or is pulled only when its source changes: nobody knows when the next pull should be.
     irregular: bool = False
 
@@ -55,6 +58,12 @@ class Health:
         if self.rejected_at is None or at - self.rejected_at > SHOWN:
             return None
         return told_by_reason(self.rejected)
+
+    def warning(self, at: datetime) -> str | None:
+        """What a pull of the day before `at` warned of."""
+        if self.warned_at is None or at - self.warned_at > SHOWN:
+            return None
+        return " ".join(warning.detail for warning in self.warnings)
 
     def change(self, at: datetime) -> str | None:
         """What changed of the columns in the day before `at`, in words."""

@@ -27,6 +27,7 @@ from qanatix_pipelines.errors import (
     StoreUnavailable,
 )
 from qanatix_pipelines.pulls import LEASE_SECONDS, Pull
+from qanatix_pipelines.row_keys import UNKNOWN, Roles
 from qanatix_pipelines.sources import Source
 from qanatix_pipelines.staging import Progress, Staging
 from qanatix_pipelines.store import ingestion as store_ingestion
@@ -51,7 +52,12 @@ class Ingestion(Protocol):
     def begin_merge(self) -> None: ...
     def stage(self, batch: EntityBatch, rows: int, size: int = 0) -> None: ...
     def commit(
-        self, watermark: Watermark | None, read_at: datetime, started: float, columns: tuple[Column, ...] = ()
+        self,
+        watermark: Watermark | None,
+        read_at: datetime,
+        started: float,
+        columns: tuple[Column, ...] = (),
+        roles: Roles = UNKNOWN,
     ) -> Pull: ...
     def cancel(self) -> None: ...
 
@@ -85,6 +91,7 @@ class _Read:
 
     columns: tuple[Column, ...]
     declared: tuple[Column, ...]  # those that do not vary with the rows
+    roles: Roles
     watermark: Watermark | None
     at: datetime
 
@@ -228,7 +235,7 @@ async def _read(
                 await staging.take(batch)
                 del batch  # before the next one is read
     watermark = reading.watermark if connector.cursor_column is None else cursor.greatest
-    return _Read(tuple(columns.values()), reading.columns or (), watermark, at)
+    return _Read(tuple(columns.values()), reading.columns or (), maker.roles, watermark, at)
 
 
 def _window(connector: Connector, at: datetime, *, full_refresh: bool) -> Window:
@@ -245,7 +252,8 @@ async def _commit(
     """Raises MergeTimeout; a merge that is past its end by then counts."""
     await asyncio.to_thread(ingestion.begin_merge)
     begun = time.monotonic()
-    merging = asyncio.create_task(asyncio.to_thread(ingestion.commit, read.watermark, read.at, started, read.declared))
+    committing = asyncio.to_thread(ingestion.commit, read.watermark, read.at, started, read.declared, read.roles)
+    merging = asyncio.create_task(committing)
     try:
         while (left := begun + limits.merge_seconds - time.monotonic()) > 0:
             await asyncio.wait({merging}, timeout=min(left, LEASE_SECONDS / 3))

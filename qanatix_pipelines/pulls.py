@@ -7,6 +7,7 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from qanatix_pipelines.rejections import Reason
+from qanatix_pipelines.row_keys import PullWarning
 from qanatix_pipelines.watermarks import Watermark
 
 # A pull whose process gives no sign of life for this long is held to be dead. The sign is given three times as often.
@@ -40,6 +41,7 @@ class Pull(BaseModel):
     has read and staged so far, and stay where they are if it ends otherwise. Bytes are those of the rows in memory.
 
     `merging_since` is when the attempt had staged all rows and went on to merge them; None before.
+    Of the duplicates, `keys_repeated` have another content than the last row with their key, which counts.
 
     `attempt` counts from 1. It is the fence: what is left of an earlier attempt can write nothing any more.
     """
@@ -58,8 +60,12 @@ class Pull(BaseModel):
     records_pulled: int
     records_ingested: int
     duplicates_skipped: int
+    keys_repeated: int
     records_rejected: int
     rejected_by_reason: dict[Reason, int]
+    warnings: list[PullWarning]
+    key_column: str | None
+    name_column: str | None
     duration_seconds: float
     watermark: Watermark | None
     error_code: str | None

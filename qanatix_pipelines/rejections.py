@@ -61,11 +61,11 @@ class Rejection:
 
 
 # A key that is longer is not told: nobody could look for it.
-_LONGEST_KEY = 500
+LONGEST_KEY = 500
 
 
 def rejection(row: int, key: str | None, fault: Fault) -> Rejection:
-    told = key is not None and len(key) <= _LONGEST_KEY and "\x00" not in key
+    told = key is not None and len(key) <= LONGEST_KEY and "\x00" not in key
     return Rejection(row, key if told else None, fault.reason, fault.column)
 
 

@@ -94,6 +94,7 @@ def completing(store: Store) -> Callable[[dict[str, str]], str]:
                 "digest": [bytes(32).hex()],
                 "name": ["Bolt"],
                 "data": ['{"price":12.50,"big":123456789012345678901234567890.5}'],
+                "alike": [3],
             }
         )
         ingestion = Ingestion(store.engine, connector, receipt)

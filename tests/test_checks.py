@@ -16,6 +16,7 @@ from qanatix_pipelines.errors import PullInProgress
 from qanatix_pipelines.health import Health
 from qanatix_pipelines.naming import PARTITION_TAG, PULL_TAG
 from qanatix_pipelines.pulls import PullStatus
+from qanatix_pipelines.row_keys import PullWarning, WarningCode
 from qanatix_pipelines.settings import Settings
 from qanatix_pipelines.store.ingestion import Ingestion
 from qanatix_pipelines.store.opening import Store, open_store
@@ -27,6 +28,7 @@ from tests.test_store import NEW, READ_AT
 AT = datetime(2026, 3, 7, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 JOB = "pull_postgresql"
+NO_KEY = PullWarning(code=WarningCode.NO_KEY, detail="There is none.")
 
 
 @pytest.fixture
@@ -82,6 +84,7 @@ def test_connectors_that_are_well_pass_all_checks() -> None:
         "not_empty": [],
         "same_columns": [],
         "none_rejected": [],
+        "sound_keys": [],
     }
 
 
@@ -93,6 +96,8 @@ def test_a_connector_that_is_amiss_is_named_beside_those_that_are_well() -> None
         health("Empty", emptied_at=AT),
         health("Changed", before=(("id", "int4"),), changed_at=AT - HOUR),
         health("Rejects", rejected={"row_too_large": 1, "name_missing": 1200}, rejected_at=AT - HOUR),
+        health("Keyless", warnings=(NO_KEY, NO_KEY), warned_at=AT - HOUR),
+        health("Keyed", warnings=(NO_KEY,), warned_at=AT - 25 * HOUR),
         health("Rejected", rejected={"name_missing": 1}, rejected_at=AT - 25 * HOUR),
     )
 
@@ -104,6 +109,7 @@ def test_a_connector_that_is_amiss_is_named_beside_those_that_are_well() -> None
         "not_empty": [("Empty", "the pull of 2026-03-07 12:00 UTC found no row")],
         "same_columns": [("Changed", "id was int4 and is int8")],
         "none_rejected": [("Rejects", "1,201 rejected: 1,200 name_missing, 1 row_too_large")],
+        "sound_keys": [("Keyless", "There is none. There is none.")],
     }
 
 
@@ -178,7 +184,7 @@ def test_the_checks_can_be_run_from_dagsters_page(
     result = definitions.resolve_job_def("check").execute_in_process(instance=instance)
 
     evaluations = {one.check_name: one for one in result.get_asset_check_evaluations()}
-    assert len(evaluations) == 16
+    assert len(evaluations) == 20
     assert evaluations["fresh_postgresql"].passed
     assert evaluations["fresh_postgresql"].metadata["connectors"].value == 2
 

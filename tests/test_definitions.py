@@ -83,7 +83,7 @@ def test_dagster_sees_these_assets_jobs_and_sensors(definitions: dg.Definitions)
     }
 
     types = ("mongodb", "mysql", "neo4j", "postgresql")
-    checks = ("fresh", "none_rejected", "not_empty", "same_columns")
+    checks = ("fresh", "none_rejected", "not_empty", "same_columns", "sound_keys")
     assert seen == {
         "assets": ["connectors/health", *(f"connectors/{name}" for name in types)],
         "checks": [
@@ -218,6 +218,25 @@ def test_a_materialization_is_a_pull_with_its_counts_as_metadata(
     assert told["partition"] == connector.partition_key
     assert [column.name for column in told["dagster/column_schema"].columns] == ["id", "name", "updated_at"]
     assert not told.keys() & {"newest", "entities", "connector_in_api"}
+
+
+def test_a_key_that_is_none_is_told_in_the_metadata(
+    definitions: dg.Definitions,
+    instance: dg.DagsterInstance,
+    harness: Harness,
+    register: Callable[..., Connector],
+) -> None:
+    connector = register(harness, "SELECT n % 2 AS id, n AS name FROM generate_series(1, 10) n")
+
+    result = materialize(definitions, instance, connector.partition_key)
+
+    _, connectors = result.asset_materializations_for_node("connectors__postgresql")
+    metadata = {key: getattr(value, "value", value) for key, value in connectors.metadata.items()}
+    assert (metadata["duplicates_skipped"], metadata["keys_repeated"]) == (8, 8)
+    assert (metadata["key_column"], metadata["name_column"]) == ("id", "name")
+    (warning,) = [record.data for record in metadata["warnings"].records]
+    assert warning["code"] == "keys_repeated"
+    assert warning["detail"].endswith("Keys with the most of them: '0', '1'.")
 
 
 def test_an_operator_may_have_the_newest_entities_and_links_shown(

@@ -80,11 +80,36 @@ def test_without_a_key_the_content_is_the_identity() -> None:
     assert entities.frame["source_id"].to_list() == [None, None]
 
 
-def test_of_rows_with_one_key_the_last_is_kept() -> None:
-    entities = make((ID, NAME), (1, "old"), (2, "other"), (1, "new"))
+def test_of_rows_with_one_key_those_that_differ_are_kept_in_the_order_of_their_last_ones() -> None:
+    entities = make((ID, NAME), (1, "old"), (2, "other"), (1, "new"), (1, "old"), (1, "new"))
 
-    assert entities.frame["name"].to_list() == ["other", "new"]
-    assert entities.duplicates == 1
+    assert entities.frame.select("source_id", "name", "alike").rows() == [
+        ("2", "other", 1),
+        ("1", "old", 2),
+        ("1", "new", 2),
+    ]
+    assert entities.duplicates == 2
+
+
+def test_rows_whose_key_is_null_are_counted() -> None:
+    assert make((ID, NAME), (None, "a"), (2, "b"), (None, "a"), name_column="name").keyless == 2
+
+
+@pytest.mark.parametrize(
+    ("columns", "fields", "roles"),
+    [
+        ((ID, NAME), {}, ("id", "name")),
+        ((PRICE,), {}, (None, None)),
+        ((ID, NAME, PRICE), {"id_column": "price", "name_column": "id"}, ("price", "id")),
+    ],
+)
+def test_which_columns_are_the_key_and_the_name_is_told(
+    columns: tuple[Column, ...], fields: dict[str, str], roles: tuple[str | None, str | None]
+) -> None:
+    maker = EntityMaker(connector(**fields))
+    maker.check(columns)
+
+    assert maker.roles == roles
 
 
 def test_another_column_may_be_the_key() -> None:

@@ -177,6 +177,7 @@ def _batch(connector: Connector, numbers: range) -> EntityBatch:
         "digest": digests("content"),
         "name": [f"Item {number}" for number in numbers],
         "data": [f'{{"number": {number}, "text": "{"x" * 60}"}}' for number in numbers],
+        "alike": [1 for _ in numbers],
     }
     return EntityBatch(pl.DataFrame(columns), [], 0)
 

@@ -28,6 +28,7 @@ from qanatix_pipelines.errors import (
 )
 from qanatix_pipelines.pull import Limits, PullOutcome, pull, run_pull
 from qanatix_pipelines.pulls import Pull, PullStatus
+from qanatix_pipelines.row_keys import UNKNOWN, Roles
 from qanatix_pipelines.sources import Source, SourceConfig
 from qanatix_pipelines.store import tables
 from qanatix_pipelines.store.connectors import ConnectorStore
@@ -338,10 +339,15 @@ class _Watched(Ingestion):
         self.staged.set()
 
     def commit(
-        self, watermark: Watermark | None, read_at: datetime, started: float, columns: tuple[Column, ...] = ()
+        self,
+        watermark: Watermark | None,
+        read_at: datetime,
+        started: float,
+        columns: tuple[Column, ...] = (),
+        roles: Roles = UNKNOWN,
     ) -> Pull:
         self.committing.set()
-        return super().commit(watermark, read_at, started, columns)
+        return super().commit(watermark, read_at, started, columns, roles)
 
     def cancel(self) -> None:
         super().cancel()

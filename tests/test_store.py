@@ -79,8 +79,9 @@ def batch(*rows: tuple[int, str], duplicates: int = 0) -> EntityBatch:
             "digest": [content.encode().ljust(32).hex() for _, content in rows],
             "name": [content for _, content in rows],
             "data": [f'{{"is":"{content}"}}' for _, content in rows],
+            "alike": [1 for _ in rows],
         },
-        schema=dict.fromkeys(("id", "source_id", "digest", "name", "data"), pl.String),
+        schema=dict.fromkeys(("id", "source_id", "digest", "name", "data"), pl.String) | {"alike": pl.Int64},
     )
     return EntityBatch(frame, [], duplicates)
 

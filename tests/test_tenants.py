@@ -311,7 +311,13 @@ def _before(connection: sa.Connection, table: sa.Table) -> sa.TableClause:
 # What later releases give such a row, but for null.
 _SINCE = {
     tables.connector: {"paused": False, "watch_changes": 0, "watch_failures": 0},
-    tables.pull: {"records_read": 1, "bytes_read": 0, "rejected_by_reason": {}},  # it has read what it pulled
+    tables.pull: {
+        "records_read": 1,
+        "bytes_read": 0,
+        "rejected_by_reason": {},
+        "keys_repeated": 0,
+        "warnings": [],
+    },  # it has read what it pulled
 }
 
 

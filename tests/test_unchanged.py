@@ -46,8 +46,9 @@ def batch(connector: Connector, rows: Rows) -> EntityBatch:
             "digest": [_hash(content) for content in rows.values()],
             "name": list(rows.values()),
             "data": [f'{{"is":"{content}"}}' for content in rows.values()],
+            "alike": [1 for _ in rows],
         },
-        schema=dict.fromkeys(("id", "source_id", "digest", "name", "data"), pl.String),
+        schema=dict.fromkeys(("id", "source_id", "digest", "name", "data"), pl.String) | {"alike": pl.Int64},
     )
     return EntityBatch(frame, [], 0)
 
@@ -82,8 +83,9 @@ def test_a_row_as_it_is_kept_counts_after_a_changed_one(store: Store, connector:
 
 
 def test_a_changed_row_counts_after_one_as_it_is_kept(store: Store, connector: Connector) -> None:
+    """Both are staged: one to be counted by, the other to be kept."""
     pulled(store, connector, {1: "a"})
-    assert pulled(store, connector, {1: "a"}, {1: "z"}) == (1, 1, 1)
+    assert pulled(store, connector, {1: "a"}, {1: "z"}) == (2, 1, 1)
     assert kept(store, connector) == {1: "z"}
 
 

@@ -165,6 +165,13 @@ def _result(connector: Connector, outcome: PullOutcome, rejections: Sequence[Rej
             metadata["last_pull"] = dg.MetadataValue.timestamp(receipt.watermark)
         case int():
             metadata["last_pull"] = str(receipt.watermark)  # it may have more than 64 bits
+    roles = {"key_column": receipt.key_column, "name_column": receipt.name_column}
+    metadata |= {role: column for role, column in roles.items() if column is not None}
+    if receipt.warnings:
+        metadata["warnings"] = dg.MetadataValue.table(
+            [dg.TableRecord({"code": one.code.value, "detail": one.detail}) for one in receipt.warnings],
+            schema=dg.TableSchema([dg.TableColumn(name, "string") for name in ("code", "detail")]),
+        )
     if rejections:
         metadata["rejected_by_reason"] = {r.value: count for r, count in receipt.rejected_by_reason.items()}
         metadata["rejections"] = dg.MetadataValue.table(

@@ -27,11 +27,13 @@ OWNER = "team:data-engineering"
 HEALTH = dg.AssetKey([CONNECTORS_KEY_PREFIX, "health"])
 COUNTS_CHECK = "counts_add_up"
 FRESH, NOT_EMPTY, SAME_COLUMNS, NONE_REJECTED = "fresh", "not_empty", "same_columns", "none_rejected"
+SOUND_KEYS = "sound_keys"
 DESCRIPTIONS = {
     FRESH: "Each connector has completed a pull in the last two times of its schedule, or in QANATIX_STALE_HOURS.",
     NOT_EMPTY: "No connector that reads everything has found nothing where it found rows before.",
     SAME_COLUMNS: "No connector's query has returned other columns than before, within the last day.",
     NONE_REJECTED: "No connector has rejected rows within the last day, or since a pull that read everything.",
+    SOUND_KEYS: "No connector's rows lacked keys or shared them in the last day, or since a pull that read everything.",
 }
 INTERVAL_SECONDS = 60
 # A table of metadata with thousands of rows is of no use to anyone.
@@ -158,11 +160,15 @@ def findings(health: Sequence[Health], connector_type: str, at: datetime, patien
     def rejected(one: Health) -> str | None:
         return one.rejection(at)
 
+    def warned(one: Health) -> str | None:
+        return one.warning(at)
+
     reasons: dict[str, Callable[[Health], str | None]] = {
         FRESH: stale,
         NOT_EMPTY: empty,
         SAME_COLUMNS: changed,
         NONE_REJECTED: rejected,
+        SOUND_KEYS: warned,
     }
     for check, reason in reasons.items():
         amiss = tuple((one.partition_key, one.name, why) for one in health if (why := reason(one)) is not None)

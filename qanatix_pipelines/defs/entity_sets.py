@@ -85,6 +85,7 @@ def counts(outcome: PullOutcome) -> Mapping[str, Any]:
         "records_pulled": receipt.records_pulled,
         "records_ingested": receipt.records_ingested,
         "duplicates_skipped": receipt.duplicates_skipped,
+        "keys_repeated": receipt.keys_repeated,
         "records_rejected": receipt.records_rejected,
         "duration_seconds": round(receipt.duration_seconds, 3),
         "rows_per_second": round(receipt.records_pulled / max(receipt.duration_seconds, 0.001)),

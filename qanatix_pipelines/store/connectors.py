@@ -13,6 +13,7 @@ from qanatix_pipelines.credentials import CredentialCipher
 from qanatix_pipelines.errors import NotFound, PullSuperseded
 from qanatix_pipelines.naming import partition_key
 from qanatix_pipelines.pulls import PullStatus
+from qanatix_pipelines.row_keys import Roles
 from qanatix_pipelines.store import tables
 from qanatix_pipelines.store.clock import now
 from qanatix_pipelines.store.erasure import Erasure
@@ -32,13 +33,17 @@ _DECIDES_ROWS = ("query", "cursor_column", "vertical", "entity_type", "name_colu
 
 @dataclass(frozen=True)
 class LastPull:
-    """The newest receipt. `at` is when it ended, or began if it has not; the error is None unless it failed."""
+    """The newest receipt. `at` is when it ended, or began if it has not; the error is None unless it failed.
+
+    `roles` are those of the last result that told them, None each if none has since the query changed.
+    """
 
     id: UUID
     status: PullStatus
     at: datetime
     error_code: str | None
     error_detail: str | None
+    roles: Roles
 
 
 class ConnectorStore(OfTenant):
@@ -159,7 +164,7 @@ class ConnectorStore(OfTenant):
             .correlate(tables.connector)  # for each connector by its index, however long its history is
             .scalar_subquery()
         )
-        table = tables.pull.c
+        table, health = tables.pull.c, tables.connector_health.c
         query = (
             sa.select(
                 table.connector_id,
@@ -168,8 +173,11 @@ class ConnectorStore(OfTenant):
                 sa.func.coalesce(table.finished_at, table.created_at, type_=tables.Instant).label("at"),
                 table.error_code,
                 table.error_detail,
+                health.key_column,
+                health.name_column,
             )
             .select_from(tables.connector.join(tables.pull, table.id == newest))
+            .join(tables.connector_health, health.connector_id == connector.id, isouter=True)
             .where(connector.tenant == self.tenant)
         )
         if connector_id is not None:
@@ -177,7 +185,14 @@ class ConnectorStore(OfTenant):
         with self._reader.connect() as connection:
             rows = connection.execute(query)
             return {
-                row.connector_id: LastPull(row.id, PullStatus(row.status), row.at, row.error_code, row.error_detail)
+                row.connector_id: LastPull(
+                    row.id,
+                    PullStatus(row.status),
+                    row.at,
+                    row.error_code,
+                    row.error_detail,
+                    Roles(row.key_column, row.name_column),
+                )
                 for row in rows
             }
 

@@ -8,6 +8,7 @@ from qanatix_pipelines.batches import Column
 from qanatix_pipelines.health import Columns, Health, difference
 from qanatix_pipelines.pulls import Pull
 from qanatix_pipelines.rejections import Reason
+from qanatix_pipelines.row_keys import PullWarning, Roles
 from qanatix_pipelines.schedules import Schedule
 from qanatix_pipelines.store import tables
 from qanatix_pipelines.store.clock import now
@@ -19,14 +20,16 @@ def note_health(
     pull: Pull,
     records_pulled: int,
     columns: tuple[Column, ...],
+    roles: Roles,
     *,
     rejected: bool,
+    warned: bool,
     everything: bool,
 ) -> None:
     """Note a pull that completes, within its own transaction, which has locked the connector.
 
-    `columns` is empty where they vary with the rows. `rejected` is whether it rejected rows, and `everything` whether
-    its query always reads all rows.
+    `columns` is empty where they vary with the rows; `roles` are the key's and the name's. `rejected` is whether it
+    rejected rows, `warned` whether it has warnings, and `everything` whether its query always reads all rows.
     """
     health = tables.connector_health
     own = health.c.connector_id == pull.connector_id
@@ -40,10 +43,11 @@ def note_health(
         "columns": kept.get("columns", []),
     }
     everything = everything or pull.full_refresh
-    if rejected:
-        values["rejected_pull_id"] = pull.id
-    elif everything:
-        values["rejected_pull_id"] = None
+    for column, amiss in (("rejected_pull_id", rejected), ("warned_pull_id", warned)):
+        if amiss or everything:
+            values[column] = pull.id if amiss else None
+    if columns or roles.key or roles.name:
+        values |= {"key_column": roles.key, "name_column": roles.name}
     if records_pulled:
         values["emptied_at"] = None
     elif everything and values["had_rows"]:
@@ -61,7 +65,8 @@ def note_health(
 
 def health_of(engine: sa.Engine, connector_type: str) -> list[Health]:
     """That of all tenants' connectors of a type, oldest first."""
-    connector, health, rejecting = tables.connector.c, tables.connector_health.c, tables.pull.c
+    connector, health = tables.connector.c, tables.connector_health.c
+    rejecting, warned = tables.pull.alias(), tables.pull.alias()
     query = (
         sa.select(
             connector.id,
@@ -77,11 +82,14 @@ def health_of(engine: sa.Engine, connector_type: str) -> list[Health]:
             connector.schedule,
             connector.watch,
             connector.paused,
-            rejecting.rejected_by_reason,
-            rejecting.finished_at.label("rejected_at"),
+            rejecting.c.rejected_by_reason,
+            rejecting.c.finished_at.label("rejected_at"),
+            warned.c.warnings,
+            warned.c.finished_at.label("warned_at"),
         )
         .join_from(tables.connector, tables.connector_health, connector.id == health.connector_id, isouter=True)
-        .join(tables.pull, rejecting.id == health.rejected_pull_id, isouter=True)
+        .join(rejecting, rejecting.c.id == health.rejected_pull_id, isouter=True)
+        .join(warned, warned.c.id == health.warned_pull_id, isouter=True)
         .where(connector.connector_type == connector_type)
         .order_by(connector.created_at, connector.id)
     )
@@ -101,6 +109,8 @@ def health_of(engine: sa.Engine, connector_type: str) -> list[Health]:
                 None if row.schedule is None else Schedule.model_validate(row.schedule),
                 rejected={Reason(reason): count for reason, count in (row.rejected_by_reason or {}).items()},
                 rejected_at=row.rejected_at,
+                warnings=tuple(map(PullWarning.model_validate, row.warnings or ())),
+                warned_at=row.warned_at,
                 irregular=row.paused or (row.watch is not None and row.schedule is None),
             )
             for row in connection.execute(query)

@@ -23,6 +23,7 @@ from qanatix_pipelines.entities import EntityBatch
 from qanatix_pipelines.errors import PullCancelled, PullSuperseded, StagingLost, StoreFull, StoreUnavailable
 from qanatix_pipelines.pulls import Pull, PullStatus
 from qanatix_pipelines.rejections import Reason, Rejection
+from qanatix_pipelines.row_keys import UNKNOWN, Roles, warnings
 from qanatix_pipelines.store import tables
 from qanatix_pipelines.store.clock import now
 from qanatix_pipelines.store.engine import asked_directly
@@ -32,6 +33,7 @@ from qanatix_pipelines.store.leases import lease, lengthen
 from qanatix_pipelines.store.merge import merge
 from qanatix_pipelines.store.pulls import PullStore, pass_fence
 from qanatix_pipelines.store.rejections import ROWS_KEPT, keep_rejections
+from qanatix_pipelines.store.repeated import counted
 from qanatix_pipelines.store.unchanged import Unchanged
 from qanatix_pipelines.watermarks import Watermark
 
@@ -100,6 +102,7 @@ class Ingestion:
         self._bytes += size
         self._staged += frame.height
         self._duplicates += batch.duplicates + batch.frame.height - frame.height
+        self._keyless += batch.keyless
         self._rejected.update(rejection.reason for rejection in batch.rejections)
         self._rejections += batch.rejections[: ROWS_KEPT - len(self._rejections)]
 
@@ -113,14 +116,19 @@ class Ingestion:
         self.patiently(tell)
 
     def commit(
-        self, watermark: Watermark | None, read_at: datetime, started: float, columns: tuple[Column, ...] = ()
+        self,
+        watermark: Watermark | None,
+        read_at: datetime,
+        started: float,
+        columns: tuple[Column, ...] = (),
+        roles: Roles = UNKNOWN,
     ) -> Pull:
         """Make the staged rows entities, and answer the receipt.
 
         A row is ingested if its entity is new or its digest differs from the kept one, else it is a duplicate. Of rows
         with the same id the last one counts. `watermark` is where the next pull starts, read off the source at
         `read_at` by our own clock; None leaves it where it is. `started` is when the pull did, by `time.monotonic`.
-        `columns` are the query's, where they do not vary with its rows.
+        `columns` are the query's, where they do not vary with its rows; `roles` are the key's and the name's.
 
         Raises StagingLost if not all that was staged is there any more.
         """
@@ -130,7 +138,7 @@ class Ingestion:
                 with self._engine.begin() as transaction:
                     self._committing = transaction.connection.driver_connection
                     self._check_cancelled()
-                    self._finish(transaction, watermark, read_at, started, columns)
+                    self._finish(transaction, watermark, read_at, started, columns=columns, roles=roles)
                     self._check_cancelled()  # between two statements there was nothing to stop
             except PullSuperseded:  # or the first try was committed, its answer lost, perhaps while this one waited
                 if (completed := self._receipts.completed(self._receipt)) is not None:
@@ -158,13 +166,16 @@ class Ingestion:
         watermark: Watermark | None,
         read_at: datetime,
         started: float,
+        *,
         columns: tuple[Column, ...],
+        roles: Roles,
     ) -> None:
         held_since = now()
-        staged = self._count_staged(transaction)
+        staged, repeated = counted(transaction, self._receipt)
         if self._pulled != staged + self._duplicates + self._rejected.total():
             pass_fence(transaction, self._receipt, lease_until=lease())  # who took over has swept, too
             raise StagingLost
+        warned = list(warnings(roles, self._pulled - self._rejected.total(), self._keyless, repeated))
         merged_at = now()
         ingested = merge(transaction, self._connector, self._receipt, merged_at)
         transaction.execute(tables.staged.delete().where(self._own))
@@ -181,8 +192,12 @@ class Ingestion:
             records_pulled=self._pulled,
             records_ingested=ingested,
             duplicates_skipped=self._duplicates + staged - ingested,
+            keys_repeated=repeated.rows,
             records_rejected=self._rejected.total(),
             rejected_by_reason=dict(self._rejected),
+            warnings=[warning.model_dump() for warning in warned],
+            key_column=roles.key,
+            name_column=roles.name,
             watermark=watermark,
         )
         if watermark is not None:
@@ -195,7 +210,9 @@ class Ingestion:
             self._receipt,
             self._pulled,
             columns,
+            roles,
             rejected=bool(self._rejected),
+            warned=bool(warned),
             everything=watermark is None,
         )
         if ingested:
@@ -235,7 +252,7 @@ class Ingestion:
             pl.lit(self._receipt.attempt).alias("attempt"),
             pl.int_range(self._staged, self._staged + pl.len()).alias("seq"),
             pl.col("id").alias("entity_id"),
-            *("source_id", "digest", "name", "data"),
+            *("source_id", "digest", "name", "data", "alike"),
         )
 
     def _clear(self) -> None:
@@ -243,13 +260,10 @@ class Ingestion:
         self._bytes = 0
         self._staged = 0
         self._duplicates = 0
+        self._keyless = 0
         self._rejected: Counter[Reason] = Counter()
         self._rejections: list[Rejection] = []
         self._unchanged = Unchanged(self._engine, self._connector)
-
-    def _count_staged(self, transaction: sa.Connection) -> int:
-        count = sa.select(sa.func.count()).where(self._own)
-        return int(transaction.execute(count).scalar_one())
 
 
 def _insert_staged(transaction: sa.Connection, rows: pl.DataFrame) -> None:

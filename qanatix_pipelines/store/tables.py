@@ -141,6 +141,12 @@ pull = sa.Table(
     sa.Column("records_ingested", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("duplicates_skipped", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("records_rejected", sa.BigInteger, nullable=False, server_default="0"),
+    # Of the duplicates, those with another content than the row that counted.
+    sa.Column("keys_repeated", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("warnings", sa.JSON, nullable=False, server_default="[]"),
+    # Of the result: NULL where there is none.
+    sa.Column("key_column", sa.Text),
+    sa.Column("name_column", sa.Text),
     # A number for each reason that there was.
     sa.Column("rejected_by_reason", sa.JSON, nullable=False, server_default="{}"),
     sa.Column("duration_seconds", sa.Float, nullable=False, server_default="0"),
@@ -189,6 +195,8 @@ staged = sa.Table(
     sa.Column("digest", sa.LargeBinary, nullable=False),
     sa.Column("name", sa.Text),
     sa.Column("data", JsonText, nullable=False),
+    # How many rows of the source this one stands for.
+    sa.Column("alike", sa.BigInteger, nullable=False, server_default="1"),
 )
 
 entity = sa.Table(
@@ -235,6 +243,11 @@ connector_health = sa.Table(
     sa.Column("columns_changed_at", Instant),
     # The last pull that rejected rows, unless a later one has read everything and rejected none.
     sa.Column("rejected_pull_id", sa.Uuid),
+    # The same for warnings.
+    sa.Column("warned_pull_id", sa.Uuid),
+    # Of the last result that told.
+    sa.Column("key_column", sa.Text),
+    sa.Column("name_column", sa.Text),
 )
 
 api_key = sa.Table(

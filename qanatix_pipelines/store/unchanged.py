@@ -6,8 +6,13 @@ many rows as its set has entities.
 
 Of rows with one key the last one counts. So a row is left out only if none with its key has been staged before it. A
 Bloom filter of fixed size tells: it may take a row for one that was staged, never the other way round.
+
+If a row with other content follows one that was left out, the two have one key that is none. So the first of these is
+preceded by a row that stands for all that were left out: an id, a digest's beginning, and how many. It is never merged,
+for it is not the last of its id.
 """
 
+from array import array
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
@@ -20,7 +25,7 @@ from qanatix_pipelines.store import tables
 from qanatix_pipelines.store.engine import asked_directly
 from qanatix_pipelines.store.entity_sets import counted
 
-# A set that is larger is not read: sixteen bytes are kept of each entity.
+# A set that is larger is not read: 32 bytes are kept of each entity.
 MOST_ENTITIES = 2_000_000
 _SHARE = 10
 _CHUNK = 50_000
@@ -41,6 +46,7 @@ class Unchanged:
         self._seen = 0
         self._entities: int | None = None
         self._known: pl.DataFrame | None = None
+        self._left_out: array[int] = array("I")  # how many rows, of each of the known
 
     def left_out(self, entities: pl.DataFrame) -> pl.DataFrame:
         """A batch's entities less those that need not be staged."""
@@ -51,51 +57,72 @@ class Unchanged:
         self._seen += entities.height
         positions = pl.col("id").str.head(_DIGITS).str.to_integer(base=16, dtype=pl.Int64) // 2**_SPARE_BITS
         position = entities.select(positions).to_series().to_list()
-        found = self._found(entities, self._entities)
-        unchanged = {place for place in found if not self._may_be_staged(position[place])}
-        for place, at in enumerate(position):
-            if place not in unchanged:
-                self._staged[at >> 3] |= 1 << (at & 7)
-        return entities.filter(~pl.int_range(pl.len()).is_in(list(unchanged))) if unchanged else entities
-
-    def _may_be_staged(self, position: int) -> bool:
-        return bool(self._staged[position >> 3] & 1 << (position & 7))
-
-    def _found(self, entities: pl.DataFrame, kept: int) -> list[int]:
-        """Where in the batch those are that the store keeps as they are, of `kept` entities of the set."""
-        if self._known is None:
-            if kept > _SHARE * self._seen:
-                return []
+        if self._known is None and self._entities <= _SHARE * self._seen:
             self._known = self._read()
-        if self._known.is_empty():
-            return []
-        asked = entities.select(pl.col("id", "digest").str.decode("hex")).select(_high, _low)
-        place = self._known["high"].search_sorted(asked["high"]).clip(0, self._known.height - 1)
-        nearest = self._known[place]
-        same = (asked["high"] == nearest["high"]) & (asked["low"] == nearest["low"])
-        return same.arg_true().to_list()
+            self._left_out = array("I", bytes(4 * self._known.height))
+        if self._known is None or self._known.is_empty():
+            for at in position:
+                self._staged[at >> 3] |= 1 << (at & 7)
+            return entities
+        return self._less(entities, self._known, position)
+
+    def _less(self, entities: pl.DataFrame, known: pl.DataFrame, position: list[int]) -> pl.DataFrame:
+        """The entities, at these positions of the filter, less those that are known as they are."""
+        asked = entities.select(pl.col("id", "digest").str.decode("hex")).select(_first, _high, _low)
+        place = known["first"].search_sorted(asked["first"]).clip(0, known.height - 1)
+        nearest = known[place]
+        there = asked["first"] == nearest["first"]
+        same = there & (asked["high"] == nearest["high"]) & (asked["low"] == nearest["low"])
+        unchanged: list[int] = []
+        followed: list[dict[str, Any]] = []
+        facts = zip(position, *(one.to_list() for one in (entities["alike"], place, there, same)), strict=True)
+        for row, (at, alike, kept, is_there, is_same) in enumerate(facts):
+            if is_same and not self._staged[at >> 3] & 1 << (at & 7):
+                unchanged.append(row)
+                self._left_out[kept] += alike
+                continue
+            self._staged[at >> 3] |= 1 << (at & 7)
+            if is_there and self._left_out[kept]:
+                followed.append(_standing(entities["id"][row], known.row(kept, named=True), self._left_out[kept]))
+                self._left_out[kept] = 0
+        if unchanged:
+            entities = entities.filter(~pl.int_range(pl.len()).is_in(unchanged))
+        return pl.concat([pl.DataFrame(followed, schema=entities.schema), entities]) if followed else entities
 
     def _count(self) -> int:
         with self._engine.execution_options(reads=True).connect() as connection:
             return counted(connection, self._connector)
 
     def _read(self) -> pl.DataFrame:
-        """An entity's id and digest as one number of 128 bits, which two of them share by a chance of 2 ** -100."""
+        """Of each entity 64 bits of its id, and its id and digest as one number of 128.
+
+        Two of a set share the first by a chance of 2 ** -23, and then one is staged in vain; two contents share the
+        other by one of 2 ** -100.
+        """
         own = self._connector
         here = (own.tenant, own.vertical, own.entity_type)
         with self._engine.execution_options(reads=True).connect() as connection, asked_directly(connection):
             read = _copied if connection.dialect.name == "postgresql" else _selected
-            pairs = [rows.select(_high, _low) for rows in read(connection.connection.cursor(), here)]
-        return pl.concat(pairs).sort("high") if pairs else pl.DataFrame(schema={"high": pl.UInt64, "low": pl.UInt64})
+            known = [rows.select(_first, _high, _low) for rows in read(connection.connection.cursor(), here)]
+        return pl.concat(known).sort("first") if known else pl.DataFrame(schema=_KNOWN)
 
 
-def _half(start: int) -> pl.Expr:
-    """Of ids and digests in bytes."""
-    id_, digest = (pl.col(name).bin.slice(start, 8).bin.reinterpret(dtype=pl.UInt64) for name in ("id", "digest"))
-    return id_ ^ digest
+def _standing(id_: str, known: dict[str, int], rows: int) -> dict[str, Any]:
+    """What stands for so many rows that were left out, all as the entity of this id is known."""
+    halves = (known[half] ^ int.from_bytes(bytes.fromhex(id_)[start : start + 8], "little") for half, start in _HALVES)
+    digest = b"".join(half.to_bytes(8, "little") for half in halves).hex()
+    return {"id": id_, "source_id": None, "digest": digest, "name": None, "data": "null", "alike": rows}
 
 
-_high, _low = _half(0).alias("high"), _half(8).alias("low")
+def _number(name: str, start: int) -> pl.Expr:
+    """Eight bytes of an id or a digest."""
+    return pl.col(name).bin.slice(start, 8).bin.reinterpret(dtype=pl.UInt64)
+
+
+_HALVES = (("high", 0), ("low", 8))
+_first = _number("id", 0).alias("first")
+_high, _low = ((_number("id", start) ^ _number("digest", start)).alias(half) for half, start in _HALVES)
+_KNOWN = dict.fromkeys(("first", "high", "low"), pl.UInt64)
 
 
 def _copied(cursor: Any, here: tuple[str, ...]) -> Iterator[pl.DataFrame]:

@@ -14,6 +14,7 @@ PULL = "qanatix_pipelines/pull.py"
 WATERMARKS = "qanatix_pipelines/watermarks.py"
 ENTITIES = "qanatix_pipelines/store/entities.py"
 KEYS = "qanatix_pipelines/store/keys.py"
+REPEATED = "qanatix_pipelines/store/repeated.py"
 REJECTIONS = "qanatix_pipelines/store/rejections.py"
 SCHEDULES = "qanatix_pipelines/store/schedules.py"
 WATCHES = "qanatix_pipelines/store/watches.py"
@@ -51,6 +52,10 @@ def _due(test: str) -> tuple[str, ...]:
 
 def _progress(test: str) -> tuple[str, ...]:
     return (f"tests/test_progress.py::{test}[sqlite]",)
+
+
+def _repeated(test: str) -> tuple[str, ...]:
+    return (f"tests/test_repeated_keys.py::{test}[sqlite]",)
 
 
 def _rejections(test: str) -> tuple[str, ...]:
@@ -277,8 +282,8 @@ MUTANTS = (
     Mutant(
         "a row as it is kept is left out though one with its key was staged before it",
         UNCHANGED,
-        " if not self._may_be_staged(position[place])}",
-        "}",
+        "if is_same and not self._staged[at >> 3] & 1 << (at & 7):",
+        "if is_same:",
         ("tests/test_unchanged.py::test_a_row_as_it_is_kept_counts_after_a_changed_one[sqlite]",),
     ),
     Mutant(
@@ -336,6 +341,27 @@ MUTANTS = (
         "where(of.tenant == self.tenant, of.pull_id == pull_id, of.row > after)",
         "where(of.pull_id == pull_id, of.row > after)",
         _rejections("TestKept::test_another_tenants_are_not_there"),
+    ),
+    Mutant(
+        "of rows that were left out nothing is counted",
+        UNCHANGED,
+        "if is_there and self._left_out[kept]:",
+        "if False:",
+        _repeated("TestCounted::test_any_pulls_in_any_batches_are_counted_by_the_rule"),
+    ),
+    Mutant(
+        "rows that are alike count as one",
+        REPEATED,
+        "sa.case((rows.content != rows.last, rows.alike), else_=0)",
+        "sa.case((rows.content != rows.last, 1), else_=0)",
+        _repeated("TestCounted::test_any_pulls_in_any_batches_are_counted_by_the_rule"),
+    ),
+    Mutant(
+        "a pull's earlier attempt has repeated its keys",
+        REPEATED,
+        "(staged.pull_id == pull.id) & (staged.attempt == pull.attempt)",
+        "staged.pull_id == pull.id",
+        _repeated("TestCounted::test_what_a_dead_attempt_has_staged_is_not_counted"),
     ),
     # Where a pull starts
     Mutant(
