@@ -5,6 +5,7 @@ environment. So only the parts below are read, and every other one is refused by
 documentation, 34.1.1.2 "Connection URIs"), less its lists of hosts and its empty parts.
 """
 
+import ssl
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -48,6 +49,17 @@ def parse_dsn(text: str) -> Dsn:
         raise ValueError("must name one database after the host: postgresql://user:password@host:5432/database")
     check_characters(host + user + password + database)
     return Dsn(host, port or 5432, user, password, database, _tls_mode(parts.query, host))
+
+
+def tls_context(mode: TlsMode) -> ssl.SSLContext | bool:
+    """A context of our own: given a mode's name, asyncpg would look for certificates in our home folder."""
+    if mode == "disable":
+        return False
+    context = ssl.create_default_context()
+    context.check_hostname = mode == "verify-full"
+    if mode == "require":
+        context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 def _tls_mode(query: str, host: str) -> TlsMode:

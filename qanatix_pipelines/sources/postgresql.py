@@ -8,21 +8,19 @@ selects from it casts what Polars cannot hold exactly to text.
 import asyncio
 import logging
 import re
-import ssl
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
 import asyncpg
 import asyncpg.protocol
-import polars as pl
 from pydantic import SecretStr, field_validator
 
 from qanatix_pipelines.accounts import postgresql as account
-from qanatix_pipelines.addresses.postgresql import Dsn, parse_dsn
-from qanatix_pipelines.batches import Batch, Column, Reading
+from qanatix_pipelines.addresses.postgresql import Dsn, parse_dsn, tls_context
+from qanatix_pipelines.batches import Batch, Reading
 from qanatix_pipelines.bounds.hashing import Hashing
 from qanatix_pipelines.bounds.postgresql import BoundedProtocol
 from qanatix_pipelines.clocks.postgresql import COUNTED, LOCAL, REACH, counted, numbered
@@ -36,34 +34,25 @@ from qanatix_pipelines.errors import (
 from qanatix_pipelines.faults.network import network_fault, unreadable
 from qanatix_pipelines.faults.postgresql import explained, place_of
 from qanatix_pipelines.gates.postgresql import Gate
-from qanatix_pipelines.placeholders import SqlQuery, greatest, sql_words
+from qanatix_pipelines.placeholders import NAME, SqlQuery, greatest, sql_words
 from qanatix_pipelines.queries.postgresql import NAMED, check_named, names, parse_as_server, parse_postgresql
 from qanatix_pipelines.queries.slips import check_sql
-from qanatix_pipelines.rejections import GIANT, Fault, Reason
+from qanatix_pipelines.sessions.postgresql import asking, reading
 from qanatix_pipelines.sources import Source, SourceConfig
 from qanatix_pipelines.tls import Tls
-from qanatix_pipelines.values.encodings import CODECS, as_bytes, decoded
-from qanatix_pipelines.values.postgresql import selected
+from qanatix_pipelines.values.encodings import CODECS, as_bytes
+from qanatix_pipelines.values.postgresql import made, selected
 from qanatix_pipelines.watermarks import Watermark, Window
 
 CONNECT_SECONDS = 10
 CLOSE_SECONDS = 3
 
-# What would end a pull, or leave rows out of it, is as wide as can be; all else is as psql would find it. These, since
-# that version. What docs/settings/postgresql.md says of each.
-_WIDEST = {
-    "SET LOCAL statement_timeout = 0": 8,
-    "SET LOCAL lock_timeout = 0": 9,
-    "SET LOCAL idle_in_transaction_session_timeout = 0": 9,
-    "SET LOCAL tcp_user_timeout = 0": 12,
-    "SET LOCAL transaction_timeout = 0": 17,
-    "SET LOCAL gin_fuzzy_search_limit = 0": 8,
-    "SET LOCAL client_min_messages = error": 8,
-}
-
-# Where the server can, it looks so often whether we are there still: else it would go on with the query of a process
-# that was killed, or of a connection that broke.
-_NOTICED = {"SET LOCAL client_connection_check_interval = '5s'": 14}
+# What a server says of a query that cannot compute with so early a time, or so low a number.
+_OUT_OF_RANGE = (
+    asyncpg.NumericValueOutOfRangeError,
+    asyncpg.DatetimeFieldOverflowError,
+    asyncpg.IntervalFieldOverflowError,
+)
 
 # It logs an error whole, with addresses and a server's words.
 logging.getLogger("asyncpg").setLevel(logging.CRITICAL + 1)
@@ -127,21 +116,34 @@ class PostgreSQL(Source):
 
     @asynccontextmanager
     async def read(self, query: str, *, window: Window, batch_size: int) -> AsyncIterator[Reading]:
+        async with AsyncExitStack() as stack:
+            try:
+                reading = await stack.enter_async_context(self._read(query, window, batch_size))
+            except QueryRejected as error:
+                first = window.watermark is None and f":{NAME}" in query
+                if not (first and isinstance(error.__context__, _OUT_OF_RANGE)):
+                    raise
+                reading = await stack.enter_async_context(self._read(query, window, batch_size, nearer=True))
+            yield reading
+
+    @asynccontextmanager
+    async def _read(
+        self, query: str, window: Window, batch_size: int, *, nearer: bool = False
+    ) -> AsyncIterator[Reading]:
+        """As `read`; a first pull starts from a time, or a number, that is the least or `nearer`."""
         with _reported():
             connection = await _connect(self._dsn)
         gate = Gate(connection._transport)  # noqa: SLF001  # the driver shows it to nobody
         protocol: _Protocol = connection._protocol  # noqa: SLF001  # which the driver forgets when it is lost
+        version = connection.get_server_version().major
         try:
             with _reported(protocol):
-                statement = parse_as_server(
-                    query, getattr(connection.get_settings(), "standard_conforming_strings", "on")
-                )
+                await connection.execute(asking(version))
+                standard = getattr(connection.get_settings(), "standard_conforming_strings", "on")
+                statement = parse_as_server(query, standard)
                 # In this order: the snapshot must see every row that was committed before the clock was read.
-                asking = _begun(connection, "READ COMMITTED", _WIDEST | {"SET LOCAL search_path = pg_catalog": 8})
-                await connection.execute(asking)
                 start, local, reached, notices = await self._ask(connection, statement, window)
-                reading = _begun(connection, "REPEATABLE READ", _WIDEST | (_NOTICED if notices else {}))
-                await connection.execute(f"COMMIT; {reading}")
+                await connection.execute(reading(version, notices=notices))
                 await _count_times(connection)
             with _reported(protocol, statement):
                 parameters, described = await protocol.describe(statement.numbered())
@@ -157,14 +159,18 @@ class PostgreSQL(Source):
                 if len(kinds) != statement.placeholders:
                     raise QueryRejected("The query has a parameter of its own, such as $1: only :last_pull is bound.")
                 if window.integer:
-                    arguments = [numbered(kind, start, nearer=False) for kind in kinds]
+                    arguments = [numbered(kind, start, nearer=nearer) for kind in kinds]
                 else:
-                    arguments = [counted(kind, start, local, nearer=False) for kind in kinds]
+                    arguments = [counted(kind, start, local, nearer=nearer) for kind in kinds]
                 cursor = await (await connection.prepare(wrapped)).cursor(*arguments)
+            batches = _batches(gate, protocol, cursor, partial(made, columns=columns, codec=codec), batch_size)
+            if start is None and statement.placeholders:
+                # Whether the query can compute with that shows with its first row.
+                batches = _after(await anext(batches, None), batches)
             yield Reading(
                 columns=columns,
                 watermark=reached if statement.placeholders else None,
-                batches=_batches(gate, protocol, cursor, partial(_batch, columns=columns, codec=codec), batch_size),
+                batches=batches,
             )
         finally:
             await _disconnect(connection, gate)
@@ -201,18 +207,11 @@ async def _connect(dsn: Dsn) -> asyncpg.Connection:
         user=dsn.user,
         password=dsn.password,
         database=dsn.database,
-        ssl=_tls(dsn),
+        ssl=tls_context(dsn.tls),
         timeout=CONNECT_SECONDS,
         statement_cache_size=0,  # nothing runs twice, and a pooler such as PgBouncer may sit between
         server_settings={"application_name": "qanatix"},
     )
-
-
-def _begun(connection: asyncpg.Connection, isolation: str, settings: Mapping[str, int]) -> str:
-    """Statements that begin a transaction that only reads, with those of `settings` that the server's version has."""
-    version = connection.get_server_version().major
-    known = (setting for setting, since in settings.items() if version >= since)
-    return "; ".join([f"BEGIN ISOLATION LEVEL {isolation} READ ONLY", *known])
 
 
 async def _count_times(connection: asyncpg.Connection) -> None:
@@ -221,17 +220,6 @@ async def _count_times(connection: asyncpg.Connection) -> None:
         await connection.set_type_codec(
             kind, schema="pg_catalog", encoder=lambda count: (count,), decoder=tuple, format="tuple"
         )
-
-
-def _tls(dsn: Dsn) -> ssl.SSLContext | bool:
-    """A context of our own: given a mode's name, asyncpg would look for certificates in our home folder."""
-    if dsn.tls == "disable":
-        return False
-    context = ssl.create_default_context()
-    context.check_hostname = dsn.tls == "verify-full"
-    if dsn.tls == "require":
-        context.verify_mode = ssl.CERT_NONE
-    return context
 
 
 async def _disconnect(connection: asyncpg.Connection, gate: Gate) -> None:
@@ -267,21 +255,14 @@ async def _batches(
         del batch  # before the next one is read
 
 
-def _batch(
-    rows: Sequence[asyncpg.Record], giants: Collection[int], *, columns: tuple[Column, ...], codec: str | None
-) -> Batch:
-    """`codec` is that of the texts, where they came as their bytes."""
-    faults: dict[int, Fault] = {}
-    series = []
-    # By column: Polars would hold a copy of all rows, many times their size, to turn them.
-    for column, values in zip(columns, zip(*rows, strict=True), strict=True):
-        if codec is not None and column.dtype == pl.String:
-            texts, unread = decoded(values, codec)
-            series.append(pl.Series(column.name, texts, dtype=pl.String))
-            faults |= dict.fromkeys(unread, Fault(Reason.NOT_UTF8, column.name))
-        else:
-            series.append(pl.Series(column.name, values, dtype=column.dtype))
-    return Batch(pl.DataFrame(series), columns, faults | dict.fromkeys(giants, GIANT))
+async def _after(first: Batch | None, batches: AsyncIterator[Batch]) -> AsyncIterator[Batch]:
+    if first is None:
+        return
+    yield first
+    del first  # before the next one is read
+    async for batch in batches:
+        yield batch
+        del batch
 
 
 @contextmanager

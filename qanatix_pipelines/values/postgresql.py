@@ -6,13 +6,15 @@ string with a backslash says E, for `standard_conforming_strings` may be off. Th
 docs/types/postgresql.md.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Protocol
 
 import polars as pl
 
-from qanatix_pipelines.batches import Column
+from qanatix_pipelines.batches import Batch, Column
 from qanatix_pipelines.errors import QueryRejected
+from qanatix_pipelines.rejections import GIANT, Fault, Reason
+from qanatix_pipelines.values.encodings import decoded
 
 
 class Type(Protocol):
@@ -142,3 +144,23 @@ def _read_as(kind: Type) -> _Selected:
         return _AS_JSON
     # By name, but only PostgreSQL's own types: a user may call an enum `json`.
     return _READ_AS.get(kind.name, _AS_TEXT) if kind.schema == "pg_catalog" else _AS_SHOWN
+
+
+def made(
+    rows: Sequence[Sequence[Any]], giants: Collection[int], *, columns: tuple[Column, ...], codec: str | None
+) -> Batch:
+    """The batch of rows of the statement that `selected` gave, and of the places of `giants` among them.
+
+    `codec` is that of the texts, where they came as their bytes.
+    """
+    faults: dict[int, Fault] = {}
+    series = []
+    # By column: Polars would hold a copy of all rows, many times their size, to turn them.
+    for column, values in zip(columns, zip(*rows, strict=True), strict=True):
+        if codec is not None and column.dtype == pl.String:
+            texts, unread = decoded(values, codec)
+            series.append(pl.Series(column.name, texts, dtype=pl.String))
+            faults |= dict.fromkeys(unread, Fault(Reason.NOT_UTF8, column.name))
+        else:
+            series.append(pl.Series(column.name, values, dtype=column.dtype))
+    return Batch(pl.DataFrame(series), columns, faults | dict.fromkeys(giants, GIANT))

@@ -403,10 +403,8 @@ MUTANTS = (
         "PostgreSQL's clock is read after the snapshot",
         "qanatix_pipelines/sources/postgresql.py",
         "start, local, reached, notices = await self._ask(connection, statement, window)\n"
-        '                reading = _begun(connection, "REPEATABLE READ", _WIDEST | (_NOTICED if notices else {}))\n'
-        '                await connection.execute(f"COMMIT; {reading}")',
-        'reading = _begun(connection, "REPEATABLE READ", _WIDEST)\n'
-        '                await connection.execute(f"COMMIT; {reading}")\n'
+        "                await connection.execute(reading(version, notices=notices))",
+        "await connection.execute(reading(version, notices=False))\n"
         "                start, local, reached, notices = await self._ask(connection, statement, window)",
         ("tests/test_postgresql.py::TestLastPull::test_what_was_committed_before_the_clock_was_read_is_seen",),
     ),
