@@ -4,6 +4,7 @@ No results are kept anywhere: how a run went is told by Dagster's storage and by
 there by the worker that has it.
 """
 
+import os
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -45,9 +46,23 @@ SETTINGS: dict[str, Any] = {
     "worker_redirect_stdouts": False,
 }
 
+# What Celery would take from the environment before what it is given. Its command line makes these of BROKER_URL,
+# RESULT_BACKEND, LOADER and CONFIG_MODULE, which may be anybody's.
+CELERYS_OWN = (
+    "CELERY_BROKER_URL",
+    "CELERY_BROKER_READ_URL",
+    "CELERY_BROKER_WRITE_URL",
+    "CELERY_RESULT_BACKEND",
+    "CELERY_LOADER",
+    "CELERY_CONFIG_MODULE",
+)
+
 
 class CeleryPullLauncher(CeleryRunLauncher):
-    """Hands runs to whichever worker has room. `broker` is a URL; `config_source` has further settings of Celery's."""
+    """Hands runs to whichever worker has room. `broker` is a URL; `config_source` has further settings of Celery's.
+
+    The process forgets Celery's own variables, so that webserver, daemon and workers have the same broker: this one.
+    """
 
     def __init__(
         self,
@@ -56,6 +71,8 @@ class CeleryPullLauncher(CeleryRunLauncher):
         config_source: dict[str, Any] | None = None,
         inst_data: ConfigurableClassData | None = None,
     ) -> None:
+        for name in CELERYS_OWN:
+            os.environ.pop(name, None)
         super().__init__(
             default_queue=default_queue,
             broker=broker,
