@@ -141,7 +141,7 @@ def test_a_pull_of_postgresqls_completes_though_its_session_is_ended_at(
         "describing": (source_module, "selected"),
         "the cursor": (source_module, "counted"),
         "the first row": (source_module, "Reading"),
-        "a later row": (source_module, "_batch"),
+        "a later row": (source_module, "made"),
     }
     owner, function = before[name]
     ask = getattr(owner, function)

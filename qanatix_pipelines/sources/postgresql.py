@@ -25,12 +25,7 @@ from qanatix_pipelines.bounds.hashing import Hashing
 from qanatix_pipelines.bounds.postgresql import BoundedProtocol
 from qanatix_pipelines.clocks.postgresql import COUNTED, LOCAL, REACH, counted, numbered
 from qanatix_pipelines.descriptions.postgresql import TYPES, Attribute, types, unknown
-from qanatix_pipelines.errors import (
-    AccountTooStrong,
-    QueryRejected,
-    SourceError,
-    TlsFailed,
-)
+from qanatix_pipelines.errors import AccountTooStrong, QueryRejected, SourceError, TlsFailed
 from qanatix_pipelines.faults.network import network_fault, unreadable
 from qanatix_pipelines.faults.postgresql import explained, place_of
 from qanatix_pipelines.gates.postgresql import Gate
@@ -48,11 +43,7 @@ CONNECT_SECONDS = 10
 CLOSE_SECONDS = 3
 
 # What a server says of a query that cannot compute with so early a time, or so low a number.
-_OUT_OF_RANGE = (
-    asyncpg.NumericValueOutOfRangeError,
-    asyncpg.DatetimeFieldOverflowError,
-    asyncpg.IntervalFieldOverflowError,
-)
+_OUT_OF_RANGE = (asyncpg.NumericValueOutOfRangeError, asyncpg.DatetimeFieldOverflowError)
 
 # It logs an error whole, with addresses and a server's words.
 logging.getLogger("asyncpg").setLevel(logging.CRITICAL + 1)
