@@ -1,8 +1,10 @@
 """A pull while it merges: it says so, gives signs of life, and is given up at its deadline."""
 
 import logging
+import socket
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
@@ -13,14 +15,15 @@ import sqlalchemy as sa
 from qanatix_api.receipts import Phase, Progress
 from qanatix_pipelines.connectors import Connector
 from qanatix_pipelines.defs.progress import ProgressLog
-from qanatix_pipelines.errors import MergeTimeout, PullCancelled
+from qanatix_pipelines.errors import MergeTimeout, PullCancelled, StoreUnavailable
 from qanatix_pipelines.pull import Limits, PullOutcome, run_pull
 from qanatix_pipelines.pulls import LEASE_SECONDS, Pull, PullStatus
 from qanatix_pipelines.store import tables
 from qanatix_pipelines.store.ingestion import Ingestion
 from qanatix_pipelines.store.opening import Store
+from tests.system import until
 from tests.test_pull import Scripted
-from tests.test_store import NEW, READ_AT, batch
+from tests.test_store import NEW, READ_AT, batch, waits_for_a_lock
 
 OUTER_SECONDS = 60
 
@@ -143,6 +146,29 @@ def test_a_pull_that_is_cancelled_while_it_merges_is_not_told_to_be_late(store: 
     (receipt,), _ = store.pulls.page(connector.id, status=None, limit=1, cursor=None)
     cancelled = store.engine.dialect.name == "postgresql"  # on SQLite nobody can while it merges
     assert receipt.status is (PullStatus.CANCELLED if cancelled else PullStatus.COMPLETED)
+
+
+def test_a_merge_whose_process_is_gone_ends_and_holds_no_lock(store: Store, connector: Connector) -> None:
+    if store.engine.dialect.name == "sqlite":
+        pytest.skip("it ends with its process")
+    holder = store.engine.connect()
+    lock = sa.select(sa.func.pg_advisory_xact_lock(1))
+    holder.execute(lock)
+    with ThreadPoolExecutor(1) as threads:
+        merging = store.engine.connect()
+        merging.execute(tables.connector.update().values(name="Being written"))
+        process = merging.connection.driver_connection
+        assert process is not None
+        waiting = threads.submit(merging.execute, lock)
+        until(lambda: waits_for_a_lock(holder))
+
+        with socket.fromfd(process.fileno(), socket.AF_INET, socket.SOCK_STREAM) as end:
+            end.shutdown(socket.SHUT_RDWR)  # as the system does where a process is killed
+        store.connectors.remove(connector.id)
+
+        assert isinstance(waiting.exception(), StoreUnavailable)
+    holder.close()
+    merging.close()
 
 
 @pytest.mark.parametrize("again", ["the source is read again", "another attempt"])

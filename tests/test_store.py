@@ -228,7 +228,7 @@ class TestReceipts:
         with store.engine.begin() as removal:
             removal.execute(tables.connector.delete().where(tables.connector.c.id == connector.id))
             asking.start()
-            _until(lambda: bool(answers) or _waits_for_a_lock(removal))
+            _until(lambda: bool(answers) or waits_for_a_lock(removal))
         asking.join()
 
         assert [type(answer) for answer in answers] == [NotFound]
@@ -346,7 +346,7 @@ class TestAttempts:
         with ThreadPoolExecutor(1) as threads, store.engine.connect() as another:
             another.execute(tables.entity.insert(), [dict(row) for row in rows])
             merging = threads.submit(pull.commit, None, READ_AT, 0)
-            _until(lambda: _waits_for_a_lock(another))
+            _until(lambda: waits_for_a_lock(another))
             another.commit()
             ended = merging.result()
 
@@ -1000,7 +1000,7 @@ class _LosesAnAnswer:
             raise StoreUnavailable
 
 
-def _waits_for_a_lock(transaction: sa.Connection) -> bool:
+def waits_for_a_lock(transaction: sa.Connection) -> bool:
     """Whether somebody waits for what `transaction` has locked: on SQLite that is everything."""
     if transaction.dialect.name == "sqlite":
         return True
