@@ -250,10 +250,13 @@ async def _commit(
     ingestion: Ingestion, read: _Read, started: float, limits: Limits, on_merge: Callable[[float], None]
 ) -> Pull:
     """Raises MergeTimeout; a merge that is past its end by then counts."""
-    await asyncio.to_thread(ingestion.begin_merge)
+
+    def merge() -> Pull:
+        ingestion.begin_merge()
+        return ingestion.commit(read.watermark, read.at, started, read.declared, read.roles)
+
     begun = time.monotonic()
-    committing = asyncio.to_thread(ingestion.commit, read.watermark, read.at, started, read.declared, read.roles)
-    merging = asyncio.create_task(committing)
+    merging = asyncio.create_task(asyncio.to_thread(merge))
     try:
         while (left := begun + limits.merge_seconds - time.monotonic()) > 0:
             await asyncio.wait({merging}, timeout=min(left, LEASE_SECONDS / 3))

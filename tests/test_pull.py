@@ -338,6 +338,11 @@ class _Watched(Ingestion):
         super().stage(batch, rows, size)
         self.staged.set()
 
+    def begin_merge(self) -> None:
+        if self._engine.dialect.name == "sqlite":
+            self.committing.set()
+        super().begin_merge()
+
     def commit(
         self,
         watermark: Watermark | None,
