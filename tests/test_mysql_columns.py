@@ -321,6 +321,49 @@ def test_an_odd_value_becomes_what_it_is(mysql_server: Server, declared: str, wr
     assert data(mysql_server, "SELECT v FROM odd") == [{"v": read}]
 
 
+# What computes with a column of any type and gives one of its values.
+_COMPUTED = [
+    "MAX({0})",
+    "COALESCE({0}, {0})",
+    "IF(true, {0}, {0})",
+    "CASE WHEN true THEN {0} END",
+    "(SELECT {0} FROM odd)",
+    "GREATEST({0}, {0})",
+    "NULLIF({0}, NULL)",
+    "FIRST_VALUE({0}) OVER ()",
+]
+
+
+@pytest.mark.parametrize("computed", _COMPUTED)
+@pytest.mark.parametrize(
+    ("declared", "written", "read"),
+    [
+        ("enum('x', 'y')", "'y'", "y"),
+        ("set('a', 'b')", "'a,b'", "a,b"),
+        ("decimal(8, 2) zerofill", "12.5", 12.5),
+        ("double(8, 2) zerofill", "12.5", 12.5),
+        ("float zerofill", "12.5", 12.5),
+        ("int zerofill", "7", 7),
+        ("year", "2026", 2026),
+        ("varbinary(3)", "x'00ff'", "AP8="),
+        ("time(1)", "'-01:02:03.4'", "-01:02:03.4"),
+        ("date", "'2026-01-02'", "2026-01-02"),
+        ("bigint unsigned", "18446744073709551615", 2**64 - 1),
+    ],
+)
+def test_a_value_is_the_same_however_it_is_computed(
+    mysql_server: Server, declared: str, written: str, read: Any, computed: str
+) -> None:
+    execute(
+        mysql_server.address,
+        "DROP TABLE IF EXISTS odd",
+        f"CREATE TABLE odd (v {declared})",
+        f"INSERT INTO odd VALUES ({written})",
+    )
+
+    assert data(mysql_server, f"SELECT {computed.format('v')} AS v FROM odd") == [{"v": read}]
+
+
 @pytest.mark.parametrize("sign", ["", "-"])
 def test_a_decimal_keeps_all_its_65_digits(mysql_server: Server, sign: str) -> None:
     digits = f"{sign}{'9' * 35}.{'8' * 29}7"

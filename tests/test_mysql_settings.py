@@ -73,9 +73,14 @@ def _taken(server: Server, name: str, value: str) -> bool:
 
 
 def _execute(server: Server, statement: str) -> list[tuple[Any, ...]]:
-    return execute(server.address, "SET SESSION sql_big_selects = 1, SESSION sql_select_limit = 1000", statement)
+    return execute(server.address, _UNCUT, statement)
 
 
+# What would cut or end the very answer to what there is to set.
+_UNCUT = (
+    f"SET SESSION sql_select_limit = {WIDEST['sql_select_limit']}, SESSION sql_big_selects = 1"
+    f" /*M!, SESSION tmp_disk_table_size = {WIDEST['tmp_disk_table_size']}, SESSION max_statement_time = 0 */"
+)
 # No such variable, no such value, only a session's, or nobody's.
 _NOT_TAKEN = (1193, 1231, 1238, 3866)
 
@@ -108,9 +113,9 @@ def own(server: Server, query: str, kinds: str, zone: str) -> list[list[Any]] | 
     """What the own client prints, converted, where nothing cuts or ends it."""
     names = ", ".join(f"'{name}'" for name in WIDEST)
     there = [
-        row[0] for row in printed(config(server), f"SHOW SESSION VARIABLES WHERE Variable_name IN ({names})", *_UNCUT)
+        row[0] for row in printed(config(server), f"SHOW SESSION VARIABLES WHERE Variable_name IN ({names})", _UNCUT)
     ]
-    before = [*_UNCUT, "SET " + ", ".join(f"SESSION {name} = {WIDEST[str(name)]}" for name in there)]
+    before = [_UNCUT, "SET " + ", ".join(f"SESSION {name} = {WIDEST[str(name)]}" for name in there)]
     if "MariaDB" not in server.version:
         # `mysql` says utf8mb4_0900_ai_ci in its handshake, and gets the server's own; `mariadb`, utf8mb4_general_ci.
         theirs = (
@@ -121,9 +126,6 @@ def own(server: Server, query: str, kinds: str, zone: str) -> list[list[Any]] | 
         return converted(printed(config(server), query, *before), kinds, zone)
     except Refused:
         return None
-
-
-_UNCUT = (f"SET SESSION sql_select_limit = {WIDEST['sql_select_limit']}, SESSION sql_big_selects = 1",)
 
 
 def compare(server: Server, query: str, kinds: str, zone: str) -> None:
@@ -214,6 +216,11 @@ def test_the_hour_that_is_said_twice_stays_local_time(abroad: Server) -> None:
         ["2026-11-01T01:30:00", 1793514600],
         ["2026-11-01T07:00:00Z", 1793516400],
     ]
+
+
+def test_what_is_asked_first_is_not_cut_either(abroad: Server) -> None:
+    with settings(abroad, {"big_tables": "1", "tmp_disk_table_size": "1024", "sql_select_limit": "1"}):
+        compare(abroad, *QUERIES[0], "SYSTEM")
 
 
 @pytest.mark.parametrize("mode", ["ANSI_QUOTES", "NO_BACKSLASH_ESCAPES", "ANSI_QUOTES,NO_BACKSLASH_ESCAPES"])

@@ -3,7 +3,7 @@
 The table of all settings is docs/settings/mysql.md.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 Ask = Callable[[str], Awaitable[tuple[tuple[Any, ...], ...]]]
@@ -32,6 +32,9 @@ WIDEST: dict[str, int] = {
     "max_tmp_session_space_usage": 0,
     "tmp_disk_table_size": _BIGINT,
 }
+# MariaDB makes a table of what it shows.
+_FIRST_OF_MARIADB = ("max_statement_time", "tmp_disk_table_size")
+_FIRST_OF_MYSQL = ("max_execution_time",)
 
 # The query is sent as UTF-8, and the rows must come as that. Literals are computed with in the session's own character
 # set and collation, which the handshake or the server's init_connect has set.
@@ -44,14 +47,18 @@ _SNAPSHOTS = "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY
 async def open_session(ask: Ask, *, mariadb: bool) -> None:
     """Set what must be for a result to come whole. `ask` gives a statement's rows."""
     # First of all what would cut or end the very answer to what there is to set.
-    time = "max_statement_time" if mariadb else "max_execution_time"
-    await ask(f"SET SESSION sql_select_limit = {_BIGINT}, SESSION sql_big_selects = 1, SESSION {time} = 0")
+    first = ["sql_select_limit", "sql_big_selects", *(_FIRST_OF_MARIADB if mariadb else _FIRST_OF_MYSQL)]
+    await ask(_set(first))
     names = ", ".join(f"'{name}'" for name in WIDEST)
     rows = await ask(f"SHOW SESSION VARIABLES WHERE Variable_name IN ({names})")
-    there = sorted(name.decode() for name, _ in rows)
-    await ask("SET " + ", ".join(f"SESSION {name} = {WIDEST[name]}" for name in there))
+    there = [name.decode() for name, _ in rows]
+    await ask(_set(there))
     await ask(_TEXT)
     await ask(_SNAPSHOTS)
+
+
+def _set(names: Iterable[str]) -> str:
+    return "SET " + ", ".join(f"SESSION {name} = {WIDEST[name]}" for name in names)
 
 
 async def sql_modes(ask: Ask) -> frozenset[str]:

@@ -44,8 +44,9 @@ _FLOAT, _DOUBLE, _NULL, _TIMESTAMP, _TIME, _DATETIME, _BIT, _JSON = 4, 5, 6, 7, 
 _DATES = (10, 14)
 _BLOBS = (249, 250, 251, 252)
 _VARIABLE, _FIXED = (15, 253), (254,)
+_CHOICES = {247: "enum", 248: "set"}  # of MySQL's CASE; a table's own are texts with a flag
 _OPAQUE = {242: "vector", 255: "geometry"}
-_UNSIGNED, _ZEROFILL, _BINARY, _ENUM, _SET = 32, 64, 128, 256, 2048
+_UNSIGNED, _BINARY, _ENUM, _SET = 32, 128, 256, 2048
 _BINARY_CHARSET = 63
 
 # What the driver decodes, by the protocol's number; all else it hands over as bytes.
@@ -112,8 +113,7 @@ def _mapping(field: Field, instants: _Series) -> tuple[str, type[pl.DataType], t
     if code == _DOUBLE:
         return "double", pl.Float64, pl.Float64, False, _as_it_is
     if code in _DECIMALS or code == _FLOAT:
-        digits = _without_zeros if field.flags & _ZEROFILL else _text
-        return "float" if code == _FLOAT else "decimal", pl.Binary, pl.String, True, digits
+        return "float" if code == _FLOAT else "decimal", pl.Binary, pl.String, True, _digits
     if code == _JSON:
         return "json", pl.Binary, pl.String, True, _text
     return _text_or_bytes(field, instants)
@@ -127,6 +127,7 @@ def _text_or_bytes(field: Field, instants: _Series) -> tuple[str, type[pl.DataTy
         _TIME: ("time", _text),
         _NULL: ("null", _text),
         **dict.fromkeys(_DATES, ("date", _text)),
+        **{choice: (name, _text) for choice, name in _CHOICES.items()},
         **{opaque: (name, _base64) for opaque, name in _OPAQUE.items()},
     }
     if code in named:
@@ -159,9 +160,12 @@ def _base64(values: pl.Series) -> pl.Series:
     return values.bin.encode("base64")
 
 
-def _without_zeros(values: pl.Series) -> pl.Series:
-    """JSON's numbers have no leading zeros. Such a column is unsigned."""
-    return _text(values).str.replace(r"^0+(\d)", "$1")
+def _digits(values: pl.Series) -> pl.Series:
+    """JSON's numbers have no leading zeros, which ZEROFILL gives; what MySQL computes of one has them and no flag."""
+    texts = _text(values)
+    if (texts.str.starts_with("0") & ~texts.str.starts_with("0.") & (texts != "0")).any():
+        return texts.str.replace(r"^0+(\d)", "$1")
+    return texts
 
 
 def _local_time(values: pl.Series) -> pl.Series:
