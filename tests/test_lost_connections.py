@@ -277,3 +277,27 @@ def test_a_transaction_of_postgresqls_that_took_too_long_is_told_and_not_begun_a
         newest.stop()
 
     assert not ended.value.transient
+
+
+def kill_query(harness: Harness) -> None:
+    own = f"SELECT id FROM information_schema.processlist WHERE user = '{USER}'"
+    for (number,) in execute(harness.server.address, own):
+        execute(harness.server.address, f"KILL QUERY {number}")
+
+
+def terminate_transaction(harness: Harness) -> None:
+    assert isinstance(harness, Neo4jHarness)
+    listed = "SHOW TRANSACTIONS YIELD transactionId, currentQuery WHERE currentQuery CONTAINS 'body' "
+    for row in harness.run(listed + "RETURN transactionId"):
+        harness.run(f"TERMINATE TRANSACTIONS '{row[0]}'")
+
+
+@pytest.mark.parametrize("harness", ["mysql", "mysql97", "neo4j"], indirect=True)
+def test_a_query_that_somebody_ends_between_two_batches_is_no_result_that_is_whole(harness: Harness) -> None:
+    """Nor is it a connection that was lost: it was meant."""
+    end = terminate_transaction if harness.connector_type == "neo4j" else kill_query
+
+    with pytest.raises(SourceTimeout, match="The source cancelled the query") as ended:
+        asyncio.run(after_a_batch(harness, lambda: end(harness), noticed=True))
+
+    assert not ended.value.transient
