@@ -26,7 +26,7 @@ from qanatix_pipelines.sources import connector_types
 from qanatix_pipelines.store.engine import PULL_PATIENCE_SECONDS
 from qanatix_pipelines.store.opening import Store
 
-INTERVAL_SECONDS = 15
+INTERVAL_SECONDS = 5
 # A run has so long to end after its pull has, or to begin its pull after it has started; a run that nobody queued a
 # pull for may also have to wait for the store.
 GRACE = timedelta(seconds=2 * LEASE_SECONDS)

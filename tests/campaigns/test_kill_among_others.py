@@ -22,7 +22,7 @@ from tests.harness.postgresql import PostgreSQLHarness
 from tests.system import System, process_of, until
 
 KILLS = 30 if DEEP else 3
-AT_ONCE = 3
+AT_ONCE = 6 if DEEP else 3
 EVERY_SECONDS = 5
 BEGUN_AGAIN_SECONDS = 60
 ROWS = 200
