@@ -1,6 +1,7 @@
 """Entity sets in Dagster's lineage: its code location is loaded anew where it does not know one yet.
 
-Nobody waits for that. A pull of a new set is shown without it, too; it then stands alone.
+Nobody waits for that. A pull of a new set is shown without it, too; it then stands alone. The same is the cure where
+Dagster has lost the process that has our code: it makes no other by itself.
 """
 
 import asyncio
@@ -32,6 +33,7 @@ class Lineage:
         self._runs = runs
         self._settle_seconds = settle_seconds
         self._expected: set[_Edge] = set()
+        self._lost = False
         self._loaded_at = float("-inf")
         self._showing: asyncio.Task[None] | None = None
 
@@ -39,18 +41,27 @@ class Lineage:
         """See to it that Dagster soon shows a connector's entity set below the connectors of its type."""
         key = entity_set_key(connector.tenant, connector.vertical, connector.entity_type)
         self._expected.add((tuple(key), (CONNECTORS_KEY_PREFIX, connector.connector_type)))
-        if self._showing is None or self._showing.done():
-            self._showing = asyncio.create_task(self._show())
+        self._begin()
+
+    def revive(self) -> None:
+        """Have Dagster load our code soon: it has not started a pull, and may have nothing that has the code."""
+        self._lost = True
+        self._begin()
 
     def close(self) -> None:
         if self._showing is not None:
             self._showing.cancel()
 
+    def _begin(self) -> None:
+        if self._showing is None or self._showing.done():
+            self._showing = asyncio.create_task(self._show())
+
     async def _show(self) -> None:
-        while self._expected:
+        while self._expected or self._lost:
             await asyncio.sleep(max(self._settle_seconds, self._loaded_at + REST_SECONDS - time.monotonic()))
             expected, self._expected = self._expected, set()
-            if await self._is_one_missing(expected):
+            lost, self._lost = self._lost, False
+            if lost or await self._is_one_missing(expected):
                 await self._runs.answer(RELOAD, location=CODE_LOCATION)
                 self._loaded_at = time.monotonic()
 

@@ -99,6 +99,8 @@ async def pull_connector(
         await asyncio.wait({beginning}, timeout=LAUNCH_SECONDS if seconds == 0 else seconds)
         if beginning.done():
             receipt = beginning.result()
+            if receipt.error_code == PullNotStarted.code:
+                given.lineage.revive()
         else:
             later.add_task(asyncio.wait, {beginning})
     if receipt.status.live:

@@ -33,12 +33,12 @@ class CodeServer:
 
     def parent(self) -> int:
         """Dagster's process that listens."""
-        (pid,) = _children(self.process.pid)
+        (pid,) = children(self.process.pid)
         return pid
 
     def child(self) -> int:
         """Dagster's process that has our code."""
-        (pid,) = _children(self.parent())
+        (pid,) = children(self.parent())
         return pid
 
     def kill(self) -> None:
@@ -51,6 +51,6 @@ class CodeServer:
             self.kill()
 
 
-def _children(pid: int) -> list[int]:
+def children(pid: int) -> list[int]:
     """Of a process; one that it has begun in a thread is listed with that."""
     return [int(one) for task in Path(f"/proc/{pid}/task").iterdir() for one in (task / "children").read_text().split()]

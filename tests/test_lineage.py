@@ -74,3 +74,18 @@ def test_a_dagster_that_is_away_is_told_nothing(store: Store, dagster: FakeDagst
     dagster.raw = b"<html>a proxy's page</html>"
 
     assert registered(store, dagster, store.connectors.add(NEW)) == 0
+
+
+def test_a_pull_that_dagster_did_not_start_has_it_load_its_code_anew(store: Store, dagster: FakeDagster) -> None:
+    async def fail_twice() -> None:
+        with ThreadPoolExecutor(1) as readers:
+            async with httpx2.AsyncClient() as client:
+                lineage = Lineage(Runs(dagster.url, store, client, readers), settle_seconds=0.05)
+                lineage.revive()
+                lineage.revive()
+                assert lineage._showing is not None
+                await lineage._showing
+
+    asyncio.run(fail_twice())
+
+    assert dagster.reloads == 1
