@@ -107,7 +107,7 @@ def ungated(monkeypatch: pytest.MonkeyPatch) -> None:
         return MongoQuery(parts["filter"], parts.get("projection"), parts.get("sort"))
 
     sources = "qanatix_pipelines.sources."
-    monkeypatch.setattr(f"{sources}postgresql.parse_sql", lambda text, dialect: SqlQuery((text,)))  # noqa: ARG005
+    monkeypatch.setattr(f"{sources}postgresql.parse_as_server", lambda text, _setting: SqlQuery((text,)))
     monkeypatch.setattr(f"{sources}postgresql.parse_postgresql", lambda text: SqlQuery((text,)))
     monkeypatch.setattr(f"{sources}mysql.parse_mysql", lambda text: SqlQuery((text,)))
     monkeypatch.setattr(f"{sources}mongodb.parse_mongo_query", mongo)
