@@ -54,7 +54,8 @@ def test_a_run_that_is_killed_while_others_commit_is_begun_again_within_a_minute
     with _pulled_all_the_time(stack, others):
         while len(waits) < KILLS:
             killed = {}
-            for pull in [_begun(stack, victim) for victim in victims]:
+            for victim in victims:
+                pull = _begun(stack, victim)
                 time.sleep(random.uniform(0, 2))
                 os.kill(process_of(stack, _receipt(stack, pull)["run_id"]), signal.SIGKILL)
                 killed[pull] = time.monotonic()
