@@ -52,8 +52,8 @@ def parse_mongo_uri(text: str) -> MongoUri:
     except ValueError:
         # The parser's own message would show the part that it stumbled over, and that may be the password.
         raise ValueError(
-            "is not a valid URI; a password's special characters must be percent-encoded, "
-            "such as %2F for / and %40 for @"
+            "is not a valid URI: it has one host, a port is a number up to 65535, an IPv6 address stands in brackets, "
+            "and a password's special characters are percent-encoded, such as %2F for / and %40 for @"
         ) from None
     _check_scheme(parts.scheme)
     host = one_host(parts, text)
@@ -80,7 +80,7 @@ def _check_scheme(scheme: str) -> None:
     if scheme == "mongodb+srv":
         raise ValueError("must begin with mongodb://; mongodb+srv:// would take its hosts and options from the DNS")
     if scheme != "mongodb":
-        raise ValueError("must begin with mongodb://")
+        raise ValueError("must begin with mongodb://, as in mongodb://user:password@host:27017/?authSource=admin")
 
 
 def _options(query: str) -> dict[str, str]:

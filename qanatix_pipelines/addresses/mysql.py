@@ -1,5 +1,6 @@
 """The parts of a MySQL server's address, which a connection_config gives one by one."""
 
+import ipaddress
 import re
 from typing import Annotated
 
@@ -7,8 +8,7 @@ from pydantic import AfterValidator, SecretStr, StringConstraints
 
 from qanatix_pipelines.addresses.parts import check_characters
 
-# A name, in any alphabet, or an address of either kind.
-_HOST = re.compile(r"[\w.-]+|[0-9A-Fa-f:.]+")
+_NAME = re.compile(r"[\w.-]+")  # in any alphabet
 
 
 def _plain(text: str) -> str:
@@ -16,8 +16,16 @@ def _plain(text: str) -> str:
     return text
 
 
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _host(text: str) -> str:
-    if not _HOST.fullmatch(text):
+    if not _NAME.fullmatch(text) and not _is_address(text):
         raise ValueError("must be a host's name or an address, and nothing more: the port and the user have options")
     try:
         text.encode("idna")  # as the resolver will

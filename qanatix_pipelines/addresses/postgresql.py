@@ -37,11 +37,11 @@ def parse_dsn(text: str) -> Dsn:
     except ValueError:
         # The parser's own message would show the part that it stumbled over, and that may be the password.
         raise ValueError(
-            "is not a valid URI; a password's special characters must be percent-encoded, "
-            "such as %2F for / and %23 for #"
+            "is not a valid URI: it has one host, a port is a number up to 65535, an IPv6 address stands in brackets, "
+            "and a password's special characters are percent-encoded, such as %2F for / and %23 for #"
         ) from None
     if parts.scheme not in ("postgresql", "postgres"):
-        raise ValueError("must begin with postgresql://")
+        raise ValueError("must begin with postgresql://, as in postgresql://user:password@host:5432/database")
     host = one_host(parts, text)
     user, password = login(parts)
     database = unquote(parts.path.removeprefix("/"))

@@ -13,7 +13,7 @@ from qanatix_pipelines.errors import SourceError, SourceFailed
 MAX_BYTES = 16 * 2**20
 MAX_MESSAGE_BYTES = 2**20
 
-_TOO_MUCH = "The source says more than there is to say before the first row."
+_TOO_MUCH = "The source says more than there is to say before the first row. Is it a PostgreSQL that listens there?"
 _UNASKED = "The source's answer has types that were not asked for."
 _HEADER = Struct("!BI").unpack_from  # a message's kind, and its length without the kind
 _HEADER_BYTES = 5

@@ -60,7 +60,10 @@ _FINAL = ("TransientError.Transaction.LockClientStopped", "TransientError.Transa
 
 
 _SYNTAX = "ClientError.Statement.SyntaxError"
-_REASON = "it is not Cypher there, or names a variable or a function that there is not"
+_REASON = (
+    "it is not Cypher there: a word, a variable or a function that there is not, a value of another type, or a column "
+    "that is named twice"
+)
 _PLACE = re.compile(r"\(line ([1-9]\d{0,5}), column ([1-9]\d{0,5})")
 
 

@@ -81,8 +81,8 @@ def _fault(error: BaseException, seconds: int) -> SourceError | None:
             return SourceUnreachable(_NO_NAME)
         case TimeoutError():
             return SourceUnreachable(
-                f"The source did not answer within {seconds} seconds. Check its host and its port, and that no "
-                "firewall between drops what is sent.",
+                f"The source did not answer within {seconds} seconds. Check its host and its port, that a server "
+                "of this type listens there, and that no firewall between drops what is sent.",
                 transient=True,
             )
         case OSError():

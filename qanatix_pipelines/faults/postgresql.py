@@ -12,10 +12,11 @@ from qanatix_pipelines.places import Words, last_names
 
 # What a SQLSTATE means for the caller, by its longest prefix here (PostgreSQL documentation, appendix A).
 _MEANINGS: dict[str, tuple[type[SourceError], str]] = {
-    "08": (SourceUnreachable, "The source closed the connection"),
+    "08": (SourceUnreachable, "The source closed the connection, or what listens at its port is no PostgreSQL"),
     "25P03": (SourceUnreachable, "The source's idle_in_transaction_session_timeout ended the session"),
     "25P04": (SourceTimeout, "The source's transaction_timeout ended the session"),
     "25": (QueryRejected, "The query must only read, and it would do more"),
+    "28000": (LoginRefused, "The source lets this user not log in from here, or not without TLS: its pg_hba.conf says"),
     "28": (LoginRefused, "The source refused the user or the password"),
     "3D": (LoginRefused, "The source has no such database: check the name in the dsn"),
     "53300": (SourceUnreachable, "The source takes no more connections"),

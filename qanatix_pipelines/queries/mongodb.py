@@ -44,6 +44,8 @@ _LOGIC = {"$and", "$or", "$nor", "$expr"}
 _VERSIONS = ("number", "string", "objectId", "date", "timestamp")
 # What the shell takes and JSON does not.
 _OF_THE_SHELL = (
+    (r"\A\s*\Z", "{} finds all"),
+    (r"\A\s*[A-Za-z]+\s", 'a MongoDB query is a filter, such as {"status": "open"}'),
     (r"\bdb\.\w+", "give the filter alone: the collection is named in connection_config"),
     (r"\b(?:ISODate|Date)\s*\(", 'a date is written {"$date": "2026-01-31T12:00:00Z"}'),
     (r"\bObjectId\s*\(", 'an id is written {"$oid": "..."}'),

@@ -76,11 +76,11 @@ def parse_mysql(query: str, modes: frozenset[str] = frozenset()) -> SqlQuery:
 def _parsed(query: str, reading: type[MySQL]) -> SqlQuery:
     statement = parse_sql(query, dialect=reading)
     tokens = tokenize(query, dialect=reading)
+    check_reads(query, tokens)
     edges = [0, *(edge for token in tokens for edge in (token.start, token.end + 1)), len(query)]
     gaps = zip(edges[::2], edges[1::2], strict=True)
     if not all(_BETWEEN_TOKENS.fullmatch(query, start, end) for start, end in gaps):
         raise QueryRejected("The query holds a comment that MySQL would execute, /*! or /*M!, or would read otherwise.")
-    check_reads(query, tokens)
     # MySQL takes 1.0INTO and \NINTO for two words, where the tokenizer sees one.
     if any(token.token_type is TokenType.VAR and token.text[0].isdigit() for token in tokens):
         raise QueryRejected(

@@ -65,6 +65,8 @@ def check_sql(query: str, dialect: str) -> None:
 def check_cypher(query: str) -> None:
     """As `check_sql`, for Cypher; `$` with a name is refused by `parse_cypher`."""
     significant = [token for token in cypher.tokens(query) if token.kind != "space"]
+    if not any(token.word == "RETURN" for token in significant):
+        raise QueryRejected("The query returns nothing: it must end with RETURN and what is wanted.")
     for before, token in zip([None, *significant], significant, strict=False):
         if token.kind == "string":
             _check_text(query, token.start, token.text[1:-1])

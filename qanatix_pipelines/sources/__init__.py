@@ -41,6 +41,17 @@ class SourceConfig(BaseModel):
         return "none"
 
 
+# What a field lacks, by pydantic's name for it; what is not here is said in pydantic's words.
+_PROBLEMS = {
+    "bool_type": "must be true or false",
+    "int_type": "must be a whole number, without quotes",
+    "missing": "must be given",
+    "string_too_short": "must not be empty",
+    "string_type": "must be a text, in quotes",
+    "too_short": "must not be empty",
+}
+
+
 @dataclass(frozen=True)
 class Place:
     """What may be known of a connection_config without its credentials.
@@ -139,7 +150,8 @@ def check_config(connector_type: str, connection_config: Mapping[str, Any]) -> P
             allowed = ", ".join(source.config_type.model_fields)
             problem = f"is not an option of {connector_type}; its options are: {allowed}"
         else:
-            problem = first["msg"].removeprefix("Value error, ")
+            problem = _PROBLEMS.get(first["type"]) or first["msg"].removeprefix("Value error, ")
+            problem = problem.replace("Input should be", "must be").replace("String should have", "must have")
         raise InvalidConnector(("connection_config", *location), problem) from None
     digest = hashlib.sha256(repr(config.place()).encode()).digest()
     return Place(digest, config.connection(), config.protection())

@@ -344,7 +344,13 @@ def _reported(query: str | None = None) -> Iterator[None]:
     `query` is given where it may be at fault.
     """
     from neo4j._exceptions import BoltError
-    from neo4j.exceptions import BrokenRecordError, Neo4jError, ServiceUnavailable, SessionExpired
+    from neo4j.exceptions import (
+        BrokenRecordError,
+        Neo4jError,
+        ServiceUnavailable,
+        SessionExpired,
+        UnsupportedServerProduct,
+    )
 
     try:
         yield
@@ -358,7 +364,7 @@ def _reported(query: str | None = None) -> Iterator[None]:
             "The source returned a date outside the years 1 to 9999, or in a time zone that is not known here: return "
             "it as text, with toString()."
         ) from None
-    except (ServiceUnavailable, SessionExpired, BoltError, OSError, UnicodeError) as error:
+    except (ServiceUnavailable, SessionExpired, UnsupportedServerProduct, BoltError, OSError, UnicodeError) as error:
         raise _unreachable(error) from None
     except Exception as error:  # noqa: BLE001  # a server that breaks the protocol makes the driver raise anything
         raise SourceFailed(f"The source's answer could not be read ({type(error).__name__}).") from None
@@ -366,12 +372,14 @@ def _reported(query: str | None = None) -> Iterator[None]:
 
 def _unreachable(error: BaseException) -> SourceError:
     from neo4j._exceptions import BoltHandshakeError, BoltProtocolError, BoltSecurityError
+    from neo4j.exceptions import UnsupportedServerProduct
 
     causes = list(causes_of(error))
     if any(isinstance(cause, BoltSecurityError) for cause in causes) and not isinstance(causes[-1], ssl.SSLError):
         return TlsFailed(
             "The source offers no TLS. If that is meant, begin the uri with bolt:// and set tls to disabled."
         )
-    if any(isinstance(cause, BoltHandshakeError | BoltProtocolError) for cause in causes):
+    if any(isinstance(cause, BoltHandshakeError | BoltProtocolError | UnsupportedServerProduct) for cause in causes):
         return SourceUnreachable("What answers at the source's host and port is no Neo4j: Bolt's port is 7687.")
-    return network_fault(error, CONNECT_SECONDS, otherwise=connection_lost())
+    lost = SourceUnreachable("The source closed the connection, or what listens there is no Neo4j.", transient=True)
+    return network_fault(error, CONNECT_SECONDS, otherwise=lost)
