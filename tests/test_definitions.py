@@ -179,6 +179,7 @@ def test_without_the_store_there_are_no_entity_sets_and_no_error(tmp_path: Path,
     url = address.format(folder=tmp_path, port=free_port())
 
     assert known_entity_sets(Settings(store_url=url)) == []
+    assert list(tmp_path.iterdir()) == []  # nor is one made
 
 
 def test_a_pull_runs_in_one_process(definitions: dg.Definitions) -> None:
