@@ -108,6 +108,25 @@ class TestWhatTheServerComputesWith:
 
         assert read(database, "SELECT whose FROM one")[0] == [("mine",)]
 
+    def test_whoever_the_user_is_set_to_become_reads(self, database: str) -> None:
+        name = database.rpartition("/")[2]
+        password = database.partition("app:")[2].partition("@")[0]
+        run(
+            database,
+            f"CREATE ROLE {name}_reader LOGIN PASSWORD '{password}'",
+            f"CREATE ROLE {name}_group",
+            f"GRANT {name}_group TO {name}_reader",
+            "CREATE TABLE open_to_the_group AS SELECT 1 AS n",
+            f"GRANT SELECT ON open_to_the_group TO {name}_group",
+            f"ALTER ROLE {name}_reader SET role = {name}_group",
+        )
+
+        rows, _ = read(
+            database.replace("app:", f"{name}_reader:"), "SELECT n, current_user::text FROM open_to_the_group"
+        )
+
+        assert rows == [(1, f"{name}_group")]
+
     def test_what_we_convert_with_is_not_looked_for_there(self, database: str) -> None:
         """A user's own functions and types may be called as PostgreSQL's, and come first."""
         run(
@@ -180,6 +199,16 @@ class TestWhatWouldCutOrEndAResult:
         configure(database, "gin_fuzzy_search_limit = 10", "enable_seqscan = off")
 
         assert read(database, "SELECT count(*) AS n FROM tagged WHERE tags @> '{a}'")[0] == [(20000,)]
+
+    def test_what_functions_say_beside_rows_ends_no_pull(self, database: str) -> None:
+        """Together it is more than a server may say to us that is no row."""
+        run(
+            database,
+            "CREATE FUNCTION talk(n int) RETURNS int LANGUAGE plpgsql AS "
+            "$$ BEGIN RAISE NOTICE '%', repeat('x', 1000000); RETURN n; END $$",
+        )
+
+        assert read(database, "SELECT talk(n) AS n FROM generate_series(1, 20) n")[0] == [(n,) for n in range(1, 21)]
 
     def test_a_batch_may_take_longer_to_store_than_a_transaction_may_be_idle(self, database: str) -> None:
         configure(database, "idle_in_transaction_session_timeout = '20ms'", "statement_timeout = '200ms'")
