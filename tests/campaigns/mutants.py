@@ -18,6 +18,10 @@ REPEATED = "qanatix_pipelines/store/repeated.py"
 REJECTIONS = "qanatix_pipelines/store/rejections.py"
 SCHEDULES = "qanatix_pipelines/store/schedules.py"
 WATCHES = "qanatix_pipelines/store/watches.py"
+MYSQL_SESSION = "qanatix_pipelines/sessions/mysql.py"
+MYSQL_ZONE = "qanatix_pipelines/clocks/mysql_zone.py"
+MYSQL_QUERY = "qanatix_pipelines/queries/mysql.py"
+MYSQL_VALUES = "qanatix_pipelines/values/mysql.py"
 _HISTORY = "tests/test_history.py::"
 
 
@@ -60,6 +64,11 @@ def _repeated(test: str) -> tuple[str, ...]:
 
 def _rejections(test: str) -> tuple[str, ...]:
     return (f"tests/test_rejections.py::{test}[sqlite]",)
+
+
+def _mariadb(test: str) -> tuple[str, ...]:
+    """A test of test_mysql_settings.py or of test_mysql_last_pull.py."""
+    return (f"tests/test_mysql_{test}",)
 
 
 def _watermarks(test: str) -> tuple[str, ...]:
@@ -758,6 +767,35 @@ MUTANTS = (
         "            & (_connector.next_look_at == look.due_at)\n",
         "",
         _due("TestWatches::test_a_look_that_was_begun_before_a_change_is_not_kept"),
+    ),
+    # MySQL's and MariaDB's sessions
+    Mutant(
+        "a server's limit of rows is left",
+        MYSQL_SESSION,
+        'first = ["sql_select_limit", "sql_big_selects", ',
+        'first = ["sql_big_selects", ',
+        _mariadb("settings.py::test_what_is_asked_first_is_not_cut_either[start_mariadb]"),
+    ),
+    Mutant(
+        "a time that is said twice is taken for the later",
+        MYSQL_ZONE,
+        "offsets.append(None)",
+        "offsets.append(change.offset)",
+        _mariadb("settings.py::test_the_hour_that_is_said_twice_stays_local_time[start_mariadb]"),
+    ),
+    Mutant(
+        "the last pull is UTC for local time as well",
+        MYSQL_QUERY,
+        "lesser = min(utc, least_local(utc))",
+        "lesser = utc",
+        _mariadb("last_pull.py::test_no_row_that_is_later_is_missed[America/New_York-start_mariadb]"),
+    ),
+    Mutant(
+        "bits that may be digits are read",
+        MYSQL_VALUES,
+        "if field.flags & _BINARY if tables is None else field.table not in tables:",
+        "if False:",
+        _mariadb("columns.py::test_bits_that_may_be_digits_are_refused_with_what_to_write"),
     ),
 )
 

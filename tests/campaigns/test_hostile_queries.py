@@ -109,7 +109,7 @@ def ungated(monkeypatch: pytest.MonkeyPatch) -> None:
     sources = "qanatix_pipelines.sources."
     monkeypatch.setattr(f"{sources}postgresql.parse_as_server", lambda text, _setting: SqlQuery((text,)))
     monkeypatch.setattr(f"{sources}postgresql.parse_postgresql", lambda text: SqlQuery((text,)))
-    monkeypatch.setattr(f"{sources}mysql.parse_mysql", lambda text: SqlQuery((text,)))
+    monkeypatch.setattr(f"{sources}mysql.parse_mysql", lambda text, _modes=frozenset(): SqlQuery((text,)))
     monkeypatch.setattr(f"{sources}mongodb.parse_mongo_query", mongo)
     monkeypatch.setattr(f"{sources}neo4j.parse_cypher", lambda text: CypherQuery(text, asks_for_last_pull=False))
 
