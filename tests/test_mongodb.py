@@ -8,9 +8,10 @@ import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote
 
+import bson
 import pytest
 from bson.datetime_ms import DatetimeMS
 from bson.decimal128 import Decimal128
@@ -19,7 +20,7 @@ from bson.objectid import ObjectId
 from bson.raw_bson import RawBSONDocument
 from bson.timestamp import Timestamp
 
-from qanatix_pipelines.batches import OBJECT, Batch
+from qanatix_pipelines.batches import OBJECT, Batch, Named
 from qanatix_pipelines.connectors import Connector, Watch
 from qanatix_pipelines.egress import DEVELOPMENT
 from qanatix_pipelines.errors import (
@@ -34,12 +35,13 @@ from qanatix_pipelines.errors import (
 from qanatix_pipelines.looks import look
 from qanatix_pipelines.pull import PullOutcome
 from qanatix_pipelines.pulls import Pull
-from qanatix_pipelines.rejections import Reason, Rejection
+from qanatix_pipelines.rejections import Fault, Reason, Rejection
 from qanatix_pipelines.sources import mongodb as source_module
 from qanatix_pipelines.sources import open_source
 from qanatix_pipelines.store.opening import Store
 from qanatix_pipelines.values import documents
 from qanatix_pipelines.watermarks import Window
+from tests.campaigns.hostile_answers import nested
 from tests.harness.mongodb import DATABASE, MongoDBHarness
 from tests.servers import Server, free_port
 from tests.servers.mongodb import Engine, start_engine, start_gateway
@@ -236,6 +238,45 @@ def test_documents_that_break_the_rules_of_bson_break_no_pull(
         "3": {"_id": 3, "deep": deep},
         "5": {"_id": 5, "s": "\0"},
     }
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        b"\x08flag\0\x07",  # a truth that is neither
+        b"\x20what\0\x07",  # a type that there is not
+        b"\x02text\0\0\0\0\0",  # a text of no length
+        b"\x03deep\0" + nested(400),
+        b"\x03deep\0" + nested(5000),
+    ],
+)
+def test_a_document_that_cannot_be_read_is_rejected_by_itself(broken: bytes) -> None:
+    """No server stores one, or should; the reply is whole all the same."""
+    whole, other = bson.encode({"_id": 1}), _raw(b"\x10_id\0\x02\0\0\0" + broken).raw
+    reply = whole + other + bson.encode({"_id": 3})
+
+    async def batches() -> list[Batch]:
+        answer = source_module._Answer(cast(Any, None), cast(Any, _Ended()), reply)
+        return [batch async for batch in source_module._batches(answer, 10, Named("_id"))]
+
+    (batch,) = asyncio.run(batches())
+
+    assert batch.faults == {1: Fault(Reason.UNREADABLE)}
+    assert batch.frame["_id"].to_list() == ["1", None, "3"]
+
+
+class _Ended:
+    """A cursor of one reply, which was read."""
+
+    async def __anext__(self) -> bytes:
+        raise StopAsyncIteration
+
+
+def test_names_of_fields_may_be_anything(mongodb_harness: MongoDBHarness) -> None:
+    odd = {"_id": 1, "": 1, " ": 2, "a.b": 3, "*": 4, "^.*$": 5, "row": 6, "c0": 7, "data": 8, '"': 9, "x\ny": 10}
+    insert(mongodb_harness, odd)
+
+    assert read(mongodb_harness) == [odd]
 
 
 def test_a_filter_in_extended_json_finds_by_type(mongodb_harness: MongoDBHarness) -> None:

@@ -408,9 +408,28 @@ def test_a_database_that_is_not_there_is_a_refused_login(graph: Neo4jHarness) ->
         read(graph.config | {"database": "nowhere"}, "RETURN 1 AS id")
 
 
-def test_a_date_that_the_driver_cannot_hold_fails_the_pull(graph: Neo4jHarness) -> None:
-    with pytest.raises(SourceFailed, match=r"toString\(\)"):
-        read(graph.config, "RETURN date('-0044-03-15') AS ides, 1 AS one")
+@pytest.mark.parametrize("value", ["date('-0044-03-15')", "[datetime('+10000-01-01T00:00Z')]", "{at: date({year: 0})}"])
+def test_a_date_that_the_driver_cannot_hold_rejects_its_row_only(
+    graph: Neo4jHarness,
+    register: Callable[..., Connector],
+    pulled: Callable[[Connector], PullOutcome],
+    rejected: Rejected,
+    value: str,
+) -> None:
+    query = f"UNWIND [1, 2] AS id RETURN id, CASE id WHEN 2 THEN {value} END AS ides"
+
+    receipt = pulled(register(graph, query)).receipt
+
+    assert list(rejected(receipt)) == [Rejection(2, "2", Reason.UNREADABLE, "ides")]
+    assert receipt.records_ingested == 1
+
+
+def test_columns_of_any_name_are_read(graph: Neo4jHarness) -> None:
+    query = 'RETURN 1 AS `a.b`, 2 AS `$`, 3 AS `*`, 4 AS `^.*$`, 5 AS `"`, 6 AS row, 7 AS c0, 8 AS ` `'
+
+    assert rows(graph.config, query) == [
+        {"a.b": 1, "$": 2, "*": 3, "^.*$": 4, '"': 5, "row": 6, "c0": 7, " ": 8},
+    ]
 
 
 def test_a_server_that_says_nothing_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:

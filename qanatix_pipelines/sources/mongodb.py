@@ -30,11 +30,11 @@ from qanatix_pipelines.faults.mongodb import SnapshotLost, explained, place_of
 from qanatix_pipelines.faults.network import connection_lost, network_fault
 from qanatix_pipelines.queries.mongodb import newest, parse_mongo_query
 from qanatix_pipelines.queries.slips import check_filter
-from qanatix_pipelines.rejections import GIANT
+from qanatix_pipelines.rejections import GIANT, Fault, Reason
 from qanatix_pipelines.sources import Source, SourceConfig
 from qanatix_pipelines.tls import Tls
 from qanatix_pipelines.values.documents import Gathering
-from qanatix_pipelines.values.mongodb import documents, fields, object_text
+from qanatix_pipelines.values.mongodb import Unreadable, documents, fields, object_text
 from qanatix_pipelines.watermarks import Window
 
 if TYPE_CHECKING:  # at run time it is imported where it is used: it takes a tenth of a second
@@ -328,17 +328,21 @@ async def _disconnect(client: "AsyncMongoClient[Document]", opened: list[_Answer
 
 async def _batches(answer: _Answer, batch_size: int, named: Named) -> AsyncIterator[Batch]:
     gathering = Gathering(batch_size, "bson", named)
-    read = _documents(answer)
+    replies = _documents(answer)
+
+    def read(document: bytes) -> tuple[dict[str, str], str | None, Fault | None]:
+        if len(document) > MAX_ROW_BYTES:
+            return {}, None, GIANT
+        try:
+            return (*fields(document, named.key or KEY), None)
+        except (Unreadable, RecursionError):  # a document that breaks the rules, or is nested deeper than we can follow
+            return {}, None, Fault(Reason.UNREADABLE)
 
     async def filled() -> Batch | None:
-        async for document in read:
-            size = len(document)
-            row: tuple[dict[str, str], str | None] = {}, None
-            if size <= LARGE_BYTES:
-                row = fields(document, named.key or KEY)
-            elif size <= MAX_ROW_BYTES:
-                row = await asyncio.to_thread(fields, document, named.key or KEY)
-            if (full := gathering.add(*row, fault=GIANT if size > MAX_ROW_BYTES else None)) is not None:
+        async for document in replies:
+            beside = len(document) > LARGE_BYTES
+            row, key, fault = await asyncio.to_thread(read, document) if beside else read(document)
+            if (full := gathering.add(row, key, fault=fault)) is not None:
                 return full
         return gathering.rest()
 

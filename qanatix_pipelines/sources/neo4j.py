@@ -10,7 +10,7 @@ The driver is imported where it is used: that takes longer than all the rest of 
 import asyncio
 import logging
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -36,7 +36,7 @@ from qanatix_pipelines.faults.network import causes_of, connection_lost, network
 from qanatix_pipelines.gates.neo4j import LARGE_BYTES, bound_messages, last_message_bytes
 from qanatix_pipelines.queries.cypher import NAME, cypher_words, parse_cypher
 from qanatix_pipelines.queries.slips import check_cypher
-from qanatix_pipelines.rejections import GIANT
+from qanatix_pipelines.rejections import GIANT, Fault, Reason
 from qanatix_pipelines.sources import Source, SourceConfig
 from qanatix_pipelines.tls import Tls
 from qanatix_pipelines.values.documents import Gathering
@@ -226,28 +226,32 @@ async def _reach(session: "neo4j.AsyncSession") -> tuple[datetime, datetime]:
 
 
 async def _batches(result: "neo4j.AsyncResult", batch_size: int, named: Named) -> AsyncIterator[Batch]:
+    from neo4j.exceptions import BrokenRecordError
+
     keys = result.keys()
     records = aiter(result)  # the driver reads a record when it is asked for, however many it told the server to send
     graph = result._hydration_scope.get_graph()  # noqa: SLF001
     gathering = Gathering(batch_size, "any", named, keys if len(keys) > 1 else ())
 
-    def read(record: "neo4j.Record") -> tuple[dict[str, str], str | None]:
-        values = record.values()
-        plain = dict(zip(keys, map(_plain, values), strict=True)) if len(keys) > 1 else _fields(keys[0], values[0])
+    def read(record: "neo4j.Record") -> tuple[dict[str, str], str | None, Fault | None]:
+        fault = None
+        try:
+            plain = _fields(keys[0], record[0]) if len(keys) == 1 else _columns(record, keys)
+        except BrokenRecordError:
+            plain, fault = _readable(record, keys)
         key = plain.get(named.key or KEY)
-        return (
-            {name: json_text(value, _unknown) for name, value in plain.items()},
-            None if key is None else key_text(key, _json),
-        )
+        texts = {name: json_text(value, _unknown) for name, value in plain.items()}
+        return texts, None if key is None else key_text(key, _json), fault
 
     async def filled() -> Batch | None:
         async for record in records:
             size = last_message_bytes(result)
-            row = await asyncio.to_thread(read, record) if LARGE_BYTES < size <= MAX_ROW_BYTES else read(record)
+            large = LARGE_BYTES < size <= MAX_ROW_BYTES
+            row, key, fault = await asyncio.to_thread(read, record) if large else read(record)
             # The driver would keep every node of a result until its end.
             graph._nodes.clear()  # noqa: SLF001
             graph._relationships.clear()  # noqa: SLF001
-            if (full := gathering.add(*row, fault=GIANT if size > MAX_ROW_BYTES else None)) is not None:
+            if (full := gathering.add(row, key, fault=GIANT if size > MAX_ROW_BYTES else fault)) is not None:
                 return full
         # A connection that somebody ends by dbms.killConnection is told that it has all of the result. Only the end of
         # one says how long it took (Bolt manual, "PULL").
@@ -262,6 +266,27 @@ async def _batches(result: "neo4j.AsyncResult", batch_size: int, named: Named) -
             return
         yield batch
         del batch  # before the next one is read
+
+
+def _columns(record: "neo4j.Record", names: Sequence[str]) -> dict[str, Any]:
+    return dict(zip(names, map(_plain, record.values()), strict=True))
+
+
+def _readable(record: "neo4j.Record", names: Sequence[str]) -> tuple[dict[str, Any], Fault | None]:
+    """The columns of a row that can be read, and the fault of the first one that cannot.
+
+    The driver has no date out of the years 1 to 9999, and no time zone that is not known to this machine.
+    """
+    from neo4j.exceptions import BrokenRecordError
+
+    plain: dict[str, Any] = {}
+    fault = None
+    for place, name in enumerate(names):
+        try:
+            plain[name] = _plain(record[place])
+        except BrokenRecordError:
+            fault = fault or Fault(Reason.UNREADABLE, name)
+    return plain, fault
 
 
 def _fields(key: str, value: Any) -> dict[str, Any]:
@@ -302,6 +327,8 @@ def _plain(value: Any) -> Any:
 def _plain_class(value: Any) -> Any:  # noqa: PLR0911  # one case for each of the driver's own classes
     """Nodes are mappings to the driver, points and durations are tuples: they must be known before those."""
     from neo4j import graph, spatial, time
+    from neo4j._codec.hydration import BrokenHydrationObject
+    from neo4j.exceptions import BrokenRecordError
     from neo4j.vector import Vector
 
     match value:
@@ -329,6 +356,8 @@ def _plain_class(value: Any) -> Any:  # noqa: PLR0911  # one case for each of th
             return {"srid": value.srid} | dict(zip(names, value, strict=False))
         case Vector():
             return value.to_native()
+        case BrokenHydrationObject():  # within another value
+            raise BrokenRecordError
         case _:
             return _unknown(value)
 
@@ -344,13 +373,7 @@ def _reported(query: str | None = None) -> Iterator[None]:
     `query` is given where it may be at fault.
     """
     from neo4j._exceptions import BoltError
-    from neo4j.exceptions import (
-        BrokenRecordError,
-        Neo4jError,
-        ServiceUnavailable,
-        SessionExpired,
-        UnsupportedServerProduct,
-    )
+    from neo4j.exceptions import Neo4jError, ServiceUnavailable, SessionExpired, UnsupportedServerProduct
 
     try:
         yield
@@ -359,11 +382,6 @@ def _reported(query: str | None = None) -> Iterator[None]:
     except Neo4jError as error:
         words = None if query is None else cypher_words(query)
         raise explained(error.code or "", error.message or "", words) from None
-    except BrokenRecordError:
-        raise SourceFailed(
-            "The source returned a date outside the years 1 to 9999, or in a time zone that is not known here: return "
-            "it as text, with toString()."
-        ) from None
     except (ServiceUnavailable, SessionExpired, UnsupportedServerProduct, BoltError, OSError, UnicodeError) as error:
         raise _unreachable(error) from None
     except Exception as error:  # noqa: BLE001  # a server that breaks the protocol makes the driver raise anything

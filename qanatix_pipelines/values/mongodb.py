@@ -17,7 +17,7 @@ from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.datetime_ms import DatetimeMS
 from bson.dbref import DBRef
 from bson.decimal128 import Decimal128
-from bson.errors import InvalidBSON
+from bson.errors import BSONError, InvalidBSON
 from bson.max_key import MaxKey
 from bson.min_key import MinKey
 from bson.objectid import ObjectId
@@ -26,6 +26,9 @@ from bson.timestamp import Timestamp
 
 from qanatix_pipelines.values.json_text import json_text
 from qanatix_pipelines.values.key_text import LIKE_QUOTED, key_text
+
+# What a document that breaks BSON's rules is read with.
+Unreadable = BSONError
 
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  # in UTC: nothing is to be told of its zone
 _UUID_BYTES = 16
@@ -62,7 +65,7 @@ def documents(reply: bytes) -> Iterator[bytes]:
 def fields(document: bytes, key: str) -> tuple[dict[str, str], str | None]:
     """The JSON text of each field of a document, and that of its key; None where it has no such field.
 
-    Raises InvalidBSON, and RecursionError where it is nested deeper than we can follow.
+    Raises Unreadable, and RecursionError where it is nested deeper than we can follow.
     """
     values = decode(document, CODEC)
     return {field: bson_text(value) for field, value in values.items()}, _key(values, key)
