@@ -120,6 +120,7 @@ class _Moody:
 
     @asynccontextmanager
     async def read(self, query: str, **options: Any) -> AsyncIterator[Reading]:
+        self._source.named = self.named
         async with self._source.read(query, **options) as reading:
             yield replace(reading, batches=self._batches(reading.batches))
 
