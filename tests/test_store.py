@@ -332,6 +332,15 @@ class TestAttempts:
         assert _staged(store) == 0
 
     def test_what_another_pull_brings_meanwhile_is_compared_with(self, store: Store, connector: Connector) -> None:
+        self._compares(store, connector)
+
+    def test_what_another_pull_brings_to_an_empty_set_meanwhile_is_compared_with(
+        self, store: Store, connector: Connector
+    ) -> None:
+        self._compares(store, connector, tables.entity_set)
+
+    def _compares(self, store: Store, connector: Connector, *emptied: sa.Table) -> None:
+        """With what another pull has written, but not committed yet, when the merge begins."""
         if store.engine.dialect.name == "sqlite":
             pytest.skip("one process writes at a time")
         brought = ingestion(store, connector)
@@ -339,7 +348,8 @@ class TestAttempts:
         brought.commit(None, READ_AT, 0)
         with store.engine.begin() as transaction:
             rows = transaction.execute(sa.select(tables.entity)).mappings().all()
-            transaction.execute(tables.entity.delete())
+            for table in (tables.entity, *emptied):
+                transaction.execute(table.delete())
         pull = ingestion(store, connector)
         pull.stage(batch((1, "a"), (2, "c"), (3, "d")), 3)
 
@@ -645,9 +655,13 @@ class TestIngestion:
         self, store: Store, connector: Connector
     ) -> None:
         """On PostgreSQL the others could give one."""
-        other = store.pulls.begin(store.connectors.add(NEW), "run")
+        dead, other = (store.pulls.begin(store.connectors.add(NEW), "run") for _ in range(2))
         pull = ingestion(store, connector)
         pull.stage(batch((1, "a")), 1)
+        run_out = now()
+        with store.engine.begin() as transaction:
+            its = tables.pull.c.id == dead.id
+            transaction.execute(tables.pull.update().where(its).values(lease_until=run_out))
         seconds: list[float] = []
 
         def hold(_connection: object, _cursor: object, statement: str, *_: object) -> None:
@@ -663,6 +677,7 @@ class TestIngestion:
 
         given = (store.pulls.get(other.id).lease_until - other.lease_until).total_seconds()
         assert sum(seconds) <= given <= whole if store.engine.dialect.name == "sqlite" else given == 0
+        assert store.pulls.get(dead.id).lease_until == run_out
 
     def test_the_duplicates_within_batches_are_counted(self, store: Store, connector: Connector) -> None:
         assert ingest(store, connector, batch((1, "a"), duplicates=3)) == (1, 3)

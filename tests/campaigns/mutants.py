@@ -211,7 +211,7 @@ MUTANTS = (
         LEASES,
         " & (pull.lease_until >= held_since)",
         "",
-        _store("TestIngestion::test_a_commit_is_no_sign_of_another_pulls_life"),
+        _store("TestIngestion::test_on_sqlite_a_commit_gives_back_the_time_in_which_nobody_could_give_a_sign"),
     ),
     Mutant(
         "a run begins with a connector that was changed since it was read",
@@ -307,7 +307,7 @@ MUTANTS = (
         MERGE,
         "with suppress(IntegrityError), transaction.begin_nested():",
         "with transaction.begin_nested():",
-        _store("TestAttempts::test_what_another_pull_brings_meanwhile_is_compared_with", "postgresql"),
+        _store("TestAttempts::test_what_another_pull_brings_to_an_empty_set_meanwhile_is_compared_with", "postgresql"),
     ),
     Mutant(
         "a batch whose answer was lost is staged over itself",
