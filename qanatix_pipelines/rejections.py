@@ -13,7 +13,6 @@ class Reason(StrEnum):
     NOT_TEXT = "not_text"
     NOT_UTF8 = "not_utf8"
     NOT_JSON = "not_json"
-    NUMBER_TOO_LONG = "number_too_long"
     UNREADABLE = "unreadable"
 
     @property
@@ -28,7 +27,6 @@ _SENTENCES = {
     Reason.NOT_TEXT: "The name or the key holds NUL, or half of a surrogate pair, and so is no text.",
     Reason.NOT_UTF8: "The column holds text that cannot be read as UTF-8.",
     Reason.NOT_JSON: "The column holds no JSON, or JSON that is nested too deeply.",
-    Reason.NUMBER_TOO_LONG: "The column holds a number of more digits than can be read.",
     Reason.UNREADABLE: "A value cannot be read: it breaks its source's own rules, is nested too deeply, or is a time "
     "beyond the years 1 to 9999.",
 }
