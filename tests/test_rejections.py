@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
@@ -15,6 +16,7 @@ from qanatix_pipelines.health import SHOWN
 from qanatix_pipelines.keys import Scope
 from qanatix_pipelines.pulls import Pull
 from qanatix_pipelines.rejections import Reason, Rejection
+from qanatix_pipelines.row_keys import WarningCode
 from qanatix_pipelines.settings import Settings
 from qanatix_pipelines.store.health import health_of
 from qanatix_pipelines.store.ingestion import Ingestion
@@ -211,6 +213,12 @@ class TestTold:
 
         assert answer.status_code == 422
         assert [problem["loc"] for problem in answer.json()["detail"]] == [["query", "cursor"]]
+
+
+def test_each_reason_and_each_warning_is_explained() -> None:
+    explained = (Path(__file__).parents[1] / "docs" / "receipts.md").read_text()
+
+    assert [code for code in (*Reason, *WarningCode) if f"| `{code}` |" not in explained] == []
 
 
 class TestHealth:
