@@ -5,7 +5,7 @@ from alembic import op
 
 from qanatix_pipelines.store.tables import SCHEMA
 
-revision = "0013"
+revision = "0012"
 down_revision = "0011"
 
 
