@@ -1,11 +1,12 @@
 """What flows from a source to the store: Polars frames whose columns say how they become JSON."""
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 import polars as pl
 
+from qanatix_pipelines.errors import ResultUnusable
 from qanatix_pipelines.rejections import Fault
 
 # Memory is bounded by these and not by rows: a batch holds a few rows where they are large, and a row that is larger
@@ -30,6 +31,14 @@ class Column:
     dtype: type[pl.DataType]
     json: bool = False
     sound: bool = False
+
+
+def check_names(columns: Sequence[Column]) -> None:
+    """Raise ResultUnusable where two columns share a name: neither a frame nor an object can hold both."""
+    names = [column.name for column in columns]
+    if len(set(names)) != len(names):
+        twice = ", ".join(sorted({repr(name) for name in names if names.count(name) > 1}))
+        raise ResultUnusable(f"The query returns more than one column called {twice}: give each its own name.")
 
 
 # The column of a frame in which each row is one JSON object. No field and no column can be called so.

@@ -23,9 +23,9 @@ import polars as pl
 import polars_hash  # noqa: F401  # gives expressions their `chash`
 import pydantic_core
 
-from qanatix_pipelines.batches import MAX_ROW_BYTES, OBJECT, Batch, Column, Named, Reading, parts
+from qanatix_pipelines.batches import MAX_ROW_BYTES, OBJECT, Batch, Column, Named, Reading, check_names, parts
 from qanatix_pipelines.connectors import ConnectorSettings
-from qanatix_pipelines.errors import ColumnMissing, ResultUnusable
+from qanatix_pipelines.errors import ColumnMissing
 from qanatix_pipelines.rejections import GIANT, Fault, Reason, Rejection, rejection
 from qanatix_pipelines.row_keys import Roles
 
@@ -84,11 +84,8 @@ class EntityMaker:
 
     def check(self, columns: tuple[Column, ...]) -> None:
         """Take these columns for the batches to come: before the first row, where they are known by then."""
+        check_names(columns)
         by_name = {column.name: _Field(column, f"c{position}") for position, column in enumerate(columns)}
-        if len(by_name) != len(columns):
-            names = [column.name for column in columns]
-            twice = ", ".join(sorted({repr(name) for name in names if names.count(name) > 1}))
-            raise ResultUnusable(f"The query returns more than one column called {twice}: give each its own name.")
         named = self._connector
         # What the first batch of a collection has, later documents may lack.
         strict = self._columns is None

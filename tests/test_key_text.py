@@ -69,6 +69,7 @@ def test_what_mongodb_compares_as_equal_is_one_key(equal: tuple[object, ...]) ->
 DIFFERENT: tuple[Any, ...] = (
     *(1, "1", True, "true", None, "null", 1.5, "1.5", '"1"', '"\\"1\\""'),
     *(float("nan"), "NaN", float("inf"), "Infinity", 0.1, Decimal128("0.1"), "0.1", 2**53 + 1, 2.0**53),
+    *(Decimal128("1E+400"), Decimal128("2E+400"), Decimal128("-1E+400")),  # more than a double holds
     *(ObjectId(HEX), HEX, DatetimeMS(570), "1970-01-01T00:00:00.570Z"),
     *(b"abc", Binary(b"abc", 128), "YWJj", Binary(bytes(16), 4), "00000000-0000-0000-0000-000000000000"),
     *({"a": 1, "b": 2}, {"b": 2, "a": 1}, '{"a":1,"b":2}', {"a": "1", "b": 2}, {"a": [1]}, {"a": {"a": 1}}),

@@ -227,6 +227,7 @@ def test_columns_of_any_name_are_read(database: str) -> None:
     [
         ("SELECT FROM pg_class", "returns no columns"),
         ("SELECT 1, 2", r"more than one column called '\?column\?'"),
+        ("SELECT 1 AS a, 2 AS a WHERE now() > :last_pull", "more than one column called 'a'"),
         (f"SELECT 1 AS {'n' * 64}, 2 AS {'n' * 65}", "more than one column called 'nnn"),
     ],
 )

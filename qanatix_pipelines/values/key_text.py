@@ -55,7 +55,8 @@ def _within(  # noqa: PLR0911  # one return for each kind of value
 
 
 def _number(value: float | Decimal) -> str:
-    if not math.isfinite(value):
+    # As a double, which `math` makes of it, a decimal of more than 308 digits would be infinite.
+    if not (value.is_finite() if isinstance(value, Decimal) else math.isfinite(value)):
         return '"NaN"' if math.isnan(value) else '"Infinity"' if math.copysign(1, value) > 0 else '"-Infinity"'
     if -_WHOLE < value < _WHOLE and value == (whole := int(value)):
         return str(whole)

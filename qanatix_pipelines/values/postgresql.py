@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import polars as pl
 
-from qanatix_pipelines.batches import Batch, Column
+from qanatix_pipelines.batches import Batch, Column, check_names
 from qanatix_pipelines.errors import QueryRejected
 from qanatix_pipelines.rejections import GIANT, Fault, Reason
 from qanatix_pipelines.values.encodings import decoded
@@ -125,7 +125,7 @@ _READ_AS: dict[str, _Selected] = {
 def selected(query: str, attributes: Sequence[Attribute]) -> tuple[tuple[Column, ...], str]:
     """The columns of `query`, whose result has `attributes`, and the statement that selects them out of it.
 
-    Raises QueryRejected where there are none.
+    Raises QueryRejected where there are none, and ResultUnusable where two share a name.
     """
     if not attributes:
         raise QueryRejected("The query returns no columns: it must be a SELECT, WITH, VALUES or TABLE.")
@@ -134,6 +134,7 @@ def selected(query: str, attributes: Sequence[Attribute]) -> tuple[tuple[Column,
         expression, dtype, is_json = _read_as(attribute.type)
         columns.append(Column(attribute.name, attribute.type.name, dtype, json=is_json))
         expressions.append(expression.format(f"q.c{position}"))
+    check_names(columns)
     # Columns go by their place, whatever they are called. The line break ends a comment at the query's end.
     names = ", ".join(f"c{position}" for position in range(len(columns)))
     return tuple(columns), f"SELECT {', '.join(expressions)} FROM (\n{query}\n) AS q ({names})"
