@@ -23,7 +23,7 @@ class SettingRow:
 def setting_rows(connector_type: str) -> list[SettingRow]:
     """The rows of all tables of a page that are about one setting."""
     lines = (DOCS / f"{connector_type}.md").read_text().splitlines()
-    return [_row(line) for line in lines if re.match(r"\| `\w+` \|", line)]
+    return [_row(line) for line in lines if re.match(r"\| `[\w.]+` \|", line)]
 
 
 def _row(line: str) -> SettingRow:

@@ -4,8 +4,8 @@ import asyncio
 import json
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urlsplit
 
+import neo4j
 import pytest
 from pymongo import monitoring
 
@@ -13,6 +13,7 @@ from qanatix_pipelines.batches import OBJECT
 from qanatix_pipelines.sources import open_source
 from qanatix_pipelines.watermarks import Window
 from tests.harness.mongodb import MongoDBHarness
+from tests.harness.neo4j import Neo4jHarness
 from tests.servers import Server
 from tests.servers.neo4j import driver, start
 from tests.settings_table import setting_rows
@@ -31,7 +32,7 @@ EXPRESSIONS = (
     "datetime.realtime().timezone",
 )
 PROMPT = {"db.transaction.monitor.check.interval": "100ms"}  # else it looks every other second
-LONG = "UNWIND range(1, 20000000) AS x WITH max(sin(x)) AS most RETURN toInteger(most + 1) AS id, 1 AS one"
+ENDLESS = "UNWIND range(1, 1000000000000) AS x WITH x WHERE x < 0 RETURN x AS id"
 
 
 class Commands(monitoring.CommandListener):
@@ -77,20 +78,35 @@ def odd_neo4j() -> Iterator[Server]:
     server.stop()
 
 
-def test_what_neo4j_is_set_to_is_what_a_pull_reads_and_ends_none(odd_neo4j: Server) -> None:
-    parts = urlsplit(odd_neo4j.address)
-    config = {
-        "uri": f"bolt://{parts.hostname}:{parts.port}",
-        "user": parts.username,
-        "password": parts.password,
-        "database": parts.path.strip("/"),
-    }
-    with driver(odd_neo4j.address) as client, client.session(database=config["database"]) as session:
+@pytest.fixture
+def odd_config(odd_neo4j: Server) -> dict[str, Any]:
+    return Neo4jHarness(odd_neo4j).config
+
+
+def test_what_neo4j_is_set_to_is_what_a_pull_reads(odd_neo4j: Server, odd_config: dict[str, Any]) -> None:
+    with driver(odd_neo4j.address) as client, client.session(database=odd_config["database"]) as session:
         for expression in EXPRESSIONS:
             shown = session.run(f"RETURN toString({expression})").single(strict=True).value()
-            (pulled,) = asyncio.run(_data("neo4j", config, f"RETURN {expression} AS value"))
+            (pulled,) = asyncio.run(_data("neo4j", odd_config, f"RETURN {expression} AS value"))
             value = pulled["value"]
             assert (value if isinstance(value, str) else json.dumps(value)) == shown
 
-    assert asyncio.run(_data("neo4j", config, LONG)) == [{"id": 1, "one": 1}]
-    assert asyncio.run(_data("neo4j", config, "RETURN :last_pull.year AS id, 1 AS one")) == [{"id": 1, "one": 1}]
+    assert asyncio.run(_data("neo4j", odd_config, "RETURN :last_pull.year AS id, 1 AS one")) == [{"id": 0, "one": 1}]
+
+
+def test_a_pull_outlasts_a_query_that_neo4j_ends_by_its_setting(odd_neo4j: Server, odd_config: dict[str, Any]) -> None:
+    """The pull's transaction is the older one, so the setting would have ended it, too."""
+
+    def ended() -> None:
+        with driver(odd_neo4j.address) as client, client.session(database=odd_config["database"]) as session:
+            session.run(ENDLESS).consume()
+
+    async def read() -> int:
+        query = "UNWIND range(1, 1000) AS x RETURN x AS id, 1 AS one"
+        async with open_source("neo4j", odd_config).read(query, window=Window(), batch_size=10) as reading:
+            first = await anext(reading.batches)
+            with pytest.raises(neo4j.exceptions.ClientError, match="TransactionTimedOut"):
+                await asyncio.to_thread(ended)
+            return first.frame.height + sum([batch.frame.height async for batch in reading.batches])
+
+    assert asyncio.run(read()) == 1000

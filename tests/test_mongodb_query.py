@@ -208,8 +208,15 @@ def test_last_pull_is_a_date_at_any_depth_and_a_value_only() -> None:
     assert not parse_mongo_query('{":last_pull": "not :last_pull"}').asks_for_last_pull
 
 
-def test_the_first_pull_binds_the_year_one() -> None:
-    assert parse_mongo_query('{"a": ":last_pull"}').bound(None, integer=False) == {"a": DatetimeMS(-62_135_596_800_000)}
+def test_the_first_pull_binds_the_least_date_and_where_one_is_computed_with_the_year_one() -> None:
+    query = parse_mongo_query(
+        '{"a": {"$gte": ":last_pull"}, "$expr": {"$gt": ["$b", {"$subtract": [":last_pull", 1]}, ":last_pull"]}}'
+    )
+
+    assert query.bound(None, integer=False) == {
+        "a": {"$gte": DatetimeMS(-(2**63))},
+        "$expr": {"$gt": ["$b", {"$subtract": [DatetimeMS(-62_135_596_800_000), 1]}, DatetimeMS(-(2**63))]},
+    }
 
 
 @given(st.datetimes(timezones=st.just(UTC)))

@@ -231,6 +231,9 @@ def test_last_pull_is_a_datetime_to_the_microsecond_in_utc(items: MySQLHarness) 
         ":last_pull",
         "DATE(:last_pull)",
         ":last_pull - INTERVAL 1 HOUR",
+        ":last_pull /* the hour that comes twice */ - INTERVAL 1 HOUR",
+        "(:last_pull) - INTERVAL 1 HOUR",
+        "DATE(:last_pull) - INTERVAL 1 DAY",
         "CONVERT_TZ(:last_pull, '+00:00', 'SYSTEM')",
         "CONVERT_TZ(:last_pull, '+00:00', '-05:00')",
     ],
@@ -248,6 +251,47 @@ def test_the_first_pull_sees_every_row_that_has_a_time(items: MySQLHarness, colu
     seen = rows(items.config, f"SELECT id FROM times WHERE {column} > {bound}")
 
     assert [row["id"] for row in seen] == [1, 2]
+
+
+@pytest.mark.parametrize("column", ["dt", "dt6", "d"])
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "{} > :last_pull",
+        "({}>:last_pull)",
+        "id > 9 OR {} >= :last_pull ORDER BY id",
+        "{} >= DATE(:last_pull) AND id < 9",
+        "{} > CONVERT_TZ(:last_pull, '+00:00', '+09:00') OR {} < '1000-01-01'",
+    ],
+)
+def test_the_first_pull_sees_the_zero_of_other_systems(items: MySQLHarness, column: str, condition: str) -> None:
+    execute(
+        items.server.address,
+        "DROP TABLE IF EXISTS times",
+        "CREATE TABLE times (id int, dt datetime, dt6 datetime(6), d date, KEY (dt), KEY (dt6), KEY (d))",
+        *(
+            f"INSERT INTO times VALUES ({n}, '{at}', '{at}', '{at}')"
+            for n, at in enumerate(("0001-01-01", "1970-01-01"))
+        ),
+    )
+    query = f"SELECT id FROM times WHERE {condition.replace('{}', column)}"
+
+    for _ in range(2):
+        assert sorted(row["id"] for row in rows(items.config, query)) == [0, 1]
+
+
+@pytest.mark.parametrize("column", ["dt", "ts", "d"])
+def test_a_zero_date_is_no_time_and_found_by_a_condition_of_its_own(items: MySQLHarness, column: str) -> None:
+    execute(
+        items.server.address,
+        "SET SESSION sql_mode = ''",
+        "DROP TABLE IF EXISTS times",
+        "CREATE TABLE times (id int, dt datetime, ts timestamp NULL, d date, KEY (dt), KEY (ts), KEY (d))",
+        "INSERT INTO times VALUES (1, '0000-00-00', '0000-00-00', '0000-00-00')",
+    )
+
+    assert rows(items.config, f"SELECT id FROM times WHERE {column} > :last_pull") == []
+    assert rows(items.config, f"SELECT id FROM times WHERE {column} > :last_pull OR {column} = 0") == [{"id": 1}]
 
 
 def test_the_first_pull_sees_unix_times(items: MySQLHarness) -> None:

@@ -229,10 +229,19 @@ def test_where_the_gate_takes_a_clauses_word_for_another_the_server_does_too(gra
         read(graph.config, query)
 
 
-def test_the_first_pull_binds_the_least_datetime(graph: Neo4jHarness) -> None:
-    query = "RETURN $last_pull AS since, datetime('0001-01-01T00:00:00Z') >= :last_pull AS seen"
+def test_the_first_pull_begins_with_the_year_0(graph: Neo4jHarness) -> None:
+    query = "RETURN toString($last_pull) AS since, valueType(:last_pull) AS kind"
 
-    assert rows(graph.config, query) == [{"since": "0001-01-01T00:00:00Z", "seen": True}]
+    for _ in range(2):
+        assert rows(graph.config, query) == [{"since": "0000-01-01T00:00:00Z", "kind": "ZONED DATETIME NOT NULL"}]
+
+
+@pytest.mark.parametrize("zero", ["0000-01-01T00:00:00.000000001Z", "0001-01-01T00:00Z", "0001-01-01T00:00+14:00"])
+def test_the_first_pull_sees_what_other_systems_stamp_with_their_zero(graph: Neo4jHarness, zero: str) -> None:
+    query = f"WITH datetime('{zero}') AS at WHERE at > :last_pull RETURN 1 AS id"
+
+    for _ in range(2):
+        assert rows(graph.config, query) == [{"id": 1}]
 
 
 def test_last_pull_is_a_zoned_datetime_to_the_microsecond(graph: Neo4jHarness) -> None:
@@ -243,17 +252,27 @@ def test_last_pull_is_a_zoned_datetime_to_the_microsecond(graph: Neo4jHarness) -
     assert row == {"since": "2026-11-23T08:09:10.123456Z", "kind": "ZONED DATETIME NOT NULL"}
 
 
-@pytest.mark.parametrize(
-    "condition",
-    [
-        "datetime({epochMillis: n.ts}) > :last_pull",
-        "n.ts > :last_pull.epochMillis",
-        "datetime(n.iso) > :last_pull",
-        "datetime({datetime: n.local, timezone: 'Europe/Berlin'}) > :last_pull",
-        "n.local > localdatetime(datetime({datetime: :last_pull, timezone: 'Europe/Berlin'}))",
-        "n.day >= date(:last_pull) - duration('P1D')",
-    ],
-)
+CONVERSIONS = [
+    "datetime({epochMillis: n.ts}) > :last_pull",
+    "n.ts > :last_pull.epochMillis",
+    "datetime(n.iso) > :last_pull",
+    "datetime({datetime: n.local, timezone: 'Europe/Berlin'}) > :last_pull",
+    "n.local > localdatetime(datetime({datetime: :last_pull, timezone: 'Europe/Berlin'}))",
+    "n.day >= date(:last_pull) - duration('P1D')",
+]
+
+
+@pytest.mark.parametrize("condition", CONVERSIONS)
+def test_the_first_pull_can_be_converted_as_any_other(graph: Neo4jHarness, condition: str) -> None:
+    graph.run(
+        "WITH datetime('0001-01-01T00:00Z') AS at CREATE (:Item {id: 1, ts: at.epochMillis, day: date(at), "
+        "iso: toString(at), local: localdatetime(at)})"
+    )
+
+    assert rows(graph.config, f"MATCH (n:Item) WHERE {condition} RETURN n.id AS id, 1 AS one") == [{"id": 1, "one": 1}]
+
+
+@pytest.mark.parametrize("condition", CONVERSIONS)
 def test_last_pull_is_compared_with_other_kinds_of_time_by_a_conversion(graph: Neo4jHarness, condition: str) -> None:
     """Two stamps, ten seconds before and after 22:30 UTC, which is 23:30 in Berlin."""
     graph.run(

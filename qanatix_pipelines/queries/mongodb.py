@@ -30,9 +30,12 @@ from qanatix_pipelines.queries.extended_json import LONGEST_SHOWN, MAX_PATTERN, 
 from qanatix_pipelines.watermarks import Watermark
 
 LAST_PULL = ":last_pull"
-# What :last_pull is on the first pull. BSON's own least date would overflow in the arithmetic of an $expr.
-LEAST = datetime.min.replace(tzinfo=UTC)
-_LEAST_INTEGER = -(2**63)
+# What :last_pull is on the first pull: BSON's least date and integer. Arithmetic would overflow, and servers differ in
+# which years before the first they can write. So what computes with a date gets the first year's start.
+_LEAST = -(2**63)
+_FIRST_YEAR = datetime.min.replace(tzinfo=UTC)
+# Of their operands one may be the least date.
+_ORDERS = {"$gt", "$gte", "$lt", "$lte", "$cmp"}
 
 MAX_BYTES = 64 * 1024
 MAX_DEPTH = 32
@@ -103,13 +106,12 @@ class MongoQuery:
 
     def bound(self, start: Watermark | None, *, integer: bool) -> dict[str, Any]:
         """The filter with `start`, or the least value, for each placeholder; a date has milliseconds."""
-        if start is None:
-            start = _LEAST_INTEGER if integer else LEAST
-        if isinstance(start, datetime):
-            value: DatetimeMS | Int64 = DatetimeMS((start - _EPOCH) // timedelta(milliseconds=1))
+        if isinstance(start, int) or (start is None and integer):
+            number = Int64(_LEAST if start is None else min(max(start, _LEAST), -_LEAST - 1))
+            bound: dict[str, Any] = _replaced(self.filter, number, number)
         else:
-            value = Int64(min(max(start, _LEAST_INTEGER), -_LEAST_INTEGER - 1))
-        bound: dict[str, Any] = _replaced(self.filter, value)
+            date = DatetimeMS(((start or _FIRST_YEAR) - _EPOCH) // timedelta(milliseconds=1))
+            bound = _replaced(self.filter, date, DatetimeMS(_LEAST) if start is None else date)
         return bound
 
 
@@ -278,9 +280,12 @@ def _strings(value: Any) -> Iterator[str]:
         yield value
 
 
-def _replaced(value: Any, start: DatetimeMS | Int64) -> Any:
+def _replaced(value: Any, start: DatetimeMS | Int64, compared: DatetimeMS | Int64, operator: str = "") -> Any:
+    """`value` with `start` for each placeholder; as an operand of what orders values, with `compared`."""
     if isinstance(value, dict):
-        return {key: _replaced(item, start) for key, item in value.items()}
+        return {key: _replaced(item, start, compared, key) for key, item in value.items()}
     if isinstance(value, list):
-        return [_replaced(item, start) for item in value]
-    return start if value == LAST_PULL else value
+        return [_replaced(item, start, compared, operator) for item in value]
+    if value != LAST_PULL:
+        return value
+    return compared if operator in _ORDERS else start

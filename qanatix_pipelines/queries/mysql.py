@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from itertools import pairwise
+from typing import cast
 
 from sqlglot import tokenize
 from sqlglot.dialects.mysql import MySQL
@@ -44,8 +45,14 @@ _READINGS = {
     frozenset({_ANSI_QUOTES, _NO_BACKSLASH_ESCAPES}): _AnsiQuotesNoBackslashEscapes,
 }
 # The least DATETIME that is documented. It compares right with DATETIME, TIMESTAMP and DATE on MySQL and MariaDB, and
-# so does what INTERVAL, DATE() and CONVERT_TZ() make of it; of the zero date and of the year 1 they make NULL.
-_FIRST_PULL = datetime(1000, 1, 1)  # noqa: DTZ001  # in whichever zone
+# so does what INTERVAL, DATE() and CONVERT_TZ() make of it; of the zero date and of the year 1 they make NULL. In
+# whichever zone.
+_FIRST_PULL = "1000-01-01 00:00:00"
+# What is only compared may begin below the year 1, whose start other systems stamp for no time.
+_FIRST_COMPARED = "0000-01-01 00:00:00"
+_COMPARED = re.compile(r"[<>]=?\s*(?P<date>\bDATE\s*\(\s*)?$", re.IGNORECASE)
+_COMPARED_ALONE = re.compile(r"\s*(?:[);]|$|(?:AND|OR|ORDER|GROUP|LIMIT)\b)", re.IGNORECASE)
+_COMPARED_AS_DATE = re.compile(rf"\s*\){_COMPARED_ALONE.pattern}", re.IGNORECASE)
 # Of BIGINT. MySQL compares it right with unsigned columns and with decimals.
 _LEAST_INTEGER = -(2**63)
 # In a read-only transaction too, it would keep others from writing these rows for as long as the pull lasts.
@@ -107,18 +114,29 @@ _FROM_UTC = re.compile(r"""\s*,\s*(['"])(?:\+0?0:00|(?:Etc/)?UTC|GMT)\1\s*,""", 
 
 def bound(
     query: SqlQuery, start: Watermark | None, least_local: Callable[[datetime], datetime], *, integer: bool
-) -> list[datetime | int]:
+) -> list[datetime | int | str]:
     """What each `:last_pull` is bound to; a time has no zone.
 
     The server takes it for a time of the session's zone where it meets a TIMESTAMP, and a DATETIME may hold UTC or
     local time. So it is the lesser of the two: either way nothing is missed. Where CONVERT_TZ is told that it is UTC,
     it is.
     """
-    if not isinstance(start, datetime):
-        least = _LEAST_INTEGER if integer else _FIRST_PULL
-        return [least if start is None else max(start, _LEAST_INTEGER)] * query.placeholders
-    utc = start.astimezone(UTC).replace(tzinfo=None)
+    if integer:
+        least = _LEAST_INTEGER if start is None else max(cast(int, start), _LEAST_INTEGER)
+        return [least] * query.placeholders
+    if start is None:
+        return [_FIRST_COMPARED if _is_compared(*around) else _FIRST_PULL for around in pairwise(query.parts)]
+    utc = cast(datetime, start).astimezone(UTC).replace(tzinfo=None)
     lesser = min(utc, least_local(utc))
     return [
         utc if _CALL.search(before) and _FROM_UTC.match(after) else lesser for before, after in pairwise(query.parts)
     ]
+
+
+def _is_compared(before: str, after: str) -> bool:
+    """Whether a `:last_pull` between these is compared as it is, or its date is."""
+    compared = _COMPARED.search(before)
+    if compared is None:
+        return False
+    alone = _COMPARED_AS_DATE if compared["date"] else _COMPARED_ALONE
+    return alone.match(after) is not None

@@ -55,9 +55,11 @@ TRANSACTION_SECONDS = 604_800  # at the server: the most that QANATIX_PULL_SECON
 # It logs an error whole, with addresses and a server's words.
 logging.getLogger("neo4j").setLevel(logging.CRITICAL + 1)
 
-# The least DateTime that the driver can send; the server's own least, in the year -999,999,999, it cannot.
-_LEAST = datetime.min.replace(tzinfo=UTC)
+# What :last_pull is on the first pull: below the start of the year 1, which other systems stamp for no time, and near
+# enough for the server to count the milliseconds. 0000-01-01T00:00:00Z, in seconds since 1970.
+_LEAST_SECONDS = -62_167_219_200
 _LEAST_INTEGER = -(2**63)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def _printable(text: str) -> str:
@@ -126,11 +128,10 @@ class Neo4j(Source):
                 if not self.strong_accounts:
                     await _check_account(session)
                 # In this order: what was committed before `reach` is there when the query starts.
-                reach, parameters = None, {}
-                if statement.asks_for_last_pull:
-                    clock, reach = await _reach(session)
-                    parameters = {NAME: _bound(window.start(clock), integer=window.integer)}
+                clock, reach = await _reach(session) if statement.asks_for_last_pull else (None, None)
                 transaction = await session.begin_transaction(timeout=TRANSACTION_SECONDS)
+                start = window.start(clock) if clock else None
+                parameters = {NAME: _bound(transaction, start, integer=window.integer)} if clock else {}
                 result = await transaction.run(cast(Any, statement.text), parameters)
             keys = result.keys()
             if not keys:
@@ -187,10 +188,16 @@ def _closed_at_once(socket: Any) -> None:
     socket._writer.transport.abort()  # noqa: SLF001
 
 
-def _bound(start: Watermark | None, *, integer: bool) -> Watermark:
-    if start is None:
-        return _LEAST_INTEGER if integer else _LEAST
-    return start if isinstance(start, datetime) else min(max(start, _LEAST_INTEGER), -_LEAST_INTEGER - 1)
+def _bound(transaction: "neo4j.AsyncTransaction", start: Watermark | None, *, integer: bool) -> object:
+    """What `:last_pull` is bound to; None stands for the least of its type."""
+    if isinstance(start, datetime):
+        return start
+    if integer:
+        return _LEAST_INTEGER if start is None else min(max(start, _LEAST_INTEGER), -_LEAST_INTEGER - 1)
+    # The driver has no year before the first, but what it writes a time as has: it is not the same in all of Bolt.
+    scope = transaction._connection.new_hydration_scope()  # noqa: SLF001
+    epoch = scope.dehydration_hooks.get_transformer(_EPOCH)(_EPOCH)
+    return type(epoch)(epoch.tag, _LEAST_SECONDS, 0, 0)
 
 
 async def _check_account(session: "neo4j.AsyncSession") -> None:

@@ -425,6 +425,20 @@ MUTANTS = (
         ("tests/test_lost_connections.py::test_a_connection_that_breaks_between_two_batches_may_be_made_again",),
     ),
     Mutant(
+        "the first pull of MongoDB's begins with the zero of other systems",
+        "qanatix_pipelines/queries/mongodb.py",
+        "return compared if operator in _ORDERS else start",
+        "return start",
+        ("tests/test_mongodb.py::test_the_first_pull_sees_every_date_but_the_least_of_all",),
+    ),
+    Mutant(
+        "the first pull of MySQL's computes with a time of which the server makes null",
+        MYSQL_QUERY,
+        "return alone.match(after) is not None",
+        "return True",
+        ("tests/test_mysql.py::test_the_first_pull_sees_every_row_that_has_a_time",),
+    ),
+    Mutant(
         "a result of Neo4j's that was cut short is whole",
         "qanatix_pipelines/sources/neo4j.py",
         "result_consumed_after is None",
