@@ -23,7 +23,7 @@ from qanatix_pipelines.entities import EntityBatch
 from qanatix_pipelines.errors import PullCancelled, PullSuperseded, StagingLost, StoreFull, StoreUnavailable
 from qanatix_pipelines.pulls import Pull, PullStatus
 from qanatix_pipelines.rejections import Reason, Rejection
-from qanatix_pipelines.row_keys import UNKNOWN, Roles, warnings
+from qanatix_pipelines.row_keys import UNKNOWN, Repeated, Roles, warnings
 from qanatix_pipelines.store import tables
 from qanatix_pipelines.store.clock import now
 from qanatix_pipelines.store.engine import asked_directly
@@ -33,7 +33,7 @@ from qanatix_pipelines.store.leases import lease, lengthen
 from qanatix_pipelines.store.merge import merge
 from qanatix_pipelines.store.pulls import PullStore, pass_fence
 from qanatix_pipelines.store.rejections import ROWS_KEPT, keep_rejections
-from qanatix_pipelines.store.repeated import counted
+from qanatix_pipelines.store.repeated import repeated
 from qanatix_pipelines.store.unchanged import Unchanged
 from qanatix_pipelines.watermarks import Watermark
 
@@ -171,14 +171,15 @@ class Ingestion:
         roles: Roles,
     ) -> None:
         held_since = now()
-        staged, repeated = counted(transaction, self._receipt)
+        merged_at = now()
+        ingested = merge(transaction, self._connector, self._receipt, merged_at)
+        # Where each staged row was ingested, no two of them had one key: nothing need be counted.
+        lost = repeated(transaction, self._receipt) if ingested < self._staged else Repeated()
+        staged = transaction.execute(tables.staged.delete().where(self._own)).rowcount
         if self._pulled != staged + self._duplicates + self._rejected.total():
             pass_fence(transaction, self._receipt, lease_until=lease())  # who took over has swept, too
             raise StagingLost
-        warned = list(warnings(roles, self._pulled - self._rejected.total(), self._keyless, repeated))
-        merged_at = now()
-        ingested = merge(transaction, self._connector, self._receipt, merged_at)
-        transaction.execute(tables.staged.delete().where(self._own))
+        warned = list(warnings(roles, self._pulled - self._rejected.total(), self._keyless, lost))
         # Only now: the merge may take long, and whoever removes or changes the connector, or tells that the pull is
         # alive, must not wait for it. They lock the connector's row first as well.
         here = tables.connector.c.id == self._connector.id
@@ -192,7 +193,7 @@ class Ingestion:
             records_pulled=self._pulled,
             records_ingested=ingested,
             duplicates_skipped=self._duplicates + staged - ingested,
-            keys_repeated=repeated.rows,
+            keys_repeated=lost.rows,
             records_rejected=self._rejected.total(),
             rejected_by_reason=dict(self._rejected),
             warnings=[warning.model_dump() for warning in warned],

@@ -11,20 +11,16 @@ from qanatix_pipelines.store import tables
 DIGEST_BYTES = 16
 
 
-def counted(transaction: sa.Connection, pull: Pull) -> tuple[int, Repeated]:
-    """How many rows an attempt has staged, and which of its pull's rows are not like the last one of their key.
+def repeated(transaction: sa.Connection, pull: Pull) -> Repeated:
+    """Which of the rows that an attempt has staged are not like the last one of their key.
 
     Those are looked for only where a key was staged twice, for it takes a sort of all rows.
     """
     staged = tables.staged.c
     own = (staged.pull_id == pull.id) & (staged.attempt == pull.attempt)
     of_entity = sa.select(sa.func.count().label("rows")).where(own).group_by(staged.entity_id).subquery().c
-    zero = sa.literal(0)
-    asked = sa.select(
-        sa.func.coalesce(sa.func.sum(of_entity.rows), zero), sa.func.coalesce(sa.func.max(of_entity.rows), zero)
-    )
-    rows, most = transaction.execute(asked).one()
-    return int(rows), _repeated(transaction, own) if most > 1 else Repeated()
+    most = transaction.execute(sa.select(sa.func.max(of_entity.rows))).scalar()
+    return _repeated(transaction, own) if most is not None and most > 1 else Repeated()
 
 
 def _repeated(transaction: sa.Connection, own: sa.ColumnElement[bool]) -> Repeated:
