@@ -61,7 +61,7 @@ def pull(context: click.Context, connector_id: UUID, url: str, full_refresh: boo
     if receipt.rejected_by_reason:
         click.echo(told_by_reason(receipt.rejected_by_reason), err=True)
     for warning in receipt.warnings:
-        click.echo(f"{warning.code}: {warning.detail}", err=True)
+        click.echo(f"{warning.code}: {warning.sentences}", err=True)
     if receipt.error is not None:
         click.echo(f"{receipt.error.code}: {receipt.error.detail}", err=True)
     if receipt.status is not PullStatus.COMPLETED:

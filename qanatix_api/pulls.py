@@ -23,6 +23,7 @@ from qanatix_pipelines.pulls import Pull, PullStatus
 router = APIRouter(tags=["pulls"])
 
 Puller = Annotated[KeyRecord, needs(Scope.PULLS_RUN)]
+Reader = Annotated[KeyRecord, needs(Scope.CONNECTORS_READ)]
 LOOK_AGAIN_SECONDS = 1
 # Who does not wait for the pull is still told where Dagster is away, if that shows at once.
 LAUNCH_SECONDS = 5
@@ -109,20 +110,21 @@ async def pull_connector(
     accepted = receipt.status.live or (seconds == 0 and receipt.error_code != PullNotStarted.code)
     applied = patience.applied(longest, accepted=accepted)
     if accepted:
-        return _accepted(receipt, request, applied)
+        return _accepted(receipt, caller, request, applied)
     if receipt.error_code is not None:
         return pull_failure(receipt, applied)
-    return Response(PullAnswer.of(receipt).model_dump_json(), headers=applied, media_type="application/json")
+    return Response(PullAnswer.of(receipt, caller).model_dump_json(), headers=applied, media_type="application/json")
 
 
 @router.get(
     "/connectors/{connector_id}/pulls",
     summary="List a connector's pulls",
-    dependencies=[needs(Scope.CONNECTORS_READ)],
     responses={404: problem("There is no such connector.")},
 )
 def list_pulls(
+    *,
     given: Given,
+    caller: Reader,
     connector_id: UUID,
     status: Annotated[PullStatus | None, Query()] = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
@@ -134,18 +136,18 @@ def list_pulls(
         found, next_cursor = given.store.pulls.page(connector_id, status=status, limit=limit, cursor=cursor)
     except ValueError as error:
         raise RequestValidationError([{"loc": ("query", "cursor"), "msg": str(error), "type": "value_error"}]) from None
-    return PullPage(items=list(map(PullReceipt.of, found)), cursor=next_cursor, has_more=next_cursor is not None)
+    items = [PullReceipt.of(receipt, caller) for receipt in found]
+    return PullPage(items=items, cursor=next_cursor, has_more=next_cursor is not None)
 
 
 @router.get(
     "/pulls/{pull_id}",
     summary="Show a pull",
-    dependencies=[needs(Scope.CONNECTORS_READ)],
     responses={404: problem("There is no such pull.")},
 )
-def get_pull(given: Given, pull_id: UUID) -> PullReceipt:
+def get_pull(given: Given, caller: Reader, pull_id: UUID) -> PullReceipt:
     """One pull's receipt. It outlives its connector."""
-    return PullReceipt.of(given.store.pulls.get(pull_id))
+    return PullReceipt.of(given.store.pulls.get(pull_id), caller)
 
 
 @router.get(
@@ -200,14 +202,14 @@ async def cancel_pull(given: Given, caller: Puller, pull_id: UUID, request: Requ
     if before.status.live:
         audit.record(caller, "pull.cancelled", pull_id, pull_id)
     if await given.runs.ended(receipt):
-        return PullReceipt.of(receipt)
-    return _accepted(receipt, request, {})
+        return PullReceipt.of(receipt, caller)
+    return _accepted(receipt, caller, request, {})
 
 
-def _accepted(receipt: Pull, request: Request, headers: dict[str, str]) -> Response:
+def _accepted(receipt: Pull, caller: KeyRecord, request: Request, headers: dict[str, str]) -> Response:
     where = {
         "Location": request.app.url_path_for("get_pull", pull_id=receipt.id),
         "Retry-After": str(LOOK_AGAIN_SECONDS),
     }
-    told = PullReceipt.of(receipt).model_dump_json()
+    told = PullReceipt.of(receipt, caller).model_dump_json()
     return Response(told, status.HTTP_202_ACCEPTED, headers | where, media_type="application/json")

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
+from qanatix_pipelines.keys import KeyRecord, Scope
 from qanatix_pipelines.pulls import LEASE_SECONDS, Pull, PullStatus
 from qanatix_pipelines.rejections import Reason, Rejection
 from qanatix_pipelines.row_keys import PullWarning
@@ -72,9 +73,12 @@ class PullAnswer(BaseModel):
     run_id: str | None = Field(description="The pull's run in Dagster.")
 
     @classmethod
-    def of(cls, receipt: Pull) -> Self:
-        """The answer that tells `receipt`."""
-        return cls.model_validate(cls.fields_of(receipt))
+    def of(cls, receipt: Pull, reader: KeyRecord) -> Self:
+        """The answer that tells `receipt` to `reader`, and keys of rows only if that may read entities."""
+        fields = cls.fields_of(receipt)
+        if Scope.ENTITIES_READ not in reader.scopes:
+            fields["warnings"] = [warning.without_keys() for warning in receipt.warnings]
+        return cls.model_validate(fields)
 
     @staticmethod
     def fields_of(receipt: Pull) -> dict[str, Any]:

@@ -63,7 +63,7 @@ class Health:
         """What a pull of the day before `at` warned of."""
         if self.warned_at is None or at - self.warned_at > SHOWN:
             return None
-        return " ".join(warning.detail for warning in self.warnings)
+        return " ".join(warning.sentences for warning in self.warnings)
 
     def change(self, at: datetime) -> str | None:
         """What changed of the columns in the day before `at`, in words."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from pydantic import BaseModel, Field
 
@@ -33,6 +33,26 @@ class PullWarning(BaseModel):
     detail: str = Field(
         examples=["12 rows have no key: 'id' is null there. Each change of such a row is a new entity."]
     )
+    keys: list[str] = Field(
+        [],
+        description=(
+            "Up to ten keys that it is of, those with the most rows first. A key is data: none is told to an API key "
+            "without the scope entities:read."
+        ),
+        examples=[["4711"]],
+    )
+
+    @property
+    def sentences(self) -> str:
+        """All of it in words."""
+        return (
+            f"{self.detail} Keys with the most of them: {', '.join(map(repr, self.keys))}."
+            if self.keys
+            else self.detail
+        )
+
+    def without_keys(self) -> Self:
+        return self.model_copy(update={"keys": []})
 
 
 class Repeated(NamedTuple):
@@ -45,13 +65,13 @@ class Repeated(NamedTuple):
 def warnings(roles: Roles, accepted: int, keyless: int, repeated: Repeated) -> Iterator[PullWarning]:
     """What is amiss where so many rows were not rejected, and so many of them have no key."""
     if repeated.rows:
-        named = f" Keys with the most of them: {', '.join(map(repr, repeated.keys))}." if repeated.keys else ""
         yield PullWarning(
             code=WarningCode.KEYS_REPEATED,
             detail=(
                 f"{repeated.rows:,} rows are not what the last row with their key is, which alone counts: the "
-                f"column {roles.key!r} does not tell rows apart. Name one that does as id_column.{named}"
+                f"column {roles.key!r} does not tell rows apart. Name one that does as id_column."
             ),
+            keys=list(repeated.keys),
         )
     if accepted and roles.key is None:
         yield PullWarning(

@@ -11,8 +11,11 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from fastapi.testclient import TestClient
 
+from qanatix_api.app import create_app
 from qanatix_pipelines.connectors import Connector, NewConnector
+from qanatix_pipelines.keys import Scope
 from qanatix_pipelines.pull import PullOutcome, run_pull
 from qanatix_pipelines.pulls import Pull
 from qanatix_pipelines.rejections import Rejection
@@ -20,7 +23,9 @@ from qanatix_pipelines.settings import Settings, new_fernet_key
 from qanatix_pipelines.sources import open_source
 from qanatix_pipelines.store import migrations
 from qanatix_pipelines.store.engine import connect
+from qanatix_pipelines.store.keys import KeyStore
 from qanatix_pipelines.store.opening import Store, open_store
+from qanatix_pipelines.tenants import Tenant
 from tests.certificates import self_signed
 from tests.databases import DATABASES
 from tests.harness import Harness
@@ -173,6 +178,19 @@ def store(settings: Settings, request: pytest.FixtureRequest) -> Iterator[Store]
     opened = open_store(settings)
     yield opened
     opened.engine.dispose()
+
+
+@pytest.fixture
+def client(store: Store, settings: Settings) -> Iterator[Callable[..., TestClient]]:
+    """The API, to a key of these scopes and this tenant."""
+    with TestClient(create_app(settings)) as api:
+
+        def asking(*scopes: Scope, tenant: Tenant = store.pulls.tenant) -> TestClient:
+            key = KeyStore(store.engine, PEPPER.encode()).of(tenant).create("test", frozenset(scopes))
+            api.headers["Authorization"] = f"Bearer {key.text}"
+            return api
+
+        yield asking
 
 
 @pytest.fixture

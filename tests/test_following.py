@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import termios
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -20,12 +22,19 @@ from uuid import uuid4
 import pytest
 
 from qanatix_pipelines.keys import new_key
+from qanatix_pipelines.pull import run_pull
+from qanatix_pipelines.rejections import Reason, told_by_reason
+from qanatix_pipelines.settings import Settings
+from qanatix_pipelines.store.opening import Store
 from tests import stack as stacks
 from tests.conftest import server
 from tests.harness.postgresql import PostgreSQLHarness
-from tests.held import held
+from tests.held import held, held_merges
+from tests.served import served
 from tests.servers import free_port
 from tests.system import System
+from tests.test_pull import Scripted
+from tests.test_store import NEW
 
 pytestmark = pytest.mark.stack
 QANATIX = Path(sys.executable).with_name("qanatix")
@@ -158,6 +167,75 @@ class TestTerminal:
                 following.until("completed: 80 rows")
 
                 assert following.ended() == 0
+
+
+class TestMerge:
+    @pytest.mark.parametrize("store_kind", ["postgresql"])
+    def test_the_line_says_that_a_pull_merges_and_for_how_long(
+        self, store: Store, settings: Settings, database: str
+    ) -> None:
+        """It is joined: the API that answers has no Dagster."""
+        connector = store.connectors.add(NEW)
+        receipt = store.pulls.begin(connector, "run")
+        source: Any = Scripted([[1, 2, 3]])
+        with served(settings) as api, ThreadPoolExecutor(1) as threads, held_merges(database) as let_go:
+            pulling = threads.submit(run_pull, store, connector, receipt, lambda _config: source)
+            with on_terminal(environment(api.url, api.key), str(connector.id)) as following:
+                following.until(" s: 3 rows, ")
+                let_go()
+                following.until("completed: 3 rows, ")
+
+                assert following.ended() == 0
+            pulling.result()
+        assert re.search(r"\rmerging for [0-9]+ s: 3 rows, ", following.shown)
+
+
+class TestAmiss:
+    """What a pull that completed has to say goes to stderr; its receipt is printed all the same."""
+
+    def test_rejected_rows_are_counted_by_reason(self, stack: System, harness: PostgreSQLHarness) -> None:
+        query = "SELECT n AS id, CASE WHEN n > 2 THEN 'Item' ELSE ' ' END AS name FROM generate_series(1, 4) n"
+        connector = stack.register(query, harness.config, name_column="name")
+
+        done = pull(of(stack), connector["id"])
+
+        receipt = json.loads(done.stdout)
+        assert (done.returncode, receipt["rejected_by_reason"]) == (0, {"name_missing": 2})
+        assert done.stderr == f"{told_by_reason({Reason.NAME_MISSING: 2})}\n"
+        assert "name_missing" in done.stderr
+
+    @pytest.mark.parametrize(
+        ("query", "told"),
+        [
+            ("SELECT 7 AS id, n AS name FROM generate_series(1, 3) n", "keys_repeated: 2 rows "),
+            ("SELECT n AS name FROM generate_series(1, 3) n", "no_key: "),
+        ],
+    )
+    def test_a_warning_is_said_by_its_code_and_in_words(
+        self, stack: System, harness: PostgreSQLHarness, query: str, told: str
+    ) -> None:
+        connector = stack.register(query, harness.config)
+
+        done = pull(of(stack), connector["id"])
+
+        (warning,) = json.loads(done.stdout)["warnings"]
+        assert done.returncode == 0
+        assert done.stderr.startswith(told)
+        assert warning["detail"] in done.stderr
+        assert ("Keys with the most of them: '7'." in done.stderr) == (warning["keys"] == ["7"])
+        assert done.stderr.count("\n") == 1
+
+    def test_a_key_that_may_not_read_entities_is_told_of_no_rows_key(
+        self, stack: System, harness: PostgreSQLHarness
+    ) -> None:
+        connector = stack.register("SELECT 'row-key' AS id, n FROM generate_series(1, 3) n", harness.config)
+        key = stack.stack.command("keys", "create", "--scope", "pulls:run", "--scope", "connectors:read")
+
+        done = pull(environment(stack.stack.api_url, key), connector["id"])
+
+        assert (done.returncode, json.loads(done.stdout)["keys_repeated"]) == (0, 2)
+        assert "keys_repeated: 2 rows" in done.stderr
+        assert "row-key" not in done.stdout + done.stderr
 
 
 class TestRefusals:

@@ -24,6 +24,7 @@ from qanatix_pipelines.store.opening import Store, open_store
 from qanatix_pipelines.tenants import Tenant
 from tests.conftest import ENCRYPTION_KEY, PEPPER
 from tests.fakes import FakeDagster, completing
+from tests.test_repeated_keys import pulled
 
 API = "/api/v1"
 BODY: dict[str, Any] = {
@@ -236,6 +237,37 @@ class TestHistory:
         assert [api.get(f"{API}/{path}", headers=puller).status_code for path in paths] == [403, 403]
         assert api.post(f"{API}/pulls/{pull_id}/cancel", headers=reader).status_code == 403
         assert api.post(f"{API}/pulls/{pull_id}/cancel", headers=puller).status_code == 409
+
+
+class TestKeysInWarnings:
+    """A key is data: pulling alone does not show it."""
+
+    @pytest.mark.parametrize("query", ["", "?wait=false"])
+    def test_who_pulls_is_told_them_if_he_may_read_entities(
+        self, api: TestClient, connector: str, store: Store, dagster: FakeDagster, query: str
+    ) -> None:
+        def repeating(tags: dict[str, str]) -> str:
+            given = store.connectors.get(UUID(connector))
+            pulled(
+                store,
+                given,
+                [("row-key", "a"), ("row-key", "b")],
+                receipt=store.pulls.claim(UUID(tags[PULL_TAG]), given, "run"),
+            )
+            return "run"
+
+        dagster.on_launch = repeating
+        keys = KeyStore(store.engine, PEPPER.encode())
+        puller, reader = (
+            {"Authorization": f"Bearer {keys.create('key', scopes).text}"}
+            for scopes in (frozenset({Scope.PULLS_RUN}), frozenset({Scope.PULLS_RUN, Scope.ENTITIES_READ}))
+        )
+
+        answers = [pull(api, connector, query, **headers) for headers in (puller, reader)]
+
+        assert [answer.json()["keys_repeated"] for answer in answers] == [1, 1]
+        assert [answer.json()["warnings"][0]["keys"] for answer in answers] == [[], ["row-key"]]
+        assert "row-key" not in answers[0].text
 
 
 class TestLastPull:

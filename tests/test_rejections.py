@@ -1,14 +1,13 @@
 """Rejected rows: which are kept of a pull, for how long, and how they are told, in SQLite and in PostgreSQL."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
 
-from qanatix_api.app import create_app
 from qanatix_pipelines.connectors import Connector
 from qanatix_pipelines.entities import EntityBatch
 from qanatix_pipelines.errors import SourceFailed
@@ -17,14 +16,11 @@ from qanatix_pipelines.keys import Scope
 from qanatix_pipelines.pulls import Pull
 from qanatix_pipelines.rejections import Reason, Rejection
 from qanatix_pipelines.row_keys import WarningCode
-from qanatix_pipelines.settings import Settings
 from qanatix_pipelines.store.health import health_of
 from qanatix_pipelines.store.ingestion import Ingestion
-from qanatix_pipelines.store.keys import KeyStore
 from qanatix_pipelines.store.opening import Store
 from qanatix_pipelines.store.rejections import PULLS_KEPT, ROWS_KEPT
 from qanatix_pipelines.tenants import Tenant
-from tests.conftest import PEPPER
 from tests.test_store import NEW, READ_AT, batch
 
 API = "/api/v1"
@@ -33,19 +29,6 @@ API = "/api/v1"
 @pytest.fixture
 def connector(store: Store) -> Connector:
     return store.connectors.add(NEW)
-
-
-@pytest.fixture
-def client(store: Store, settings: Settings) -> Iterator[Callable[..., TestClient]]:
-    """The API, to a key of these scopes and this tenant."""
-    with TestClient(create_app(settings)) as api:
-
-        def asking(*scopes: Scope, tenant: Tenant = store.pulls.tenant) -> TestClient:
-            key = KeyStore(store.engine, PEPPER.encode()).of(tenant).create("test", frozenset(scopes))
-            api.headers["Authorization"] = f"Bearer {key.text}"
-            return api
-
-        yield asking
 
 
 def nameless(*rows: int) -> list[Rejection]:

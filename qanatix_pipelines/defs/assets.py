@@ -169,7 +169,7 @@ def _result(connector: Connector, outcome: PullOutcome, rejections: Sequence[Rej
     metadata |= {role: column for role, column in roles.items() if column is not None}
     if receipt.warnings:
         metadata["warnings"] = dg.MetadataValue.table(
-            [dg.TableRecord({"code": one.code.value, "detail": one.detail}) for one in receipt.warnings],
+            [dg.TableRecord({"code": one.code.value, "detail": one.sentences}) for one in receipt.warnings],
             schema=dg.TableSchema([dg.TableColumn(name, "string") for name in ("code", "detail")]),
         )
     if rejections:
