@@ -1,5 +1,6 @@
 """What Dagster sees, and what a materialization does, in process."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -9,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import psycopg
 import pytest
+import sqlalchemy as sa
 import yaml
 from dagster._core.definitions.assets.graph.asset_graph_subset import AssetGraphSubset
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
@@ -384,6 +387,68 @@ def test_a_pull_of_a_deleted_connector_is_skipped_with_a_sentence(
     assert evaluation.passed
     said = f"The connector of the partition {key} has been deleted: the run is skipped, and nothing is pulled."
     assert [entry.user_message for entry in instance.all_logs(result.run_id)].count(said) == 1
+
+
+@pytest.mark.parametrize("asked", ["entity_set", "rejection"])
+def test_the_run_of_a_completed_pull_succeeds_though_the_store_goes_away_then(
+    definitions: dg.Definitions,
+    instance: dg.DagsterInstance,
+    harness: Harness,
+    database: str,
+    monkeypatch: pytest.MonkeyPatch,
+    asked: str,
+) -> None:
+    """Just before this table is asked. What only the store knows is not told."""
+    harness.fill(3)
+    monkeypatch.setenv("QANATIX_STORE_URL", database)
+    store = resources._opened()
+    new = NewConnector(
+        name="Items",
+        connector_type="postgresql",
+        vertical="testing",
+        entity_type="item",
+        query="SELECT id, CASE WHEN id > 1 THEN name END AS name FROM items",
+        name_column="name",
+        connection_config=harness.config,
+    )
+    connector = store.connectors.add(new)
+    away = []
+
+    def go_away(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if not away and statement.startswith("SELECT") and f"FROM qanatix.{asked} " in statement.replace("\n", " "):
+            away.extend(
+                _closed(harness.server.address, database, "SELECT 1 FROM qanatix.pull WHERE status = 'completed'")
+            )
+
+    sa.event.listen(store.engine, "before_cursor_execute", go_away)
+
+    result = materialize(definitions, instance, connector.partition_key)
+
+    assert (result.success, len(away)) == (True, 1)
+    entity_set, connectors = result.asset_materializations_for_node("connectors__postgresql")
+    assert entity_set.asset_key == dg.AssetKey(["testing", "item"])
+    assert ("dagster/row_count" in entity_set.metadata) == (asked == "rejection")
+    metadata = {key: getattr(value, "value", value) for key, value in connectors.metadata.items()}
+    assert (metadata["records_ingested"], metadata["records_rejected"]) == (2, 1)
+    assert metadata["rejected_by_reason"] == {"name_missing": 1}
+    assert "rejections" not in metadata
+    said = [entry.user_message for entry in instance.all_logs(result.run_id) if entry.level == logging.WARNING]
+    assert [message.partition(":")[0] for message in said] == [
+        "The materialization does not show what the entity set holds",
+        "The run does not show which rows were rejected",
+    ][asked == "rejection" :]
+
+
+def _closed(server: str, database: str, condition: str) -> list[str]:
+    """End all connections to a database, and let none begin, once a query there has a row."""
+    with psycopg.connect(database) as asking:
+        if asking.execute(condition.encode()).fetchone() is None:
+            return []
+    name = database.rpartition("/")[2]
+    with psycopg.connect(server, autocommit=True) as closing:
+        closing.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false".encode())
+        closing.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
+    return [name]
 
 
 def test_a_pull_whose_connector_is_deleted_meanwhile_is_skipped(

@@ -1,5 +1,6 @@
 """One partitioned asset for each connector type: its partitions are the connectors, its runs their pulls."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
@@ -108,9 +109,9 @@ def pull_asset(connector_type: str) -> dg.AssetsDefinition:
                 },
                 allow_retries=False,
             ) from None
-        context.log_event(materialization(store, connector, outcome, context.resources.store.settings()))
-        rejections, _ = store.rejections.page(outcome.receipt.id, limit=REJECTIONS_SHOWN)
-        yield _result(connector, outcome, rejections)
+        # The pull has completed, and so does its run, also where the store goes away now.
+        context.log_event(materialization(store, connector, outcome, context.resources.store.settings(), context.log))
+        yield _result(connector, outcome, _rejections(store, outcome.receipt, context.log))
 
     return connectors
 
@@ -147,6 +148,17 @@ def _receipt(store: Store, connector: Connector, run: dg.DagsterRun) -> Pull:
     )
 
 
+def _rejections(store: Store, receipt: Pull, log: logging.Logger) -> Sequence[Rejection]:
+    """The first rows that a pull rejected. None where the store is away."""
+    if not receipt.records_rejected:
+        return ()
+    try:
+        return store.rejections.page(receipt.id, limit=REJECTIONS_SHOWN)[0]
+    except StoreUnavailable as error:
+        log.warning("The run does not show which rows were rejected: %s", error)
+        return ()
+
+
 def _result(connector: Connector, outcome: PullOutcome, rejections: Sequence[Rejection]) -> dg.MaterializeResult[None]:
     receipt = outcome.receipt
     counted = receipt.records_ingested + receipt.duplicates_skipped + receipt.records_rejected
@@ -172,8 +184,9 @@ def _result(connector: Connector, outcome: PullOutcome, rejections: Sequence[Rej
             [dg.TableRecord({"code": one.code.value, "detail": one.sentences}) for one in receipt.warnings],
             schema=dg.TableSchema([dg.TableColumn(name, "string") for name in ("code", "detail")]),
         )
-    if rejections:
+    if receipt.rejected_by_reason:
         metadata["rejected_by_reason"] = {r.value: count for r, count in receipt.rejected_by_reason.items()}
+    if rejections:
         metadata["rejections"] = dg.MetadataValue.table(
             [
                 dg.TableRecord({"row": r.row, "key": r.key or "", "reason": r.reason.value, "column": r.column or ""})

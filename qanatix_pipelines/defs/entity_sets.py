@@ -9,7 +9,7 @@ import dagster as dg
 
 from qanatix_pipelines.connectors import Connector
 from qanatix_pipelines.defs.checks import OWNER
-from qanatix_pipelines.errors import QanatixError
+from qanatix_pipelines.errors import QanatixError, StoreUnavailable
 from qanatix_pipelines.naming import CONNECTORS_KEY_PREFIX, TENANT_TAG, entity_set_key
 from qanatix_pipelines.pull import PullOutcome
 from qanatix_pipelines.settings import Settings
@@ -52,22 +52,28 @@ def entity_set_spec(entity_set: EntitySet) -> dg.AssetSpec:
 
 
 def materialization(
-    store: Store, connector: Connector, outcome: PullOutcome, settings: Settings
+    store: Store, connector: Connector, outcome: PullOutcome, settings: Settings, log: logging.Logger
 ) -> dg.AssetMaterialization:
-    """What a pull did to its entity set: counts, columns, and as many of the newest entities as the operator shows."""
+    """What a pull did to its entity set: counts, columns, and as many of the newest entities as the operator shows.
+
+    Where the store is away, what only it knows is left out, and `log` is told.
+    """
     receipt = outcome.receipt
     vertical, entity_type = connector.vertical, connector.entity_type
     metadata: dict[str, Any] = {
         **counts(outcome),
-        "dagster/row_count": store.entities.count(vertical, entity_type),
         "dagster/column_schema": schema(outcome),
         "connector": connector.name,
         "partition": connector.partition_key,
         "pull_id": str(receipt.id),
     }
-    if settings.preview_entities:
-        newest = store.entities.newest(vertical, entity_type, settings.preview_entities, PREVIEW_CHARACTERS + 1)
-        metadata["newest"] = _preview(newest)
+    try:
+        metadata["dagster/row_count"] = store.entities.count(vertical, entity_type)
+        if settings.preview_entities:
+            newest = store.entities.newest(vertical, entity_type, settings.preview_entities, PREVIEW_CHARACTERS + 1)
+            metadata["newest"] = _preview(newest)
+    except StoreUnavailable as error:
+        log.warning("The materialization does not show what the entity set holds: %s", error)
     if settings.public_url is not None:
         base = f"{str(settings.public_url).rstrip('/')}/api/v1"
         metadata["entities"] = dg.MetadataValue.url(f"{base}/entities?vertical={vertical}&entity_type={entity_type}")
