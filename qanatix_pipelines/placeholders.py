@@ -31,7 +31,7 @@ class SqlQuery:
 
     def numbered(self) -> str:
         """The text with `$1`, `$2`, ... for its placeholders, each its own: their types may differ."""
-        return self.parts[0] + "".join(f"${n}{part}" for n, part in enumerate(self.parts[1:], start=1))
+        return self.parts[0] + "".join(map("".join, zip(self._numbers(), self.parts[1:], strict=True)))
 
     def formatted(self) -> str:
         """The text with `%s` for its placeholders, for a driver that formats: as it is if there are none."""
@@ -41,11 +41,15 @@ class SqlQuery:
 
     def position_in_source(self, position: int) -> int:
         """Where the character at `position` of `numbered()` stands in the user's own text; both count from 1."""
-        return self._in_source(position, [len(f"${n}") for n in range(1, len(self.parts))])
+        return self._in_source(position, [len(number) for number in self._numbers()])
 
     def position_in_sent(self, position: int, literal: str) -> int:
         """As `position_in_source`, of the text with `literal` for each placeholder."""
         return self._in_source(position, [len(literal)] * self.placeholders)
+
+    def _numbers(self) -> list[str]:
+        """A dollar right after a word would be a part of it: `BETWEEN:last_pull`."""
+        return [f" ${n}" for n in range(1, len(self.parts))]
 
     def _in_source(self, position: int, written: Sequence[int]) -> int:
         """`written` says how many characters stand for each placeholder."""
@@ -91,7 +95,7 @@ def sql_words(query: SqlQuery, dialect: str) -> Words:
         tokens = []
     words: list[Word] = []
     for token in tokens:
-        word = _word(query.text, token)
+        word = word_of(query.text, token)
         if word.name == NAME and words and words[-1].shown == ":" and words[-1].end == word.start:
             word = Word(words.pop().start, word.end, f":{NAME}")
         words.append(word)
@@ -104,7 +108,7 @@ def greatest(query: SqlQuery, column: str) -> str:
     return f"SELECT max({column}) AS greatest FROM (\n{query.text}\n) AS watched"
 
 
-def _word(text: str, token: Token) -> Word:
+def word_of(text: str, token: Token) -> Word:
     start, end = token.start, token.end + 1
     if token.token_type.name.endswith("STRING"):
         return Word(start, end, LITERAL)

@@ -15,12 +15,13 @@ def numbered(query: str) -> str:
 @pytest.mark.parametrize(
     ("expected", "query"),
     [
-        ("SELECT * FROM t WHERE u > $1", "SELECT * FROM t WHERE u > :last_pull"),
-        ("SELECT * FROM t WHERE u>$1", "SELECT * FROM t WHERE u>:last_pull;"),
-        ("SELECT 1 WHERE a > $1 OR b > $2", "SELECT 1 WHERE a > :last_pull OR b > :last_pull"),
-        ("SELECT $1::timestamptz", "SELECT :last_pull::timestamptz"),
+        ("SELECT * FROM t WHERE u >  $1", "SELECT * FROM t WHERE u > :last_pull"),
+        ("SELECT * FROM t WHERE u> $1", "SELECT * FROM t WHERE u>:last_pull;"),
+        ("SELECT 1 WHERE a >  $1 OR b >  $2", "SELECT 1 WHERE a > :last_pull OR b > :last_pull"),
+        ("SELECT  $1::timestamptz", "SELECT :last_pull::timestamptz"),
+        ("SELECT u BETWEEN $1 AND $2 FROM t", "SELECT u BETWEEN:last_pull AND:last_pull FROM t"),
         ("SELECT 1", "SELECT 1 ; ; "),
-        ("SELECT 'it''s', $1", "SELECT 'it''s', :last_pull"),
+        ("SELECT 'it''s',  $1", "SELECT 'it''s', :last_pull"),
     ],
 )
 def test_a_placeholder_becomes_a_numbered_parameter(expected: str, query: str) -> None:

@@ -95,18 +95,19 @@ class TestLastPull:
         assert read(database, "SELECT (:last_pull::timestamp)::text AS at", NOON) == [("2026-03-07 07:00:00",)]
 
     @pytest.mark.parametrize(
-        ("since", "expected"),
+        ("zone", "since", "expected"),
         [
-            ("2025-10-25T22:59:59", "2025-10-26 00:59:59"),
-            ("2025-10-26T00:30:00", "2025-10-26 01:30:00"),  # half an hour later it is 2:00 again
-            ("2025-10-26T01:00:00", "2025-10-26 02:00:00"),
+            ("Europe/Berlin", "2025-10-25T21:59:59", "2025-10-25 23:59:59"),
+            ("Europe/Berlin", "2025-10-26T00:30:00", "2025-10-26 01:30:00"),  # half an hour later it is 2:00 again
+            ("Europe/Berlin", "2025-10-26T01:00:00", "2025-10-26 02:00:00"),
+            ("Antarctica/Casey", "2018-03-10T14:30:00", "2018-03-10 22:30:00"),  # set back by three hours at 17:00
         ],
     )
     def test_before_local_time_repeats_it_is_what_the_clocks_will_show(
-        self, database: str, since: str, expected: str
+        self, database: str, zone: str, since: str, expected: str
     ) -> None:
         with psycopg.connect(database, autocommit=True) as connection:
-            connection.execute(f"ALTER DATABASE {database.rpartition('/')[2]} SET timezone = 'Europe/Berlin'".encode())
+            connection.execute(f"ALTER DATABASE {database.rpartition('/')[2]} SET timezone = '{zone}'".encode())
         at = datetime.fromisoformat(since).replace(tzinfo=UTC)
 
         assert read(database, "SELECT (:last_pull::timestamp)::text AS at", at) == [(expected,)]

@@ -171,3 +171,15 @@ def test_a_query_that_would_write_is_told_that_it_must_only_read(connector_type:
 def test_a_select_that_would_make_a_table_is_told_so() -> None:
     with pytest.raises(InvalidConnector, match=r"SELECT \.\.\. INTO would write a table"):
         check_query("postgresql", "SELECT * INTO copied FROM items")
+
+
+@pytest.mark.parametrize("query", ["'postgresql://reader:secret@db/shop'", "($$secret$$)", "('secret')"])
+def test_a_text_in_the_place_of_a_query_is_not_repeated(query: str) -> None:
+    with pytest.raises(InvalidConnector, match=r"begins with '\.\.\.'") as refused:
+        check_query("postgresql", query)
+
+    assert "secret" not in str(refused.value)
+
+
+def test_a_column_may_be_called_into() -> None:
+    check_query("postgresql", "SELECT 1 AS into, t.into FROM t")

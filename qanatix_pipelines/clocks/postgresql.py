@@ -21,10 +21,10 @@ EXISTS (SELECT FROM pg_prepared_xacts WHERE database = current_database()),
 {account.RIGHTS},
 strpos(version(), 'linux') > 0
 """
-# A column without a zone holds what the database calls local time. If its clocks are set back soon after, by two hours
-# at the most, it is the earlier time that they will show then.
+# A column without a zone holds what the database calls local time. If its clocks are set back soon after, by at most
+# three hours (Antarctica/Casey's in 2018), it is the earlier time that they will show then.
 LOCAL = """
-SELECT least($1::timestamptz AT TIME ZONE zone, ($1 + interval '2 hours') AT TIME ZONE zone - interval '2 hours')
+SELECT least($1::timestamptz AT TIME ZONE zone, ($1 + interval '3 hours') AT TIME ZONE zone - interval '3 hours')
 FROM current_setting('TimeZone') AS zone
 """
 

@@ -65,7 +65,9 @@ def parse_postgresql(query: str) -> SqlQuery:
     statement = parse_sql(query, dialect="postgres")
     tokens = tokenize(query, dialect="postgres")
     check_reads(query, tokens)
-    if any(token.token_type is TokenType.INTO for token in tokens):
+    # After AS and a dot it is a name.
+    named = (TokenType.ALIAS, TokenType.DOT)
+    if any(token.token_type is TokenType.INTO and before.token_type not in named for before, token in pairwise(tokens)):
         raise QueryRejected("The query must only read, and SELECT ... INTO would write a table: leave INTO out.")
     for dollar, number in pairwise(tokens):
         if dollar.text == "$" and dollar.token_type is TokenType.PARAMETER and number.start == dollar.end + 1:

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from sqlglot.tokenizer_core import Token, TokenType
 
 from qanatix_pipelines.errors import QueryRejected
-from qanatix_pipelines.places import line_and_column, shown
+from qanatix_pipelines.placeholders import word_of
+from qanatix_pipelines.places import line_and_column
 
 _QUERIES = (TokenType.SELECT, TokenType.WITH, TokenType.VALUES, TokenType.TABLE)
 _WRITES = (TokenType.INSERT, TokenType.UPDATE, TokenType.DELETE, TokenType.MERGE)
@@ -20,7 +21,7 @@ def check_reads(query: str, tokens: Sequence[Token]) -> None:
     """Raise QueryRejected unless it begins as a query does, and no part of its WITH, nor what follows that, writes."""
     first = next((token for token in tokens if token.token_type is not _OPENS), None)
     if first is None or first.token_type not in _QUERIES:
-        begins = f", and this one begins with {shown(first.text)}" if first is not None else ""
+        begins = f", and this one begins with {word_of(query, first).shown}" if first is not None else ""
         raise QueryRejected(f"The query must begin with SELECT, WITH, VALUES or TABLE{begins}: a pull only reads.")
     if first.token_type is not TokenType.WITH:
         return

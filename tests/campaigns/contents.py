@@ -64,7 +64,12 @@ def made(engine: sa.Engine, kept: Contents, pull_id: UUID) -> dict[str, Any]:
         "entities": {row["id"]: told(row, "pull_id", "created_at", "updated_at") for row in found["entity"]},
         "times of its entities": len(stamps),
         "receipt": [
-            {column: value for column, value in told(row, "watermark").items() if column not in _ITS_OWN} for row in own
+            {
+                column: value
+                for column, value in told(row, "watermark", "merging_since").items()
+                if column not in _ITS_OWN
+            }
+            for row in own
         ],
         "other receipts": {row["id"]: row for row in found["pull"] if row["id"] != pull_id},
         "connectors": {row["id"]: told(row, "watermark", "watermark_at") for row in found["connector"]},
