@@ -56,7 +56,7 @@ def test_a_key_is_written_as_it_reads(value: object, key: str) -> None:
         (1, 1.0, Int64(1), Decimal128("1"), Decimal128("1.00"), Decimal128("10E-1")),
         (0, -0.0, Decimal128("-0"), Decimal128("0E+3")),
         (0.5, Decimal128("0.5"), Decimal128("0.500")),
-        (float("nan"), Decimal128("NaN")),
+        (float("nan"), Decimal128("NaN"), Decimal128("sNaN")),
         (float("-inf"), Decimal128("-Infinity")),
         (2.0**70, Decimal128(str(2**70))),
         ({"a": 1, "b": 2}, {"a": 1.0, "b": Decimal128("2.0")}),
@@ -69,6 +69,7 @@ def test_what_mongodb_compares_as_equal_is_one_key(equal: tuple[object, ...]) ->
 DIFFERENT: tuple[Any, ...] = (
     *(1, "1", True, "true", None, "null", 1.5, "1.5", '"1"', '"\\"1\\""'),
     *(float("nan"), "NaN", float("inf"), "Infinity", 0.1, Decimal128("0.1"), "0.1", 2**53 + 1, 2.0**53),
+    *(Decimal128(f"0.{'1' * 33}1"), Decimal128(f"0.{'1' * 33}2")),  # in its last digit
     *(Decimal128("1E+400"), Decimal128("2E+400"), Decimal128("-1E+400")),  # more than a double holds
     *(ObjectId(HEX), HEX, DatetimeMS(570), "1970-01-01T00:00:00.570Z"),
     *(b"abc", Binary(b"abc", 128), "YWJj", Binary(bytes(16), 4), "00000000-0000-0000-0000-000000000000"),

@@ -5,10 +5,9 @@ Both MongoDB and Cypher compare numbers by their value, whatever their type, and
 then it stands in quotes. A map's fields keep their order, by which MongoDB tells two of them apart.
 """
 
-import math
 import re
 from collections.abc import Callable
-from decimal import Decimal
+from decimal import Context, Decimal
 from json.encoder import encode_basestring
 from typing import Any
 
@@ -18,6 +17,9 @@ _WHOLE = 10**19
 _LIKE_BARE = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?(e[+-]?[0-9]+)?|true|false|null|[{\[].*", re.DOTALL)
 LIKE_QUOTED = r'-?Infinity|NaN|".*'
 _LIKE_QUOTED = re.compile(LIKE_QUOTED, re.DOTALL)
+
+# Of a Decimal128, whose digits are 34: six more than Python's own context keeps.
+_EXACT = Context(prec=34)
 
 
 def key_text(value: Any, other: Callable[[Any], str], like_quoted: re.Pattern[str] = _LIKE_QUOTED) -> str:
@@ -55,12 +57,15 @@ def _within(  # noqa: PLR0911  # one return for each kind of value
 
 
 def _number(value: float | Decimal) -> str:
-    # As a double, which `math` makes of it, a decimal of more than 308 digits would be infinite.
-    if not (value.is_finite() if isinstance(value, Decimal) else math.isfinite(value)):
-        return '"NaN"' if math.isnan(value) else '"Infinity"' if math.copysign(1, value) > 0 else '"-Infinity"'
+    # `math` would make a double of a decimal: most of its range is infinite then, and some NaNs are refused.
+    exact = value if isinstance(value, Decimal) else Decimal(value)
+    if exact.is_nan():
+        return '"NaN"'
+    if exact.is_infinite():
+        return '"Infinity"' if value > 0 else '"-Infinity"'
     if -_WHOLE < value < _WHOLE and value == (whole := int(value)):
         return str(whole)
     # A double is equal to a decimal only where the decimal is just that binary fraction.
     if isinstance(value, float) or (abs(value) < Decimal("1e308") and Decimal(float(value)) == value):
         return repr(float(value))
-    return f'{{"$numberDecimal":"{value.normalize()}"}}'.replace("E", "e")
+    return f'{{"$numberDecimal":"{_EXACT.normalize(value)}"}}'.replace("E", "e")
