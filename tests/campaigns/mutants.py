@@ -359,6 +359,13 @@ MUTANTS = (
         _repeated("TestCounted::test_any_pulls_in_any_batches_are_counted_by_the_rule"),
     ),
     Mutant(
+        "rows that gave way to others are not counted",
+        INGESTION,
+        "if ingested < self._staged else Repeated()",
+        "if ingested < 0 else Repeated()",
+        _repeated("TestCounted::test_any_pulls_in_any_batches_are_counted_by_the_rule"),
+    ),
+    Mutant(
         "rows that are alike count as one",
         REPEATED,
         "sa.case((rows.content != rows.last, rows.alike), else_=0)",
