@@ -84,6 +84,17 @@ def test_anything_else_is_refused_without_showing_it(dsn: str) -> None:
     assert refused.value.__suppress_context__ or refused.value.__context__ is None
 
 
+def test_an_option_that_is_not_allowed_is_named() -> None:
+    with pytest.raises(ValueError, match=r"^has the option sslmod that is not allowed; only sslmode and"):
+        parse_dsn(GOOD + "?sslmod=require")
+
+
+@pytest.mark.parametrize("name", ["hunter2", "hunter-", "hünter", "%68unter%20", "hunter" * 6])
+def test_the_name_of_an_option_that_may_be_a_secret_is_not_shown(name: str) -> None:
+    with pytest.raises(ValueError, match=r"^has an option that is not allowed"):
+        parse_dsn(f"{GOOD}?{name}")
+
+
 @given(st.text())
 def test_any_text_is_read_or_refused_and_nothing_else(text: str) -> None:
     for dsn in (text, f"postgresql://{text}", f"postgresql://reader:hunter2@db/shop{text}"):

@@ -5,6 +5,7 @@ environment. So only the parts below are read, and every other one is refused by
 documentation, 34.1.1.2 "Connection URIs"), less its lists of hosts and its empty parts.
 """
 
+import re
 import ssl
 from dataclasses import dataclass, field
 from typing import Literal, get_args
@@ -13,6 +14,9 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from qanatix_pipelines.addresses.parts import check_characters, is_this_machine, login, one_host
 
 TlsMode = Literal["disable", "require", "verify-ca", "verify-full"]
+
+# What may be shown of an option: no other text, for a part of a password that was not encoded may stand there.
+_PLAIN = re.compile(r"[A-Za-z_]{1,32}")
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,8 @@ def _tls_mode(query: str, host: str) -> TlsMode:
     names = [name for name, _ in options]
     for name in names:
         if name not in ("sslmode", "application_name"):
-            raise ValueError("has an option that is not allowed; only sslmode and application_name are")
+            named = f"the option {name}" if _PLAIN.fullmatch(name) else "an option"
+            raise ValueError(f"has {named} that is not allowed; only sslmode and application_name are")
     if len(set(names)) != len(names):
         raise ValueError("has the same option twice")
     mode = dict(options).get("sslmode")
