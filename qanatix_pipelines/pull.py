@@ -5,11 +5,11 @@ import gc
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, cast
 
 from qanatix_pipelines.batches import Column, Named
 from qanatix_pipelines.connectors import Connector
@@ -23,9 +23,9 @@ from qanatix_pipelines.errors import (
     PullCancelled,
     PullError,
     SourceError,
-    SourceTimeout,
     StoreUnavailable,
 )
+from qanatix_pipelines.limits import USUAL, Deadline, Limits
 from qanatix_pipelines.pulls import LEASE_SECONDS, Pull
 from qanatix_pipelines.row_keys import UNKNOWN, Roles
 from qanatix_pipelines.sources import Source
@@ -40,8 +40,6 @@ log = logging.getLogger(__name__)
 # Python looks for what refers to itself after 700 new objects, and a row is a dozen that live for a batch. If it looks
 # after so many, MongoDB's rows take a fifth less time, and no more memory. It stays so: the process is the pull's.
 _OBJECTS = 50_000
-
-_Answer = TypeVar("_Answer")
 
 
 class Ingestion(Protocol):
@@ -63,21 +61,6 @@ class Ingestion(Protocol):
 
 
 @dataclass(frozen=True)
-class Limits:
-    """How long a source may take: for one answer (connecting, or a batch), and for all of its part in a pull; and how
-    long the merge of what was read into the store may take.
-
-    After a fault that may pass by itself the source is read again, once for each of `pauses`, after at most so many
-    seconds.
-    """
-
-    answer_seconds: float = 600
-    pull_seconds: float = 3600
-    pauses: tuple[float, ...] = (1, 4)
-    merge_seconds: float = 3600
-
-
-@dataclass(frozen=True)
 class PullOutcome:
     """A completed pull's receipt, and the columns that its query returned."""
 
@@ -96,37 +79,13 @@ class _Read:
     at: datetime
 
 
-class _Deadline:
-    """The limits of one pull, counted from when this is made."""
-
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
-        self._end = time.monotonic() + limits.pull_seconds
-
-    async def answer(self, awaited: Awaitable[_Answer]) -> _Answer:
-        """What the source answers. Raises SourceTimeout."""
-        left = self._end - time.monotonic()
-        limits = self._limits
-        try:
-            async with asyncio.timeout(min(left, limits.answer_seconds)) as clock:
-                return await awaited
-        except TimeoutError:
-            if not clock.expired():
-                raise
-            if left < limits.answer_seconds:
-                message = f"The pull took longer than {limits.pull_seconds:g} seconds and was given up."
-            else:
-                message = f"The source gave no answer within {limits.answer_seconds:g} seconds."
-            raise SourceTimeout(message) from None
-
-
 async def pull(
     connector: Connector,
     source: Source,
     ingestion: Ingestion,
     *,
     full_refresh: bool = False,
-    limits: Limits = Limits(),
+    limits: Limits = USUAL,
     on_batch: Callable[[Progress], None] = lambda _progress: None,
     on_merge: Callable[[float], None] = lambda _seconds: None,
 ) -> PullOutcome:
@@ -137,7 +96,7 @@ async def pull(
     pull is in the store then, nor if this is cancelled.
     """
     started = time.monotonic()
-    deadline = _Deadline(limits)
+    deadline = Deadline(limits)
     async with _sign_of_life(ingestion):
         for pause in (*limits.pauses, None):
             try:
@@ -161,7 +120,7 @@ def run_pull(
     receipt: Pull,
     open_source: Callable[[Mapping[str, Any]], Source],
     *,
-    limits: Limits = Limits(),
+    limits: Limits = USUAL,
     egress: Egress = DEVELOPMENT,
     on_batch: Callable[[Progress], None] = lambda _progress: None,
     on_merge: Callable[[float], None] = lambda _seconds: None,
@@ -211,7 +170,7 @@ async def _read(
     connector: Connector,
     source: Source,
     ingestion: Ingestion,
-    deadline: _Deadline,
+    deadline: Deadline,
     on_batch: Callable[[Progress], None],
     *,
     full_refresh: bool,

@@ -10,7 +10,8 @@ import pytest
 
 from qanatix_pipelines.connectors import Connector
 from qanatix_pipelines.errors import SourceTimeout, SourceUnreachable
-from qanatix_pipelines.pull import Limits, PullOutcome
+from qanatix_pipelines.limits import Limits
+from qanatix_pipelines.pull import PullOutcome
 from qanatix_pipelines.sources import open_source
 from qanatix_pipelines.sources import postgresql as source_module
 from qanatix_pipelines.watermarks import Window

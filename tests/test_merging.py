@@ -16,7 +16,8 @@ from qanatix_api.receipts import Phase, Progress
 from qanatix_pipelines.connectors import Connector
 from qanatix_pipelines.defs.progress import ProgressLog
 from qanatix_pipelines.errors import MergeTimeout, PullCancelled, StoreUnavailable
-from qanatix_pipelines.pull import Limits, PullOutcome, run_pull
+from qanatix_pipelines.limits import Limits
+from qanatix_pipelines.pull import PullOutcome, run_pull
 from qanatix_pipelines.pulls import LEASE_SECONDS, Pull, PullStatus
 from qanatix_pipelines.store import tables
 from qanatix_pipelines.store.ingestion import Ingestion

@@ -36,6 +36,7 @@ from qanatix_pipelines.looks import look
 from qanatix_pipelines.pull import PullOutcome
 from qanatix_pipelines.pulls import Pull
 from qanatix_pipelines.rejections import Fault, Reason, Rejection
+from qanatix_pipelines.sessions import mongodb as sessions
 from qanatix_pipelines.sources import mongodb as source_module
 from qanatix_pipelines.sources import open_source
 from qanatix_pipelines.store.opening import Store
@@ -481,7 +482,7 @@ def test_a_watch_sees_a_change_whatever_other_types_stand_above_it(
 def test_a_query_that_takes_too_long_is_ended_by_the_server(
     mongodb_harness: MongoDBHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(source_module, "QUERY_SECONDS", 0.001)
+    monkeypatch.setattr(sessions, "QUERY_SECONDS", 0.001)
     insert(mongodb_harness, *({"_id": n, "text": f"{n}" * 100} for n in range(20_000)))
 
     with pytest.raises(SourceTimeout, match="MaxTimeMSExpired"):

@@ -18,6 +18,7 @@ import neo4j
 import pytest
 
 from qanatix_pipelines.batches import OBJECT, Batch, Reading
+from qanatix_pipelines.clocks.neo4j import reach
 from qanatix_pipelines.connectors import Connector
 from qanatix_pipelines.errors import (
     InvalidConnector,
@@ -37,6 +38,7 @@ from qanatix_pipelines.rejections import Reason, Rejection
 from qanatix_pipelines.sources import check_connector, open_source
 from qanatix_pipelines.sources import neo4j as neo4j_source
 from qanatix_pipelines.store.opening import Store
+from qanatix_pipelines.values import neo4j as neo4j_values
 from qanatix_pipelines.watermarks import Window
 from tests.campaigns.hostile_answers import bolt_text, chunked
 from tests.harness.neo4j import Neo4jHarness
@@ -307,22 +309,17 @@ def test_an_open_transaction_holds_the_watermark_back(graph: Neo4jHarness) -> No
 
 
 def test_where_open_transactions_are_not_shown_the_clock_alone_is_the_watermark() -> None:
-    """The Community Edition shows them to everybody, so a session stands in that does as the Enterprise Edition."""
+    """The Community Edition shows them to everybody, so this does as the Enterprise Edition."""
     clock = neo4j.time.DateTime(2026, 11, 23, 8, 9, 10, 123456789, tzinfo=UTC)
 
-    class Session:
-        async def run(self, query: str) -> Any:
-            if query.startswith("SHOW"):
-                raise neo4j.exceptions.Forbidden
-            return self
+    async def ask(query: str) -> Any:
+        if query.startswith("SHOW"):
+            raise neo4j.exceptions.Forbidden
+        return clock
 
-        async def single(self, *, strict: bool) -> list[Any]:
-            assert strict
-            return [clock]
+    _, reached = asyncio.run(reach(ask, neo4j.exceptions.ClientError))
 
-    _, reach = asyncio.run(neo4j_source._reach(Session()))  # type: ignore[arg-type]
-
-    assert datetime(2026, 11, 23, 8, 9, 10, 123456, UTC) == reach
+    assert datetime(2026, 11, 23, 8, 9, 10, 123456, UTC) == reached
 
 
 def test_the_watermark_is_the_servers_present(graph: Neo4jHarness) -> None:
@@ -366,14 +363,14 @@ def test_a_row_of_more_than_a_million_values_ends_the_pull(graph: Neo4jHarness) 
 
 
 def test_a_row_of_many_values_is_read_beside_the_loop(graph: Neo4jHarness, monkeypatch: pytest.MonkeyPatch) -> None:
-    readers, inside = set(), neo4j_source.json_text
+    readers, inside = set(), neo4j_values.json_text
     here = threading.get_ident()
 
     def noted(*value: Any) -> str:
         readers.add(threading.get_ident())
         return inside(*value)
 
-    monkeypatch.setattr(neo4j_source, "json_text", noted)
+    monkeypatch.setattr(neo4j_values, "json_text", noted)
 
     (row,) = rows(graph.config, "RETURN [x IN range(1, 100000) | []] AS a")
 

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from neo4j.vector import Vector
 
-from qanatix_pipelines.sources.neo4j import _json
+from qanatix_pipelines.values.neo4j import _json
 from tests.harness.neo4j import Neo4jHarness
 from tests.servers import Server
 from tests.types_table import TypeRow, entity_data, type_rows

@@ -14,7 +14,8 @@ from qanatix_api import receipts
 from qanatix_pipelines.connectors import Connector
 from qanatix_pipelines.defs.progress import ProgressLog
 from qanatix_pipelines.errors import LoginRefused, SourceUnreachable
-from qanatix_pipelines.pull import Limits, run_pull
+from qanatix_pipelines.limits import Limits
+from qanatix_pipelines.pull import run_pull
 from qanatix_pipelines.pulls import Pull, PullStatus
 from qanatix_pipelines.staging import Progress
 from qanatix_pipelines.store.ingestion import Ingestion

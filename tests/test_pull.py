@@ -26,7 +26,8 @@ from qanatix_pipelines.errors import (
     SourceUnreachable,
     StoreUnavailable,
 )
-from qanatix_pipelines.pull import Limits, PullOutcome, pull, run_pull
+from qanatix_pipelines.limits import Limits
+from qanatix_pipelines.pull import PullOutcome, pull, run_pull
 from qanatix_pipelines.pulls import Pull, PullStatus
 from qanatix_pipelines.row_keys import UNKNOWN, Roles
 from qanatix_pipelines.sources import Source, SourceConfig

@@ -2,11 +2,13 @@
 
 import ipaddress
 import re
+import ssl
 from typing import Annotated
 
 from pydantic import AfterValidator, SecretStr, StringConstraints
 
 from qanatix_pipelines.addresses.parts import check_characters
+from qanatix_pipelines.tls import Tls
 
 _NAME = re.compile(r"[\w.-]+")  # in any alphabet
 
@@ -44,3 +46,14 @@ def _plain_secret(secret: SecretStr) -> SecretStr:
 Text = Annotated[str, StringConstraints(min_length=1, max_length=255), AfterValidator(_plain)]
 Host = Annotated[Text, AfterValidator(_host)]
 Secret = Annotated[SecretStr, AfterValidator(_plain_secret)]
+
+
+def tls_context(protection: Tls) -> ssl.SSLContext | None:
+    """A context of our own: the driver's does not verify where no certificate authority is named."""
+    if protection == "none":
+        return None
+    context = ssl.create_default_context()
+    if protection != "verified":
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context

@@ -1,7 +1,7 @@
 """PostgreSQL's clock, how far back its oldest transaction holds it, and what `:last_pull` is bound to by it."""
 
 from datetime import datetime, timedelta
-from typing import cast
+from typing import Any, cast
 
 from qanatix_pipelines.accounts import postgresql as account
 from qanatix_pipelines.errors import QueryRejected
@@ -30,7 +30,7 @@ FROM current_setting('TimeZone') AS zone
 
 # Types of time, which the server counts from the year 2000 in microseconds or days. Python's begin too late for what is
 # bound first.
-COUNTED = ("timestamptz", "timestamp", "date")
+_COUNTED = ("timestamptz", "timestamp", "date")
 _Y2000 = datetime(2000, 1, 1)  # noqa: DTZ001  # in UTC, or in the database's zone
 _MICROSECOND, _DAY = timedelta(microseconds=1), timedelta(days=1)
 # What a first pull starts from. Below the zero of other systems, which is in the year 1; but as a text to compare with,
@@ -52,7 +52,7 @@ def counted(kind: str, start: Watermark | None, local: datetime | None, *, neare
     `start` is in UTC, `local` the same in the database's zone; None stands for the least of a first pull, or for the
     `nearer` one.
     """
-    if kind not in COUNTED:
+    if kind not in _COUNTED:
         raise QueryRejected(
             f":last_pull stands where the source expects the type {kind}. It is a point in time: compare it with a "
             "timestamp, timestamptz or date column, write :last_pull::timestamptz, or name the column of integers that "
@@ -77,3 +77,11 @@ def numbered(kind: str, start: Watermark | None, *, nearer: bool) -> int:
     if start is None:
         return _HALVES[kind] if nearer else least
     return min(max(cast(int, start), least), greatest)
+
+
+async def count_times(connection: Any) -> None:
+    """From now on a parameter that is a time is given as the server counts it. It is not asked."""
+    for kind in _COUNTED:
+        await connection.set_type_codec(
+            kind, schema="pg_catalog", encoder=lambda count: (count,), decoder=tuple, format="tuple"
+        )

@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 
 from qanatix_pipelines.egress import Egress
-from qanatix_pipelines.pull import Limits
+from qanatix_pipelines.limits import Limits
 from qanatix_pipelines.settings import Settings, read_settings
 from qanatix_pipelines.sources import Source, open_source
 from qanatix_pipelines.store.engine import PULL_PATIENCE_SECONDS

@@ -1,5 +1,7 @@
 """What PostgreSQL's SQLSTATEs mean for the caller."""
 
+import re
+
 from qanatix_pipelines.errors import (
     LoginRefused,
     QueryRejected,
@@ -53,7 +55,13 @@ _WITHOUT_PLACE = {
     "42P18": "the type of :last_pull cannot be told: cast it, such as :last_pull::timestamptz",
 }
 _NO_RIGHT = "42501"
+_WORDS_OF_A_NAME = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _GRANT = "grant SELECT on each table and view, and USAGE on its schema, as docs/security.md shows"
+
+
+def condition(error: type[Exception]) -> str:
+    """The name of a SQLSTATE's condition, of which the driver makes an exception's."""
+    return _WORDS_OF_A_NAME.sub(" ", error.__name__.removesuffix("Error")).lower()
 
 
 def explained(state: str, condition: str, place: str = "") -> SourceError:

@@ -6,6 +6,8 @@ The table of all settings is docs/settings/mysql.md.
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
+from qanatix_pipelines.errors import SourceFailed
+
 Ask = Callable[[str], Awaitable[tuple[tuple[Any, ...], ...]]]
 
 _YEAR = 365 * 24 * 3600
@@ -65,3 +67,12 @@ async def sql_modes(ask: Ask) -> frozenset[str]:
     """The session's SQL modes, of which some decide how the server reads a query's text."""
     ((modes,),) = await ask("SELECT @@SESSION.sql_mode")
     return frozenset(modes.decode().split(","))
+
+
+async def check_single_statements(ask: Ask, refusal: type[Exception]) -> None:
+    """Raises SourceFailed where the server takes two at a time; `refusal` is what `ask` raises where it does not."""
+    try:
+        await ask("SELECT 1; SELECT 1")
+    except refusal:
+        return
+    raise SourceFailed("The source runs more than one statement at a time, though told not to: nothing was read.")

@@ -7,30 +7,25 @@ is taken before the reading starts.
 
 import asyncio
 import logging
-import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import SecretStr, field_validator
 
 from qanatix_pipelines.accounts import mongodb as account
-from qanatix_pipelines.addresses.mongodb import MongoUri, parse_mongo_uri
+from qanatix_pipelines.addresses.mongodb import parse_mongo_uri
 from qanatix_pipelines.batches import MAX_ROW_BYTES, Batch, Named, Reading
-from qanatix_pipelines.bounds.hashing import Hashing
-from qanatix_pipelines.errors import (
-    LoginRefused,
-    SourceError,
-    SourceFailed,
-    TlsFailed,
-)
+from qanatix_pipelines.clocks.mongodb import reach
+from qanatix_pipelines.errors import SourceError, SourceFailed
 from qanatix_pipelines.faults.mongodb import SnapshotLost, explained, place_of
 from qanatix_pipelines.faults.network import connection_lost, network_fault
 from qanatix_pipelines.queries.mongodb import newest, parse_mongo_query
 from qanatix_pipelines.queries.slips import check_filter
 from qanatix_pipelines.rejections import GIANT, Fault, Reason
+from qanatix_pipelines.sessions.mongodb import Document, knock, limits, logging_in, new_client, read_concerns
 from qanatix_pipelines.sources import Source, SourceConfig
 from qanatix_pipelines.tls import Tls
 from qanatix_pipelines.values.documents import Gathering
@@ -43,21 +38,14 @@ if TYPE_CHECKING:  # at run time it is imported where it is used: it takes a ten
     from pymongo.asynchronous.collection import AsyncCollection
     from pymongo.asynchronous.cursor import AsyncRawBatchCursor
 
-Document = dict[str, Any]
-
 KEY = "_id"
 # A document that is read beside the loop, where deadlines, signs of life and cancels go on.
 LARGE_BYTES = 2**16
 CONNECT_SECONDS = 10
 CLOSE_SECONDS = 3
-# Of the server's work on one query: the most that QANATIX_PULL_SECONDS may say.
-QUERY_SECONDS = 604_800
 
-# Wire versions: of MongoDB 5.0 and 4.4.
-_SNAPSHOTS_SINCE = 13
-_SORTS_ON_DISK_SINCE = 9
+# Codes by which a server refuses to read from a snapshot.
 _NO_SNAPSHOT = {20, 72, 115, 123, 246, 263, 303}
-
 
 # It logs an error whole, with addresses and a server's words.
 logging.getLogger("pymongo").setLevel(logging.CRITICAL + 1)
@@ -133,29 +121,29 @@ class MongoDB(Source):
     @asynccontextmanager
     async def read(self, query: str, *, window: Window, batch_size: int) -> AsyncIterator[Reading]:
         asked = parse_mongo_query(query)
-        client = _client(self._uri)
+        client = new_client(self._uri, CONNECT_SECONDS)
         opened: list[_Answer] = []
         try:
             with _reported(asked.filter):
                 async with asyncio.timeout(CONNECT_SECONDS):
-                    await _knock(self._uri)
+                    await knock(self._uri)
                     # In this order: the documents must be read when the clock has been.
-                    with _logging_in(self._uri):
+                    with logging_in(self._uri):
                         hello = await client.admin.command("hello")
                     if not self.strong_accounts:
                         await _check_account(client)
-                clock, reach = _reach(hello)
+                clock, reached = reach(hello)
                 finds = asked.finds(window.start(clock), integer=window.integer)
-                options = _limits(hello) | {"batch_size": batch_size}
+                options = limits(hello) | {"batch_size": batch_size}
+                concerns = read_concerns(hello, snapshots=self._snapshots)
                 collection = client[self._database].get_collection(self._collection)
                 answers = {
-                    kind: await _find(collection, find | options, self._kinds_of_read(hello), opened)
-                    for kind, find in finds.items()
+                    kind: await _find(collection, find | options, concerns, opened) for kind, find in finds.items()
                 }
             named = replace(self.named, key=self.named.key or KEY)
             yield Reading(
                 columns=None,
-                watermark=reach - timedelta(milliseconds=1) if asked.asks_for_last_pull else None,
+                watermark=reached - timedelta(milliseconds=1) if asked.asks_for_last_pull else None,
                 batches=_newest(answers, named) if asked.newest else _batches(answers[""], batch_size, named),
                 id_column=KEY,
             )
@@ -164,15 +152,6 @@ class MongoDB(Source):
             raise
         finally:
             await _disconnect(client, opened)
-
-    def _kinds_of_read(self, hello: Mapping[str, Any]) -> tuple[str | None, ...]:
-        """The read concerns to try. A snapshot a server may refuse."""
-        replicated = "setName" in hello or hello.get("msg") == "isdbgrid"
-        # What a majority has not got yet, a replica set may take back.
-        else_concern = "majority" if replicated else None
-        if replicated and self._snapshots and hello.get("maxWireVersion", 0) >= _SNAPSHOTS_SINCE:
-            return "snapshot", else_concern
-        return (else_concern,)
 
 
 source = MongoDB
@@ -187,76 +166,6 @@ class _Answer:
     first: bytes | None = None
 
 
-async def _knock(uri: MongoUri) -> None:
-    """Connect once by ourselves: the driver would try for all of its time, and not tell what failed."""
-    context = ssl.create_default_context() if uri.tls else None
-    try:
-        _, writer = await asyncio.open_connection(uri.host, uri.port, ssl=context)
-    except ConnectionResetError:
-        if uri.tls:
-            raise TlsFailed("The source offers no TLS. If that is meant, add tls=false to the uri.") from None
-        raise
-    writer.transport.abort()
-
-
-def _client(uri: MongoUri) -> "AsyncMongoClient[Document]":
-    from pymongo import AsyncMongoClient, common, pool_options
-    from pymongo.asynchronous import auth
-    from pymongo.hello import Hello
-
-    vars(auth)["hashlib"] = Hashing()
-    # It would make room for messages as long as the server announces, before they come.
-    Hello.max_message_size = common.MAX_MESSAGE_SIZE  # type: ignore[assignment, method-assign]
-    # The driver would tell the server of our container, our cloud and its region, as our environment names them, and
-    # has no option against it.
-    vars(pool_options)["_metadata_env"] = dict
-    host = f"[{uri.host}]" if ":" in uri.host else uri.host
-    given = {"authMechanism": uri.auth_mechanism, "readPreference": uri.read_preference}
-    options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    client: AsyncMongoClient[Document] = AsyncMongoClient(
-        f"{host}:{uri.port}",  # with the port it cannot be taken for a socket's path
-        username=uri.user,
-        password=uri.password,
-        authSource=uri.auth_source,
-        **options,
-        tls=uri.tls,
-        directConnection=True,  # a server's answer may name other hosts
-        appname="qanatix",
-        serverSelectionTimeoutMS=CONNECT_SECONDS * 1000,
-        connectTimeoutMS=CONNECT_SECONDS * 1000,
-        serverMonitoringMode="poll",
-        maxPoolSize=2,
-        retryReads=False,
-        retryWrites=False,
-    )
-
-    # Wherever it is cancelled, the driver would first tell the server so, for as long as that takes. Its `close` tells
-    # what is remembered here, in the time that it is given.
-    async def remember(cursor_id: int, address: Any, **_: Any) -> None:
-        client._close_cursor_soon(cursor_id, address)  # noqa: SLF001
-
-    vars(client)["_close_cursor_now"] = remember
-    return client
-
-
-@contextmanager
-def _logging_in(uri: MongoUri) -> Iterator[None]:
-    """What the driver does not even send, it refuses by an error of Python's own."""
-    from pymongo.saslprep import saslprep
-
-    try:
-        yield
-    except ValueError:
-        try:
-            saslprep(uri.password)
-        except ValueError:
-            raise LoginRefused(
-                "The password in the uri has what no login by SCRAM-SHA-256 may have (RFC 4013): a character of "
-                "control or of private use, or letters of both directions. Check that it is percent-encoded from UTF-8."
-            ) from None
-        raise
-
-
 async def _check_account(client: "AsyncMongoClient[Document]") -> None:
     from pymongo.errors import OperationFailure
 
@@ -265,12 +174,6 @@ async def _check_account(client: "AsyncMongoClient[Document]") -> None:
     except OperationFailure as error:
         if error.code not in account.NOT_TOLD:
             raise
-
-
-def _limits(hello: Mapping[str, Any]) -> dict[str, Any]:
-    """What a server would cut or end a result by, at its widest: docs/settings/mongodb.md."""
-    sorting = {"allow_disk_use": True} if hello.get("maxWireVersion", 0) >= _SORTS_ON_DISK_SINCE else {}
-    return {"max_time_ms": QUERY_SECONDS * 1000, "no_cursor_timeout": True} | sorting
 
 
 async def _find(
@@ -298,16 +201,6 @@ async def _find(
         else:
             break
     return answer
-
-
-def _reach(hello: Mapping[str, Any]) -> tuple[datetime, datetime]:
-    """The server's clock, and how far it has seen: a member of a replica set to the last write of its majority."""
-    replicated = hello.get("lastWrite", {}).get("majorityWriteDate")
-    clock = hello.get("localTime")
-    if not isinstance(clock, datetime):
-        raise SourceFailed("The source does not tell its time.")
-    reach = min(clock, replicated) if isinstance(replicated, datetime) else clock
-    return clock.replace(tzinfo=UTC), reach.replace(tzinfo=UTC)
 
 
 async def _disconnect(client: "AsyncMongoClient[Document]", opened: list[_Answer]) -> None:

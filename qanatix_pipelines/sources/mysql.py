@@ -8,7 +8,6 @@ are read-only. What a read-only transaction still lets through, INTO and LOAD_FI
 
 import asyncio
 import logging
-import ssl
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime, timedelta
@@ -22,7 +21,7 @@ from asyncmy.cursors import SSCursor
 from pydantic import Field
 
 from qanatix_pipelines.accounts import mysql as account
-from qanatix_pipelines.addresses.mysql import Host, Secret, Text
+from qanatix_pipelines.addresses.mysql import Host, Secret, Text, tls_context
 from qanatix_pipelines.addresses.parts import is_this_machine
 from qanatix_pipelines.batches import Batch, Reading
 from qanatix_pipelines.clocks.mysql import SNAPSHOT, reach
@@ -37,7 +36,7 @@ from qanatix_pipelines.placeholders import SqlQuery, greatest, sql_words
 from qanatix_pipelines.queries.mysql import bound, parse_mysql
 from qanatix_pipelines.queries.slips import check_sql
 from qanatix_pipelines.rejections import GIANT
-from qanatix_pipelines.sessions.mysql import TABLES, open_session, sql_modes
+from qanatix_pipelines.sessions.mysql import TABLES, check_single_statements, open_session, sql_modes
 from qanatix_pipelines.sources import Source, SourceConfig
 from qanatix_pipelines.tls import Tls
 from qanatix_pipelines.values.mysql import DECODERS, ResultColumn, check_bits, frame, long_bits, result_column
@@ -104,7 +103,7 @@ class MySQL(Source):
             with _reported():
                 ask, mariadb = partial(_rows, connection), connection.is_mariadb
                 statement = parse_mysql(query, await sql_modes(ask))
-                await _check_single_statements(connection)
+                await check_single_statements(ask, errors.ProgrammingError)
                 if not self.strong_accounts:
                     account.check([grant.decode() for (grant,) in await _rows(connection, account.RIGHTS)])
                 ((number,),) = await _rows(connection, "SELECT CONNECTION_ID()")
@@ -170,7 +169,7 @@ class _Connection(Rows, Columns, asyncmy.connection.Connection):  # type: ignore
 
 
 async def _connect(config: Config) -> _Connection:
-    context = _tls(config.protection())
+    context = tls_context(config.protection())
     connection = _Connection(
         host=config.host,
         port=config.port,
@@ -195,25 +194,6 @@ async def _connect(config: Config) -> _Connection:
         connection.close()
         raise
     return connection
-
-
-def _tls(protection: Tls) -> ssl.SSLContext | None:
-    """A context of our own: the driver's does not verify where no certificate authority is named."""
-    if protection == "none":
-        return None
-    context = ssl.create_default_context()
-    if protection != "verified":
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
-
-
-async def _check_single_statements(connection: _Connection) -> None:
-    try:
-        await connection.query("SELECT 1; SELECT 1")
-    except errors.ProgrammingError:
-        return
-    raise SourceFailed("The source runs more than one statement at a time, though told not to: nothing was read.")
 
 
 async def _rows(connection: _Connection, query: str) -> tuple[tuple[Any, ...], ...]:

@@ -1,20 +1,17 @@
 """Neo4j, by its own driver over Bolt: one read-only transaction, one Cypher query, streamed as it is fetched.
 
-Cypher types each value and not each column, so every value travels as its own JSON text, by the rules of `_plain`. A
-row whose only value is a node or a relationship becomes that entity: its properties, and `_labels` or `_type`,
-`_element_id` and so on beside them.
-
 The driver is imported where it is used: that takes longer than all the rest of a pull's imports from here.
 """
 
 import asyncio
 import logging
 import ssl
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any, Literal, LiteralString, NoReturn, cast
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, Literal, LiteralString, cast
 
 import polars as pl
 from pydantic import AfterValidator, Field, SecretStr, StringConstraints, ValidationInfo, field_validator
@@ -23,9 +20,9 @@ from qanatix_pipelines.accounts import neo4j as account
 from qanatix_pipelines.addresses.neo4j import bolt_uri
 from qanatix_pipelines.addresses.parts import is_this_machine
 from qanatix_pipelines.batches import MAX_ROW_BYTES, Batch, Column, Named, Reading
+from qanatix_pipelines.clocks.neo4j import bound, reach
 from qanatix_pipelines.errors import (
     QueryRejected,
-    ResultUnusable,
     SourceError,
     SourceFailed,
     SourceUnreachable,
@@ -36,14 +33,12 @@ from qanatix_pipelines.faults.network import causes_of, connection_lost, network
 from qanatix_pipelines.gates.neo4j import LARGE_BYTES, bound_messages, last_message_bytes
 from qanatix_pipelines.queries.cypher import NAME, cypher_words, parse_cypher
 from qanatix_pipelines.queries.slips import check_cypher
-from qanatix_pipelines.rejections import GIANT, Fault, Reason
+from qanatix_pipelines.rejections import GIANT
 from qanatix_pipelines.sources import Source, SourceConfig
 from qanatix_pipelines.tls import Tls
 from qanatix_pipelines.values.documents import Gathering
-from qanatix_pipelines.values.json_text import json_text
-from qanatix_pipelines.values.key_text import key_text
-from qanatix_pipelines.values.neo4j import clock_text
-from qanatix_pipelines.watermarks import Watermark, Window
+from qanatix_pipelines.values.neo4j import fields
+from qanatix_pipelines.watermarks import Window
 
 if TYPE_CHECKING:
     import neo4j
@@ -54,12 +49,6 @@ TRANSACTION_SECONDS = 604_800  # at the server: the most that QANATIX_PULL_SECON
 
 # It logs an error whole, with addresses and a server's words.
 logging.getLogger("neo4j").setLevel(logging.CRITICAL + 1)
-
-# What :last_pull is on the first pull: below the start of the year 1, which other systems stamp for no time, and near
-# enough for the server to count the milliseconds. 0000-01-01T00:00:00Z, in seconds since 1970.
-_LEAST_SECONDS = -62_167_219_200
-_LEAST_INTEGER = -(2**63)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def _printable(text: str) -> str:
@@ -122,16 +111,22 @@ class Neo4j(Source):
 
     @asynccontextmanager
     async def read(self, query: str, *, window: Window, batch_size: int) -> AsyncIterator[Reading]:
+        from neo4j.exceptions import ClientError
+
         statement = parse_cypher(query)
         async with _session(self._config, batch_size) as session:
             with _reported(query):
                 if not self.strong_accounts:
                     await _check_account(session)
-                # In this order: what was committed before `reach` is there when the query starts.
-                clock, reach = await _reach(session) if statement.asks_for_last_pull else (None, None)
+                # In this order: what was committed before it is `reached` is there when the query starts.
+                clock = reached = None
+                if statement.asks_for_last_pull:
+                    clock, reached = await reach(partial(_told, session), ClientError)
                 transaction = await session.begin_transaction(timeout=TRANSACTION_SECONDS)
-                start = window.start(clock) if clock else None
-                parameters = {NAME: _bound(transaction, start, integer=window.integer)} if clock else {}
+                parameters = {}
+                if clock is not None:
+                    connection = transaction._connection  # noqa: SLF001
+                    parameters[NAME] = bound(window.start(clock), connection, integer=window.integer)
                 result = await transaction.run(cast(Any, statement.text), parameters)
             keys = result.keys()
             if not keys:
@@ -140,7 +135,7 @@ class Neo4j(Source):
             yield Reading(
                 # The only column may turn out to hold nodes.
                 columns=columns if len(columns) > 1 else None,
-                watermark=None if reach is None else reach - timedelta(microseconds=1),
+                watermark=None if reached is None else reached - timedelta(microseconds=1),
                 batches=_batches(result, batch_size, replace(self.named, key=self.named.key or KEY)),
                 # A node that is deleted while its row is made comes with nulls, and never was so. Nodes alone may have
                 # no key, some of them.
@@ -188,77 +183,38 @@ def _closed_at_once(socket: Any) -> None:
     socket._writer.transport.abort()  # noqa: SLF001
 
 
-def _bound(transaction: "neo4j.AsyncTransaction", start: Watermark | None, *, integer: bool) -> object:
-    """What `:last_pull` is bound to; None stands for the least of its type."""
-    if isinstance(start, datetime):
-        return start
-    if integer:
-        return _LEAST_INTEGER if start is None else min(max(start, _LEAST_INTEGER), -_LEAST_INTEGER - 1)
-    # The driver has no year before the first, but what it writes a time as has: it is not the same in all of Bolt.
-    scope = transaction._connection.new_hydration_scope()  # noqa: SLF001
-    epoch = scope.dehydration_hooks.get_transformer(_EPOCH)(_EPOCH)
-    return type(epoch)(epoch.tag, _LEAST_SECONDS, 0, 0)
+async def _told(session: "neo4j.AsyncSession", query: LiteralString) -> Any:
+    """The only value that a query returns."""
+    return (await (await session.run(query)).single(strict=True))[0]
 
 
 async def _check_account(session: "neo4j.AsyncSession") -> None:
     from neo4j.exceptions import ClientError
 
     try:
-        record = await (await session.run(account.RIGHTS)).single(strict=True)
+        roles = await _told(session, account.RIGHTS)
     except ClientError as error:
         if not (error.code or "").startswith(account.NOT_TOLD):
             raise
     else:
-        account.check(record["roles"])
-
-
-async def _reach(session: "neo4j.AsyncSession") -> tuple[datetime, datetime]:
-    """The server's clock (UTC), and the same held back to the start of the oldest transaction that is still open.
-
-    A node stamped in one of those may yet appear below the clock. What other users do is shown to those who have the
-    privilege SHOW TRANSACTION, which in the Community Edition everybody has; for the rest the overlap stands in.
-    """
-    from neo4j.exceptions import ClientError
-
-    async def ask(query: LiteralString) -> datetime | None:
-        record = await (await session.run(query)).single(strict=True)
-        return None if record[0] is None else record[0].to_native().astimezone(UTC)
-
-    now = cast(datetime, await ask("RETURN datetime.realtime()"))
-    try:
-        oldest = await ask("SHOW TRANSACTIONS YIELD startTime RETURN min(datetime(toString(startTime)))")
-    except ClientError:
-        oldest = None
-    return now, now if oldest is None else min(now, oldest)
+        account.check(roles)
 
 
 async def _batches(result: "neo4j.AsyncResult", batch_size: int, named: Named) -> AsyncIterator[Batch]:
-    from neo4j.exceptions import BrokenRecordError
-
-    keys = result.keys()
+    keys, key = result.keys(), named.key or KEY
     records = aiter(result)  # the driver reads a record when it is asked for, however many it told the server to send
     graph = result._hydration_scope.get_graph()  # noqa: SLF001
     gathering = Gathering(batch_size, "any", named, keys if len(keys) > 1 else ())
-
-    def read(record: "neo4j.Record") -> tuple[dict[str, str], str | None, Fault | None]:
-        fault = None
-        try:
-            plain = _fields(keys[0], record[0]) if len(keys) == 1 else _columns(record, keys)
-        except BrokenRecordError:
-            plain, fault = _readable(record, keys)
-        key = plain.get(named.key or KEY)
-        texts = {name: json_text(value, _unknown) for name, value in plain.items()}
-        return texts, None if key is None else key_text(key, _json), fault
 
     async def filled() -> Batch | None:
         async for record in records:
             size = last_message_bytes(result)
             large = LARGE_BYTES < size <= MAX_ROW_BYTES
-            row, key, fault = await asyncio.to_thread(read, record) if large else read(record)
+            row, its_key, fault = await asyncio.to_thread(fields, record, key) if large else fields(record, key)
             # The driver would keep every node of a result until its end.
             graph._nodes.clear()  # noqa: SLF001
             graph._relationships.clear()  # noqa: SLF001
-            if (full := gathering.add(row, key, fault=GIANT if size > MAX_ROW_BYTES else fault)) is not None:
+            if (full := gathering.add(row, its_key, fault=GIANT if size > MAX_ROW_BYTES else fault)) is not None:
                 return full
         # A connection that somebody ends by dbms.killConnection is told that it has all of the result. Only the end of
         # one says how long it took (Bolt manual, "PULL").
@@ -273,104 +229,6 @@ async def _batches(result: "neo4j.AsyncResult", batch_size: int, named: Named) -
             return
         yield batch
         del batch  # before the next one is read
-
-
-def _columns(record: "neo4j.Record", names: Sequence[str]) -> dict[str, Any]:
-    return dict(zip(names, map(_plain, record.values()), strict=True))
-
-
-def _readable(record: "neo4j.Record", names: Sequence[str]) -> tuple[dict[str, Any], Fault | None]:
-    """The columns of a row that can be read, and the fault of the first one that cannot.
-
-    The driver has no date out of the years 1 to 9999, and no time zone that is not known to this machine.
-    """
-    from neo4j.exceptions import BrokenRecordError
-
-    plain: dict[str, Any] = {}
-    fault = None
-    for place, name in enumerate(names):
-        try:
-            plain[name] = _plain(record[place])
-        except BrokenRecordError:
-            fault = fault or Fault(Reason.UNREADABLE, name)
-    return plain, fault
-
-
-def _fields(key: str, value: Any) -> dict[str, Any]:
-    """A row of one value by column: the properties and facts of a node or a relationship, or `key`."""
-    from neo4j.graph import Entity
-
-    if not isinstance(value, Entity):
-        return {key: _plain(value)}
-    facts: dict[str, Any] = _plain(value)
-    properties: dict[str, Any] = facts.pop("properties")
-    named = {f"_{name}": fact for name, fact in facts.items()}
-    taken = sorted(named.keys() & properties.keys())
-    if taken:
-        raise ResultUnusable(
-            f"An entity that the query returns has a property called {taken[0]!r}, which is what the entity's own fact "
-            "is called: return the properties that are wanted by name."
-        )
-    return named | properties
-
-
-def _json(value: Any) -> str:
-    return json_text(_plain(value), _unknown)
-
-
-def _plain(value: Any) -> Any:
-    """A value of Cypher's as `json_text` takes it. docs/types/neo4j.md has the rules."""
-    match value:
-        case None | bool() | int() | float() | str() | bytes():
-            return value
-        case list():
-            return [_plain(item) for item in value]
-        case dict():
-            return {key: _plain(item) for key, item in value.items()}
-        case _:
-            return _plain_class(value)
-
-
-def _plain_class(value: Any) -> Any:  # noqa: PLR0911  # one case for each of the driver's own classes
-    """Nodes are mappings to the driver, points and durations are tuples: they must be known before those."""
-    from neo4j import graph, spatial, time
-    from neo4j._codec.hydration import BrokenHydrationObject
-    from neo4j.exceptions import BrokenRecordError
-    from neo4j.vector import Vector
-
-    match value:
-        case graph.Node():
-            properties = {key: _plain(item) for key, item in value.items()}
-            return {"element_id": value.element_id, "labels": sorted(value.labels), "properties": properties}
-        case graph.Relationship():
-            # A node without properties is an empty mapping, and false.
-            start, end = (None if node is None else node.element_id for node in value.nodes)
-            return {
-                "element_id": value.element_id,
-                "type": value.type,
-                "start": start,
-                "end": end,
-                "properties": {key: _plain(item) for key, item in value.items()},
-            }
-        case graph.Path():
-            return {"nodes": _plain(list(value.nodes)), "relationships": _plain(list(value.relationships))}
-        case time.DateTime() | time.Time():
-            return clock_text(value)
-        case time.Date() | time.Duration():
-            return value.iso_format()
-        case spatial.Point():
-            names = ("longitude", "latitude", "height") if isinstance(value, spatial.WGS84Point) else ("x", "y", "z")
-            return {"srid": value.srid} | dict(zip(names, value, strict=False))
-        case Vector():
-            return value.to_native()
-        case BrokenHydrationObject():  # within another value
-            raise BrokenRecordError
-        case _:
-            return _unknown(value)
-
-
-def _unknown(_value: object) -> NoReturn:
-    raise SourceFailed("The source returned a value of a type that this release does not know.")
 
 
 @contextmanager

@@ -7,7 +7,6 @@ selects from it casts what Polars cannot hold exactly to text.
 
 import asyncio
 import logging
-import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import datetime, timedelta
@@ -23,11 +22,11 @@ from qanatix_pipelines.addresses.postgresql import Dsn, parse_dsn, tls_context
 from qanatix_pipelines.batches import Batch, Reading
 from qanatix_pipelines.bounds.hashing import Hashing
 from qanatix_pipelines.bounds.postgresql import BoundedProtocol
-from qanatix_pipelines.clocks.postgresql import COUNTED, LOCAL, REACH, counted, numbered
+from qanatix_pipelines.clocks.postgresql import LOCAL, REACH, count_times, counted, numbered
 from qanatix_pipelines.descriptions.postgresql import TYPES, Attribute, types, unknown
 from qanatix_pipelines.errors import AccountTooStrong, QueryRejected, SourceError, TlsFailed
 from qanatix_pipelines.faults.network import network_fault, unreadable
-from qanatix_pipelines.faults.postgresql import explained, place_of
+from qanatix_pipelines.faults.postgresql import condition, explained, place_of
 from qanatix_pipelines.gates.postgresql import Gate
 from qanatix_pipelines.placeholders import NAME, SqlQuery, greatest, sql_words
 from qanatix_pipelines.queries.postgresql import NAMED, check_named, names, parse_as_server, parse_postgresql
@@ -135,7 +134,7 @@ class PostgreSQL(Source):
                 # In this order: the snapshot must see every row that was committed before the clock was read.
                 start, local, reached, notices = await self._ask(connection, statement, window)
                 await connection.execute(reading(version, notices=notices))
-                await _count_times(connection)
+                await count_times(connection)
             with _reported(protocol, statement):
                 parameters, described = await protocol.describe(statement.numbered())
             with _reported(protocol, statement, places=False):
@@ -203,14 +202,6 @@ async def _connect(dsn: Dsn) -> asyncpg.Connection:
         statement_cache_size=0,  # nothing runs twice, and a pooler such as PgBouncer may sit between
         server_settings={"application_name": "qanatix"},
     )
-
-
-async def _count_times(connection: asyncpg.Connection) -> None:
-    """From now on a parameter that is a time is given as the server counts it. It is not asked."""
-    for kind in COUNTED:
-        await connection.set_type_codec(
-            kind, schema="pg_catalog", encoder=lambda count: (count,), decoder=tuple, format="tuple"
-        )
 
 
 async def _disconnect(connection: asyncpg.Connection, gate: Gate) -> None:
@@ -295,11 +286,8 @@ def _unreadable(error: Exception, protocol: _Protocol | None) -> SourceError:
 
 
 def _explained(error: asyncpg.PostgresError, statement: SqlQuery | None, *, places: bool = False) -> SourceError:
-    condition = re.sub(
-        r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", type(error).__name__.removesuffix("Error")
-    ).lower()
     state, position, place = error.sqlstate or "", str(error.position or ""), ""
     if statement is not None:
         offset = statement.position_in_source(int(position)) - 1 if places and position.isdecimal() else None
         place = place_of(sql_words(statement, "postgres"), state, str(error), offset)
-    return explained(state, condition, place)
+    return explained(state, condition(type(error)), place)

@@ -1,9 +1,139 @@
-"""Neo4j's times as text: the rules that docs/types/neo4j.md tells, and its test checks."""
+"""Neo4j's values as JSON text: the rules that docs/types/neo4j.md tells, and its test checks.
 
-from typing import Any
+Cypher types each value and not each column, so every value becomes its own text. A row whose only value is a node or a
+relationship becomes that entity: its properties, and `_labels` or `_type`, `_element_id` and so on beside them.
+
+The driver is imported where it is used: that takes longer than all the rest of a pull's imports.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from qanatix_pipelines.errors import ResultUnusable, SourceFailed
+from qanatix_pipelines.rejections import Fault, Reason
+from qanatix_pipelines.values.json_text import json_text
+from qanatix_pipelines.values.key_text import key_text
+
+if TYPE_CHECKING:
+    import neo4j
 
 
-def clock_text(value: Any) -> str:
+def fields(record: "neo4j.Record", key: str) -> tuple[dict[str, str], str | None, Fault | None]:
+    """The JSON text of each column or property of a row, that of its `key`, and the fault of what cannot be read.
+
+    Raises ResultUnusable, SourceFailed.
+    """
+    from neo4j.exceptions import BrokenRecordError
+
+    names, fault = record.keys(), None
+    try:
+        plain = _entity_or_value(names[0], record[0]) if len(names) == 1 else _columns(record, names)
+    except BrokenRecordError:
+        plain, fault = _readable(record, names)
+    value = plain.get(key)
+    texts = {name: json_text(item, _unknown) for name, item in plain.items()}
+    return texts, None if value is None else key_text(value, _json), fault
+
+
+def _columns(record: "neo4j.Record", names: Sequence[str]) -> dict[str, Any]:
+    return dict(zip(names, map(_plain, record.values()), strict=True))
+
+
+def _readable(record: "neo4j.Record", names: Sequence[str]) -> tuple[dict[str, Any], Fault | None]:
+    """The columns of a row that can be read, and the fault of the first one that cannot.
+
+    The driver has no date out of the years 1 to 9999, and no time zone that is not known to this machine.
+    """
+    from neo4j.exceptions import BrokenRecordError
+
+    plain: dict[str, Any] = {}
+    fault = None
+    for place, name in enumerate(names):
+        try:
+            plain[name] = _plain(record[place])
+        except BrokenRecordError:
+            fault = fault or Fault(Reason.UNREADABLE, name)
+    return plain, fault
+
+
+def _entity_or_value(key: str, value: Any) -> dict[str, Any]:
+    """A row of one value by column: the properties and facts of a node or a relationship, or `key`."""
+    from neo4j.graph import Entity
+
+    if not isinstance(value, Entity):
+        return {key: _plain(value)}
+    facts: dict[str, Any] = _plain(value)
+    properties: dict[str, Any] = facts.pop("properties")
+    named = {f"_{name}": fact for name, fact in facts.items()}
+    taken = sorted(named.keys() & properties.keys())
+    if taken:
+        raise ResultUnusable(
+            f"An entity that the query returns has a property called {taken[0]!r}, which is what the entity's own fact "
+            "is called: return the properties that are wanted by name."
+        )
+    return named | properties
+
+
+def _json(value: Any) -> str:
+    return json_text(_plain(value), _unknown)
+
+
+def _plain(value: Any) -> Any:
+    """A value of Cypher's as `json_text` takes it. docs/types/neo4j.md has the rules."""
+    match value:
+        case None | bool() | int() | float() | str() | bytes():
+            return value
+        case list():
+            return [_plain(item) for item in value]
+        case dict():
+            return {key: _plain(item) for key, item in value.items()}
+        case _:
+            return _plain_class(value)
+
+
+def _plain_class(value: Any) -> Any:  # noqa: PLR0911  # one case for each of the driver's own classes
+    """Nodes are mappings to the driver, points and durations are tuples: they must be known before those."""
+    from neo4j import graph, spatial, time
+    from neo4j._codec.hydration import BrokenHydrationObject
+    from neo4j.exceptions import BrokenRecordError
+    from neo4j.vector import Vector
+
+    match value:
+        case graph.Node():
+            properties = {key: _plain(item) for key, item in value.items()}
+            return {"element_id": value.element_id, "labels": sorted(value.labels), "properties": properties}
+        case graph.Relationship():
+            # A node without properties is an empty mapping, and false.
+            start, end = (None if node is None else node.element_id for node in value.nodes)
+            return {
+                "element_id": value.element_id,
+                "type": value.type,
+                "start": start,
+                "end": end,
+                "properties": {key: _plain(item) for key, item in value.items()},
+            }
+        case graph.Path():
+            return {"nodes": _plain(list(value.nodes)), "relationships": _plain(list(value.relationships))}
+        case time.DateTime() | time.Time():
+            return _clock_text(value)
+        case time.Date() | time.Duration():
+            return value.iso_format()
+        case spatial.Point():
+            names = ("longitude", "latitude", "height") if isinstance(value, spatial.WGS84Point) else ("x", "y", "z")
+            return {"srid": value.srid} | dict(zip(names, value, strict=False))
+        case Vector():
+            return value.to_native()
+        case BrokenHydrationObject():  # within another value
+            raise BrokenRecordError
+        case _:
+            return _unknown(value)
+
+
+def _unknown(_value: object) -> NoReturn:
+    raise SourceFailed("The source returned a value of a type that this release does not know.")
+
+
+def _clock_text(value: Any) -> str:
     """The driver's Time or DateTime as the server's own toString() writes it: RFC 9557, all its nanoseconds."""
     local: str = value.replace(tzinfo=None).iso_format().rstrip("0").removesuffix(".")
     offset = value.utc_offset()

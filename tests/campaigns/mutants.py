@@ -11,6 +11,7 @@ MERGE = "qanatix_pipelines/store/merge.py"
 ENTITY_SETS = "qanatix_pipelines/store/entity_sets.py"
 ENGINE = "qanatix_pipelines/store/engine.py"
 PULL = "qanatix_pipelines/pull.py"
+LIMITS = "qanatix_pipelines/limits.py"
 WATERMARKS = "qanatix_pipelines/watermarks.py"
 ENTITIES = "qanatix_pipelines/store/entities.py"
 KEYS = "qanatix_pipelines/store/keys.py"
@@ -515,14 +516,14 @@ MUTANTS = (
     ),
     Mutant(
         "an answer may take as long as a pull",
-        PULL,
+        LIMITS,
         "asyncio.timeout(min(left, limits.answer_seconds))",
         "asyncio.timeout(left)",
         _pull("TestDeadlines::test_a_source_that_does_not_answer_is_given_up"),
     ),
     Mutant(
         "a pull may take for ever",
-        PULL,
+        LIMITS,
         "asyncio.timeout(min(left, limits.answer_seconds))",
         "asyncio.timeout(limits.answer_seconds)",
         _pull("TestDeadlines::test_a_source_that_always_has_a_little_more_is_given_up"),
