@@ -22,6 +22,7 @@ QanatixError
     │   │   └── ColumnMissing
     │   ├── SourceTimeout
     │   └── SourceFailed
+    ├── MergeTimeout            the operator gives it more time, by QANATIX_MERGE_SECONDS
     ├── CredentialsUnreadable   the caller registers the connector again, or the operator brings the key back
     ├── PullInProgress          the caller waits for the pull that is running
     ├── PullNotStarted          the caller tries again once Dagster is back
@@ -47,6 +48,11 @@ _NAMES, _NAME_LENGTH = 20, 64
 class QanatixError(Exception):
     """The root of the tree above."""
 
+    sentence: ClassVar[str]  # what it says, where that is always the same
+
+    def __init__(self, sentence: str | None = None) -> None:
+        super().__init__(self.sentence if sentence is None else sentence)
+
 
 class SettingsError(QanatixError):
     """An environment variable is missing or wrong. Names the variable, never its value."""
@@ -59,20 +65,17 @@ class SettingsError(QanatixError):
 class StoreNotReady(QanatixError):
     """The store's tables are not those of this release."""
 
-    def __init__(self) -> None:
-        super().__init__(
-            "The store's tables are not those of this release: run `qanatix migrate`, of the newest release in use."
-        )
+    sentence = "The store's tables are not those of this release: run `qanatix migrate`, of the newest release in use."
 
 
 class StoreUnavailable(QanatixError):
     """The store cannot be reached, or is locked. `reason` is for its operator, not for a caller."""
 
     code: ClassVar[str] = "store_unavailable"
-    sentence: ClassVar[str] = "The store does not answer. Nothing was changed; try again later."
+    sentence = "The store does not answer. Nothing was changed; try again later."
 
     def __init__(self, reason: str | None = None) -> None:
-        super().__init__(self.sentence)
+        super().__init__()
         self.reason = reason
 
 
@@ -228,13 +231,11 @@ class MergeTimeout(PullError):
 
 class CredentialsUnreadable(PullError):
     code = "credentials_unreadable"
-
-    def __init__(self) -> None:
-        super().__init__(
-            "The connector's credentials cannot be decrypted with the keys in CONNECTOR_ENCRYPTION_KEY. If the key was "
-            "changed, restart what has the old one: Dagster's processes and the worker read it when they start. "
-            "Otherwise bring the key back that encrypted them, or register the connector again."
-        )
+    sentence = (
+        "The connector's credentials cannot be decrypted with the keys in CONNECTOR_ENCRYPTION_KEY. If the key was "
+        "changed, restart what has the old one: Dagster's processes and the worker read it when they start. "
+        "Otherwise bring the key back that encrypted them, or register the connector again."
+    )
 
 
 class PullInProgress(PullError):
@@ -256,26 +257,19 @@ class PullNotBegun(PullError):
     """A run that nobody had queued a pull for failed before it could begin one."""
 
     code = "pull_not_begun"
-
-    def __init__(self) -> None:
-        super().__init__("The run failed before its pull began; it says why. Nothing was pulled.")
+    sentence = "The run failed before its pull began; it says why. Nothing was pulled."
 
 
 class PullSuperseded(PullError):
     code = "pull_superseded"
-
-    def __init__(self) -> None:
-        super().__init__(
-            "The pull was given up: its connector was changed or deleted, or another pull took over. "
-            "Nothing was ingested."
-        )
+    sentence = (
+        "The pull was given up: its connector was changed or deleted, or another pull took over. Nothing was ingested."
+    )
 
 
 class PullCancelled(PullError):
     code = "pull_cancelled"
-
-    def __init__(self) -> None:
-        super().__init__("The pull was cancelled. Nothing was ingested.")
+    sentence = "The pull was cancelled. Nothing was ingested."
 
 
 class StagingLost(PullError):
@@ -283,16 +277,12 @@ class StagingLost(PullError):
 
     code = "staging_lost"
     transient = True
-
-    def __init__(self) -> None:
-        super().__init__("The store lost the rows that were staged. Nothing was ingested; try again.")
+    sentence = "The store lost the rows that were staged. Nothing was ingested; try again."
 
 
 class PullLost(PullError):
     code = "pull_lost"
-
-    def __init__(self) -> None:
-        super().__init__("The pull's runs ended without a result: their processes were stopped. Nothing was ingested.")
+    sentence = "The pull's runs ended without a result: their processes were stopped. Nothing was ingested."
 
 
 class PullBroken(PullError):

@@ -28,7 +28,7 @@ from qanatix_pipelines.rejections import GIANT, Fault, Reason
 from qanatix_pipelines.sessions.mongodb import Document, knock, limits, logging_in, new_client, read_concerns
 from qanatix_pipelines.sources import Source, SourceConfig
 from qanatix_pipelines.tls import Tls
-from qanatix_pipelines.values.documents import Gathering
+from qanatix_pipelines.values.documents import Gathering, Row
 from qanatix_pipelines.values.mongodb import Unreadable, documents, fields, object_text
 from qanatix_pipelines.watermarks import Window
 
@@ -140,11 +140,10 @@ class MongoDB(Source):
                 answers = {
                     kind: await _find(collection, find | options, concerns, opened) for kind, find in finds.items()
                 }
-            named = replace(self.named, key=self.named.key or KEY)
             yield Reading(
                 columns=None,
                 watermark=reached - timedelta(milliseconds=1) if asked.asks_for_last_pull else None,
-                batches=_newest(answers, named) if asked.newest else _batches(answers[""], batch_size, named),
+                batches=_newest(answers) if asked.newest else _batches(answers[""], batch_size, self.named),
                 id_column=KEY,
             )
         except SnapshotLost:
@@ -220,51 +219,44 @@ async def _disconnect(client: "AsyncMongoClient[Document]", opened: list[_Answer
 
 
 async def _batches(answer: _Answer, batch_size: int, named: Named) -> AsyncIterator[Batch]:
-    gathering = Gathering(batch_size, "bson", named)
-    replies = _documents(answer)
-
-    def read(document: bytes) -> tuple[dict[str, str], str | None, Fault | None]:
-        if len(document) > MAX_ROW_BYTES:
-            return {}, None, GIANT
-        try:
-            return (*fields(document, named.key or KEY), None)
-        except (Unreadable, RecursionError):  # a document that breaks the rules, or is nested deeper than we can follow
-            return {}, None, Fault(Reason.UNREADABLE)
-
-    async def filled() -> Batch | None:
-        async for document in replies:
-            beside = len(document) > LARGE_BYTES
-            row, key, fault = await asyncio.to_thread(read, document) if beside else read(document)
-            if (full := gathering.add(row, key, fault=fault)) is not None:
-                return full
-        return gathering.rest()
-
+    key = named.key or KEY
+    gathering, rows = Gathering(batch_size, "bson", replace(named, key=key)), _rows(answer, key)
     while True:
         with _reported():
-            batch = await filled()
+            batch = await gathering.filled(rows)
         if batch is None:
             return
         yield batch
         del batch  # before the next one is read
 
 
-async def _newest(answers: Mapping[str, _Answer], named: Named) -> AsyncIterator[Batch]:
+async def _rows(answer: _Answer, key: str) -> AsyncIterator[Row]:
+    """One document after another: all of a reply as values would take many times as much memory."""
+    reply = answer.first
+    while reply is not None:
+        for document in documents(reply):
+            beside = LARGE_BYTES < len(document) <= MAX_ROW_BYTES
+            yield await asyncio.to_thread(_row, document, key) if beside else _row(document, key)
+        reply = cast(bytes | None, await anext(answer.cursor, None))
+
+
+def _row(document: bytes, key: str) -> Row:
+    if len(document) > MAX_ROW_BYTES:
+        return {}, None, GIANT
+    try:
+        return (*fields(document, key), None)
+    except (Unreadable, RecursionError):  # a document that breaks the rules, or is nested deeper than we can follow
+        return {}, None, Fault(Reason.UNREADABLE)
+
+
+async def _newest(answers: Mapping[str, _Answer]) -> AsyncIterator[Batch]:
     """One row, of the greatest values by their types."""
-    gathering = Gathering(1, "bson", named)
+    gathering = Gathering(1, "bson", Named())
     with _reported():
         firsts = {kind: answer.first for kind, answer in answers.items() if answer.first is not None}
         gathering.add({kind: object_text(reply) for kind, reply in firsts.items()})
     if firsts and (row := gathering.rest()) is not None:
         yield row
-
-
-async def _documents(answer: _Answer) -> AsyncIterator[bytes]:
-    """Each in BSON: all of a reply as values would take many times as much memory."""
-    reply = answer.first
-    while reply is not None:
-        for document in documents(reply):
-            yield document
-        reply = cast(bytes | None, await anext(answer.cursor, None))
 
 
 @contextmanager

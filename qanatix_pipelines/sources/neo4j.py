@@ -36,7 +36,7 @@ from qanatix_pipelines.queries.slips import check_cypher
 from qanatix_pipelines.rejections import GIANT
 from qanatix_pipelines.sources import Source, SourceConfig
 from qanatix_pipelines.tls import Tls
-from qanatix_pipelines.values.documents import Gathering
+from qanatix_pipelines.values.documents import Gathering, Row
 from qanatix_pipelines.values.neo4j import fields
 from qanatix_pipelines.watermarks import Window
 
@@ -136,7 +136,7 @@ class Neo4j(Source):
                 # The only column may turn out to hold nodes.
                 columns=columns if len(columns) > 1 else None,
                 watermark=None if reached is None else reached - timedelta(microseconds=1),
-                batches=_batches(result, batch_size, replace(self.named, key=self.named.key or KEY)),
+                batches=_batches(result, batch_size, self.named),
                 # A node that is deleted while its row is made comes with nulls, and never was so. Nodes alone may have
                 # no key, some of them.
                 id_required=self.named.key is not None or KEY in keys,
@@ -201,34 +201,33 @@ async def _check_account(session: "neo4j.AsyncSession") -> None:
 
 
 async def _batches(result: "neo4j.AsyncResult", batch_size: int, named: Named) -> AsyncIterator[Batch]:
-    keys, key = result.keys(), named.key or KEY
-    records = aiter(result)  # the driver reads a record when it is asked for, however many it told the server to send
-    graph = result._hydration_scope.get_graph()  # noqa: SLF001
-    gathering = Gathering(batch_size, "any", named, keys if len(keys) > 1 else ())
-
-    async def filled() -> Batch | None:
-        async for record in records:
-            size = last_message_bytes(result)
-            large = LARGE_BYTES < size <= MAX_ROW_BYTES
-            row, its_key, fault = await asyncio.to_thread(fields, record, key) if large else fields(record, key)
-            # The driver would keep every node of a result until its end.
-            graph._nodes.clear()  # noqa: SLF001
-            graph._relationships.clear()  # noqa: SLF001
-            if (full := gathering.add(row, its_key, fault=GIANT if size > MAX_ROW_BYTES else fault)) is not None:
-                return full
-        # A connection that somebody ends by dbms.killConnection is told that it has all of the result. Only the end of
-        # one says how long it took (Bolt manual, "PULL").
-        if (await result.consume()).result_consumed_after is None:
-            raise connection_lost()
-        return gathering.rest()
-
+    names, key = result.keys(), named.key or KEY
+    gathering = Gathering(batch_size, "any", replace(named, key=key), names if len(names) > 1 else ())
+    rows = _rows(result, key)
     while True:
         with _reported():
-            batch = await filled()
+            batch = await gathering.filled(rows)
         if batch is None:
             return
         yield batch
         del batch  # before the next one is read
+
+
+async def _rows(result: "neo4j.AsyncResult", key: str) -> AsyncIterator[Row]:
+    graph = result._hydration_scope.get_graph()  # noqa: SLF001
+    async for record in result:  # the driver reads one when it is asked for, however many it told the server to send
+        size = last_message_bytes(result)
+        row: Row = {}, None, GIANT
+        if size <= MAX_ROW_BYTES:
+            row = await asyncio.to_thread(fields, record, key) if size > LARGE_BYTES else fields(record, key)
+        # The driver would keep every node of a result until its end.
+        graph._nodes.clear()  # noqa: SLF001
+        graph._relationships.clear()  # noqa: SLF001
+        yield row
+    # A connection that somebody ends by dbms.killConnection is told that it has all of the result. Only the end of one
+    # says how long it took (Bolt manual, "PULL").
+    if (await result.consume()).result_consumed_after is None:
+        raise connection_lost()
 
 
 @contextmanager

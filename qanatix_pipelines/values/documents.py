@@ -1,6 +1,6 @@
 """Rows that are objects, of values typed each by itself, as they become batches: documents, and a graph's records."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from json.encoder import encode_basestring
 
 import polars as pl
@@ -10,6 +10,10 @@ from qanatix_pipelines.rejections import GIANT, Fault
 
 # As many fields of a reading are told by name, and those that the connector names: documents may use fields as keys.
 MAX_COLUMNS = 500
+
+
+# Its fields' JSON texts, its key's by `key_text`, and its fault: with one it has a place only.
+Row = tuple[Mapping[str, str], str | None, Fault | None]
 
 
 class _Members(dict[str, str]):
@@ -45,10 +49,7 @@ class Gathering:
         self._bytes = 0
 
     def add(self, row: Mapping[str, str], key: str | None = None, *, fault: Fault | None = None) -> Batch | None:
-        """Take one more row: its fields' JSON texts, and its key's by `key_text`. One with a `fault` has a place only.
-
-        The batch that it had no place in, if one is full.
-        """
+        """Take one more row. The batch that it had no place in, if one is full."""
         members, named = self._members, self._named
         text = "{" + ",".join([members[field] + row[field] for field in sorted(row) if field != named.name]) + "}"
         size = _bytes(text) + _bytes(row.get(named.name, ""))
@@ -66,6 +67,13 @@ class Gathering:
                 members[wanted] = f"{encode_basestring(wanted)}:"
         self._bytes += size
         return batch
+
+    async def filled(self, rows: AsyncIterator[Row]) -> Batch | None:
+        """The next batch of what is left of the rows. None if nothing is."""
+        async for row, key, fault in rows:
+            if (full := self.add(row, key, fault=fault)) is not None:
+                return full
+        return self.rest()
 
     def rest(self) -> Batch | None:
         """The batch of what was taken since the last one."""
