@@ -34,7 +34,7 @@ def read_value(value: dict[str, Any], path: str) -> Any:
         match value:
             case {"$date": str(text)}:
                 # The driver's own reading of a date's fraction is by a float, and may lose a millisecond.
-                return DatetimeMS((_aware(text) - _EPOCH) // timedelta(milliseconds=1))
+                return date(_aware(text))
             case {"$regularExpression": {"pattern": str(pattern)}} if len(pattern) > MAX_PATTERN:
                 raise QueryRejected(f"The query's {path} is longer than {MAX_PATTERN} characters.")
         inner = {key: json_util.object_hook(i, _EXTENDED) if isinstance(i, dict) else i for key, i in value.items()}
@@ -43,6 +43,11 @@ def read_value(value: dict[str, Any], path: str) -> Any:
         raise QueryRejected(
             f"The query's {path} is not a value in MongoDB's extended JSON: {shown(next(iter(value)))}."
         ) from None
+
+
+def date(instant: datetime) -> DatetimeMS:
+    """BSON's date, which has milliseconds: the instant itself, or the one just before."""
+    return DatetimeMS((instant - _EPOCH) // timedelta(milliseconds=1))
 
 
 def _aware(text: str) -> datetime:

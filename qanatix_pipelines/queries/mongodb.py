@@ -15,7 +15,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import Any
 
@@ -26,7 +26,15 @@ from bson.int64 import Int64
 
 from qanatix_pipelines.errors import QueryRejected
 from qanatix_pipelines.places import where
-from qanatix_pipelines.queries.extended_json import LONGEST_SHOWN, MAX_PATTERN, VALUES, plain_number, read_value, shown
+from qanatix_pipelines.queries.extended_json import (
+    LONGEST_SHOWN,
+    MAX_PATTERN,
+    VALUES,
+    date,
+    plain_number,
+    read_value,
+    shown,
+)
 from qanatix_pipelines.watermarks import Watermark
 
 LAST_PULL = ":last_pull"
@@ -56,7 +64,6 @@ _OF_THE_SHELL = (
     (r"'", "texts and names stand in double quotes"),
     (r"[{,]\s*[\w.$]+\s*:", "names stand in double quotes"),
 )
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _FILTER_OPERATORS = set(
     """
@@ -110,8 +117,8 @@ class MongoQuery:
             number = Int64(_LEAST if start is None else min(max(start, _LEAST), -_LEAST - 1))
             bound: dict[str, Any] = _replaced(self.filter, number, number)
         else:
-            date = DatetimeMS(((start or _FIRST_YEAR) - _EPOCH) // timedelta(milliseconds=1))
-            bound = _replaced(self.filter, date, DatetimeMS(_LEAST) if start is None else date)
+            computed = date(start or _FIRST_YEAR)
+            bound = _replaced(self.filter, computed, DatetimeMS(_LEAST) if start is None else computed)
         return bound
 
 

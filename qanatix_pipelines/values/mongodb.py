@@ -32,7 +32,7 @@ Unreadable = BSONError
 
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  # in UTC: nothing is to be told of its zone
 _UUID_BYTES = 16
-LEAST_BYTES = 5  # of a document: its length, and its end
+_LEAST_BYTES = 5  # of a document: its length, and its end
 # Decimal128: the sign, then the exponent, then the digits as one integer; or two bits that say that it is otherwise.
 _SIGN_AT, _SPECIAL_AT, _DIGITS_BITS = 127, 125, 113
 _DIGITS, _EXPONENT, _EXPONENT_BIAS = 2**_DIGITS_BITS - 1, 2**14 - 1, 6176
@@ -56,7 +56,7 @@ def documents(reply: bytes) -> Iterator[bytes]:
     start = 0
     while start < len(reply):
         size = int.from_bytes(reply[start : start + 4], "little")
-        if not LEAST_BYTES <= size <= len(reply) - start:
+        if not _LEAST_BYTES <= size <= len(reply) - start:
             raise InvalidBSON("a document's length")
         yield reply[start : start + size]
         start += size
