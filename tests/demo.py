@@ -1,7 +1,7 @@
 """`make demo`: the whole road, for a person to watch. Starts everything, registers a connector, pulls it twice.
 
 With --once it exits after the pulls, 0 only if they did as they should; else it runs until Ctrl-C. With --all it also
-pulls a database of every other connector type, where such a server can be had.
+pulls a database of every other connector type, where such a server can be had, and keeps these up meanwhile.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -95,29 +95,34 @@ def run(folder: Path, *, once: bool, every: bool) -> int:
     """Everything that is started here is stopped here."""
     say("Starting a throwaway PostgreSQL with a table of products ...")
     source = postgresql.start()
-    try:
-        with psycopg.connect(source.address) as connection:
-            connection.execute(PRODUCTS)
-        say(f"PostgreSQL {source.version} is up. Starting Dagster and the API ...")
-        stack = stacks.start(folder, api_port=preferred(8000), dagster_port=preferred(3000))
+    with ExitStack() as servers:
+        servers.callback(source.stop)
         try:
-            worked = tour(stack, source)
-            if every:
-                for name, database in DATABASES.items():
-                    worked &= show(stack, name, database)
-            if not once:
-                say("Running. Ctrl-C stops all of it.")
-                ended = stack.wait()
-                say(f"{ended} has ended by itself; the end of its log:\n{stack.log_end(ended)}")
-                return 1
-            return 0 if worked else 1
+            return _run(folder, source, servers, once=once, every=every)
         finally:
             stop_undisturbed()
-            say("Stopping ...")
-            stack.stop()
+
+
+def _run(folder: Path, source: Server, servers: ExitStack, *, once: bool, every: bool) -> int:
+    with psycopg.connect(source.address) as connection:
+        connection.execute(PRODUCTS)
+    say(f"PostgreSQL {source.version} is up. Starting Dagster and the API ...")
+    stack = stacks.start(folder, api_port=preferred(8000), dagster_port=preferred(3000))
+    try:
+        worked = tour(stack, source)
+        if every:
+            for name, database in DATABASES.items():
+                worked &= show(stack, name, database, servers)
+        if not once:
+            say("Running. Ctrl-C stops all of it.")
+            ended = stack.wait()
+            say(f"{ended} has ended by itself; the end of its log:\n{stack.log_end(ended)}")
+            return 1
+        return 0 if worked else 1
     finally:
         stop_undisturbed()
-        source.stop()
+        say("Stopping ...")
+        stack.stop()
 
 
 def stop_undisturbed() -> None:
@@ -174,8 +179,11 @@ def tour(stack: stacks.Stack, source: Server) -> bool:
     return FIRST.items() <= first.items() and SECOND.items() <= second.items()
 
 
-def show(stack: stacks.Stack, name: str, database: Database) -> bool:
-    """Register and pull one more database. Whether that worked; a server that cannot be had is told and is no fault."""
+def show(stack: stacks.Stack, name: str, database: Database, servers: ExitStack) -> bool:
+    """Register and pull one more database, whose server is stopped with `servers`.
+
+    Whether that worked; a server that cannot be had is told and is no fault.
+    """
     if database.harness.connector_type == "postgresql":
         return True
     say(f"Starting a throwaway {name} ...")
@@ -184,29 +192,31 @@ def show(stack: stacks.Stack, name: str, database: Database) -> bool:
     except ServerMissing as missing:
         say(f"There is none here: {missing}")
         return True
-    try:
-        harness = database.harness(server)
-        harness.fill(1000)
-        with client(stack) as api:
-            connector = shown(
-                f"POST /connectors  ({name} {server.version})",
-                api.post(
-                    "/connectors",
-                    json={
-                        "name": f"Demo {name}",
-                        "connector_type": harness.connector_type,
-                        "vertical": "demo",
-                        "entity_type": name,
-                        "connection_config": harness.config,
-                        "query": harness.since,
-                        "name_column": "name",
-                    },
-                ),
-            )
-            pulled = shown("POST /connectors/{id}/pull", api.post(f"/connectors/{connector['id']}/pull"))
-        return pulled.get("records_ingested") == 1000  # as many as it was filled with
-    finally:
-        server.stop()
+    servers.callback(server.stop)
+    harness = database.harness(server)
+    harness.fill(1000)
+    with client(stack) as api:
+        connector = shown(
+            f"POST /connectors  ({name} {server.version})",
+            api.post(
+                "/connectors",
+                json={
+                    "name": f"Demo {name}",
+                    "connector_type": harness.connector_type,
+                    "vertical": "demo",
+                    "entity_type": name,
+                    "connection_config": harness.config,
+                    "query": harness.since,
+                    "name_column": "name",
+                },
+            ),
+        )
+        pulled = shown("POST /connectors/{id}/pull", api.post(f"/connectors/{connector['id']}/pull"))
+    config = f"DEMO_{name.upper()}_CONFIG"
+    with (stack.folder / "env").open("a") as environment:
+        environment.write(f"export {config}={shlex.quote(json.dumps(harness.config))}\n")
+    say(f"It stays up. Its connection_config is {config} in {stack.folder / 'env'}.")
+    return pulled.get("records_ingested") == 1000  # as many as it was filled with
 
 
 def client(stack: stacks.Stack) -> httpx2.Client:
