@@ -329,7 +329,7 @@ class TestPulling:
             "keys_repeated": 0,
             "key_column": None,
             "name_column": None,
-            "warnings": [{"code": "no_key", "detail": receipt.warnings[0].detail}],
+            "warnings": [{"code": "no_key", "detail": receipt.warnings[0].detail, "keys": []}],
             "duration_seconds": pytest.approx(0.25, abs=0.24),
             "pull_id": str(receipt.id),
             "run_id": receipt.run_id,
