@@ -112,6 +112,12 @@ def test_what_does_not_pass_in_mysql(number: int, state: str) -> None:
     assert not mysql.explained(number, state).transient
 
 
+def test_a_function_that_may_not_be_called_may_be_misspelt() -> None:
+    sentence = str(mysql.explained(1370, "42000", " at 'lenght'"))
+
+    assert "check how it is spelt; if it is right, the connector's user has no right to call it: grant" in sentence
+
+
 @pytest.mark.parametrize(
     "code", [6, 7, 24, 43, 89, 91, 112, 134, 189, 239, 262, 9001, 10107, 11600, 11602, 13435, 13436]
 )

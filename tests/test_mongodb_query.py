@@ -303,7 +303,7 @@ def test_what_has_no_operator_arrives_as_it_was_written(value: Any) -> None:
         ('{"Filter": {}}', "key Filter, but none"),
         ('{"projecton": {"a": 1}}', "key projecton, but none"),
         ('{"sort": {"a": {"$numberInt": "-1"}}}', "key sort, but none"),
-        ('{"projection": {"a": 1}, "limit": 5}', "key projection, but none"),
+        ('{"projection": {"a": 1}, "limit": 5}', "key limit, which would be a field"),
         ('{"filter": "x"}', "filter must be an object"),
         ('{"filter": {}, "sort": {"a": {"$numberInt": "2"}}}', r"sort\.a must be"),
         ('{"filter": {}, "sort": {"a": {"$numberInt": "x"}}}', "not a value in MongoDB's extended JSON"),

@@ -61,13 +61,19 @@ class TestPostgreSQL:
             ("the type of :last_pull cannot be told: cast it", "SELECT 1 AS id WHERE :last_pull IS NOT NULL"),
             (
                 "The query must only read, and it would do more (read only sql transaction",
-                "SELECT * FROM items FOR UPDATE",
+                "SELECT nextval('numbers')",
             ),
+            ("there is no such function or operator for these types: check how it is spelt", "SELECT lenght('a')"),
+            ("a value in some row cannot be converted", "SELECT name::int FROM items"),
+            ("a value in some row cannot be converted", "SELECT name::date FROM items"),
+            ("a value in some row cannot be converted", "SELECT (name || '-13-13')::date FROM items"),
         ],
     )
     def test_it_is_told_by_its_place_and_what_is_wrong_there(self, database: str, expected: str, query: str) -> None:
         with psycopg.connect(database) as owner:
             owner.execute("CREATE TABLE items (id int, name text, at timestamptz)")
+            owner.execute("CREATE SEQUENCE numbers; INSERT INTO items (name) VALUES ('2026')")
+            owner.execute("INSERT INTO items (name) VALUES ('a')")
 
         assert expected in told("postgresql", {"dsn": database}, query)
 
@@ -124,7 +130,10 @@ class TestMySQL:
                 "at line 2, column 22, 'AND' in \"… id FROM items WHERE name = '...' AND AND x = '...' AND y = 1\"",
                 f"SELECT id FROM items\nWHERE name = 'a' AND AND x = '{'a' * 90}' AND y = 1",
             ),
-            ("'upcase' in \"SELECT upcase(name) FROM items\": there is no such func", "SELECT upcase(name) FROM items"),
+            (
+                "'upcase' in \"SELECT upcase(name) FROM items\": there is no such function: check how",
+                "SELECT upcase(name) FROM items",
+            ),
             ("'id' in \"SELECT id FROM items, items two\": more than one table", "SELECT id FROM items, items two"),
             ("query at 'a': two tables are called so", "SELECT 1 FROM items a, items a"),
         ],

@@ -16,7 +16,7 @@ IN_SQL = ["updated_at > {}", "updated_at>{}", "updated_at BETWEEN {} AND now()",
 @pytest.mark.parametrize("place", IN_SQL)
 @pytest.mark.parametrize("connector_type", ["postgresql", "mysql"])
 def test_a_slip_in_sql_is_refused_with_what_to_write(connector_type: str, place: str, slip: str) -> None:
-    with pytest.raises(InvalidConnector, match=r"(?s)write :last_pull|only :last_pull is bound") as refused:
+    with pytest.raises(InvalidConnector, match=r"(?s)write :last_pull") as refused:
         check_query(connector_type, "SELECT id FROM items\nWHERE " + place.format(slip))
 
     assert refused.value.field == ("query",)
@@ -33,7 +33,14 @@ def test_a_slip_in_sql_is_refused_with_what_to_write(connector_type: str, place:
         ("postgresql", "SELECT 1 LIMIT :n", "The query has :n at line 1, column 16"),
         ("postgresql", "SELECT 1 WHERE x > :'last_pull'", "The query has :'...' at line 1, column 20"),
         ("postgresql", 'SELECT 1 WHERE x > ":last_pull"', "The query has :last_pull in quotes at line 1, column 20"),
-        ("postgresql", "SELECT 1 WHERE x > $last_pull", "only :last_pull is bound"),
+        ("postgresql", "SELECT 1 WHERE x > $last_pull", "The query has $last_pull at line 1, column 20"),
+        ("postgresql", "SELECT 1\nWHERE x > ${last_pull}", "The query has ${last_pull} at line 2, column 11"),
+        (
+            "postgresql",
+            "SELECT 1 WHERE x > $1",
+            "The query has $1 at line 1, column 20, which is no placeholder: write",
+        ),
+        ("neo4j", "MATCH (n) WHERE n.x > $since RETURN n", "The query has $since at line 1, column 23"),
         ("mysql", "SELECT 1 WHERE x > $last_pull", "The query has $last_pull at"),
         ("mysql", "SELECT 1 WHERE x > @last_pull", "The query has @last_pull at"),
         ("mysql", 'SELECT 1 WHERE x > ":last_pull"', "The query has :last_pull in quotes at"),
@@ -54,6 +61,8 @@ def test_it_is_told_where_it_stands(connector_type: str, query: str, expected: s
         "SELECT json_object('a' : b, c : d, 'k':v)",
         "SELECT ?- lseg '((0,0),(1,1))', ?| lseg '((0,0),(1,1))'",
         "SELECT 10 % s, 10 %(s), 'a' LIKE '%s'",
+        "SELECT 'see :last_pull docs', '{{ last_pull }}/x' FROM t WHERE sku LIKE ':last_pull%'",
+        "SELECT substring(x FOR share), overlay(a PLACING b FROM 1 FOR update), 'FOR UPDATE', t.share FROM t share",
         "SELECT ':warning:', 'http://host:80', '{{ name }}', 'why?', '12:30', 'x :y'",
         "SELECT $$ :x $$, $t$ ? $t$, E'\\' :y'",
         "SELECT x -- ? :x\n/* :y {{ z }} */",
@@ -166,6 +175,80 @@ def test_a_query_that_would_write_is_told_that_it_must_only_read(connector_type:
         check_query(connector_type, query)
 
     assert word in str(refused.value)
+
+
+@pytest.mark.parametrize("lock", ["UPDATE", "SHARE", "NO KEY UPDATE OF t", "KEY SHARE", "update SKIP LOCKED"])
+@pytest.mark.parametrize("query", ["SELECT 1 FROM t\n  FOR {}", "SELECT * FROM (SELECT 1\n  FOR {}) AS x"])
+def test_a_query_that_would_lock_rows_is_told_where(query: str, lock: str) -> None:
+    with pytest.raises(InvalidConnector, match="must not lock rows, as it does at line 2, column 3: leave FOR UPDATE"):
+        check_query("postgresql", query.format(lock))
+
+
+@pytest.mark.parametrize(
+    ("query", "key", "advice"),
+    [
+        ('{"limit": 5}', "limit", "leave it out"),
+        ('{"updated_at": {"$gt": ":last_pull"}, "limit": 5}', "limit", "leave it out"),
+        ('{"a": 1, "limit": {"$numberInt": "5"}}', "limit", "leave it out"),
+        ('{"a": 1, "skip": 5}', "skip", "leave it out"),
+        ('{"a": 1, "hint": {"a": 1}}', "hint", "leave it out"),
+        ('{"a": 1, "hint": "a_1"}', "hint", "leave it out"),
+        ('{"a": 1, "collation": {"locale": "de"}}', "collation", "leave it out"),
+        ('{"query": {"a": 1}}', "query", 'written {"filter"'),
+        ('{"aggregate": "c", "pipeline": []}', "aggregate", "write the filter alone"),
+        ('{"pipeline": [{"$match": {"a": 1}}]}', "pipeline", "write the filter alone"),
+        ('{"find": "orders"}', "find", "named in connection_config"),
+    ],
+)
+def test_an_option_where_a_filter_should_be_is_refused_with_what_to_write(query: str, key: str, advice: str) -> None:
+    with pytest.raises(InvalidConnector, match=f"has the key {key}") as refused:
+        check_query("mongodb", query)
+
+    assert advice in str(refused.value)
+    assert f'A filter on a field called {key} is written {{"filter": {{"{key}": ...}}}}.' in str(refused.value)
+
+
+def test_an_option_beside_a_filter_is_told_as_itself() -> None:
+    with pytest.raises(InvalidConnector) as refused:
+        check_query("mongodb", '{"filter": {}, "limit": 5}')
+
+    assert (
+        'A pull has no limit: leave it out. A filter on a field called limit is written {"filter": {"limit": ...}}.'
+        in str(refused.value)
+    )
+
+
+@pytest.mark.parametrize(
+    ("query", "place"),
+    [
+        ('{"updated_at": {"gt": ":last_pull"}}', "updated_at"),
+        ('{"filter": {"updated_at": {"gt": ":last_pull", "lt": 5}}}', "filter.updated_at"),
+        ('{"$and": [{"a": {"gt": ":last_pull"}}]}', "$and.a"),
+    ],
+)
+def test_an_operator_without_its_dollar_is_told(query: str, place: str) -> None:
+    with pytest.raises(InvalidConnector) as refused:
+        check_query("mongodb", query)
+
+    assert f'has gt at {place}.gt, where it would be a field\'s name: write the operator "$gt".' in str(refused.value)
+
+
+def test_last_pull_without_quotes_in_a_filter_is_told() -> None:
+    with pytest.raises(InvalidConnector, match="`:last_pull` goes in quotes here"):
+        check_query("mongodb", '{"updated_at": {"$gt": :last_pull}}')
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        '{"limit": {"$gt": 5}, "query": "x", "find": 1, "pipeline": "main", "hint": "see there", "collation": "de"}',
+        '{"filter": {"limit": 5, "find": "x"}}',
+        '{"gt": ":last_pull", "range": {"gt": 5}, "a.gt": ":last_pull", "seen": {"gt": ":last_pull", "by": 1}}',
+        '{"tags": {"$elemMatch": {"gt": ":last_pull"}}}',
+    ],
+)
+def test_fields_that_are_called_like_options_or_operators_are_let_be(query: str) -> None:
+    check_query("mongodb", query)
 
 
 def test_a_select_that_would_make_a_table_is_told_so() -> None:

@@ -53,9 +53,9 @@ _REASONS = {
     1142: _NO_RIGHT,
     1143: _NO_RIGHT,
     1146: "there is no such table or view, or it is in another database: database.table",
-    1370: "the connector's user has no right to call it: grant EXECUTE on it",
+    1370: "check how it is spelt; if it is right, the connector's user has no right to call it: grant EXECUTE on it",
     _SYNTAX: "what comes there is not SQL as the source reads it",
-    _ROUTINE: "there is no such function",
+    _ROUTINE: "there is no such function: check how it is spelt",
     4161: "there is no such type",
 }
 _QUOTED = re.compile(r"'([^']*)'|`([^`]*)`")

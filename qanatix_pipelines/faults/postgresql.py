@@ -42,14 +42,19 @@ _REASONS = {
     "42704": "there is no such type or object",
     "42725": "more than one function or operator fits: cast what it is given",
     "42803": "it is neither grouped by nor within an aggregate",
-    "42883": "there is no such function or operator for these types: cast what it is given, such as x::text",
+    "42883": "there is no such function or operator for these types: check how it is spelt, or cast what it is given, "
+    "such as x::text",
     "42P01": "there is no such table or view, or it is in a schema that must be named: schema.table",
 }
 _NO_UTF8 = (
     "a text, or a column's name, cannot be converted from the database's encoding to UTF-8: name the column with AS, "
     "or return the text's bytes, convert_to(x, 'SQL_ASCII')"
 )
+_CONVERTED = "a value in some row cannot be converted as the query asks"
 _WITHOUT_PLACE = {
+    "22007": _CONVERTED,
+    "22008": _CONVERTED,
+    "22P02": _CONVERTED,
     "22021": _NO_UTF8,
     "22P05": _NO_UTF8,
     "42P18": "the type of :last_pull cannot be told: cast it, such as :last_pull::timestamptz",
@@ -69,7 +74,7 @@ def explained(state: str, condition: str, place: str = "") -> SourceError:
     prefixes = (state[:length] for length in range(len(state), 1, -1))
     known = (_MEANINGS[prefix] for prefix in prefixes if prefix in _MEANINGS)
     kind, sentence = next(known, (SourceFailed, "The source failed while the query ran"))
-    reason = _REASONS.get(state, "") if place else _WITHOUT_PLACE.get(state, "")
+    reason = (_REASONS.get(state) if place else None) or _WITHOUT_PLACE.get(state, "")
     if state == _NO_RIGHT:
         named = "it" if place else "something that the query, or a view in it, reads"
         reason = f"the connector's user has no right to read {named}: {_GRANT}"

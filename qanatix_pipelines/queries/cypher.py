@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from qanatix_pipelines.errors import QueryRejected
-from qanatix_pipelines.places import LITERAL, Word, Words, shown
+from qanatix_pipelines.places import LITERAL, Word, Words, line_and_column, shown
 
 NAME = "last_pull"
 
@@ -137,7 +137,11 @@ def _check(text: str, significant: Sequence[Token]) -> None:
     for token in significant:
         # $all(...) and $any(...) are labels made by an expression.
         if token.kind == "parameter" and _parameter(token) not in (NAME, "all", "any"):
-            raise QueryRejected(f"The query has a parameter other than ${NAME}, which is the only one that is bound.")
+            line, column = line_and_column(text, token.start)
+            raise QueryRejected(
+                f"The query has {shown(token.text)} at line {line}, column {column}, and nothing binds it: write "
+                f"${NAME}, which is the only one that is bound."
+            )
 
 
 def _check_clauses(significant: Sequence[Token]) -> None:

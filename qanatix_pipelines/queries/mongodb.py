@@ -35,6 +35,7 @@ from qanatix_pipelines.queries.extended_json import (
     read_value,
     shown,
 )
+from qanatix_pipelines.queries.find_options import instead, is_order
 from qanatix_pipelines.watermarks import Watermark
 
 LAST_PULL = ":last_pull"
@@ -61,6 +62,7 @@ _OF_THE_SHELL = (
     (r"\b(?:ISODate|Date)\s*\(", 'a date is written {"$date": "2026-01-31T12:00:00Z"}'),
     (r"\bObjectId\s*\(", 'an id is written {"$oid": "..."}'),
     (r"\bNumber(?:Int|Long|Decimal)\s*\(", 'a number is written {"$numberLong": "..."}'),
+    (r":\s*:last_pull\b", '`:last_pull` goes in quotes here: ":last_pull"'),
     (r"'", "texts and names stand in double quotes"),
     (r"[{,]\s*[\w.$]+\s*:", "names stand in double quotes"),
 )
@@ -160,8 +162,7 @@ def _parts(given: dict[str, Any]) -> dict[str, Any]:
             if key not in _FORM:
                 raise QueryRejected(
                     f"The query's key {shown(key)} is not one that a pull has: they are filter, projection and sort, "
-                    "and all that is found is read. A filter on a field called filter is written "
-                    '{"filter": {"filter": ...}}.'
+                    f"and all that is found is read. {instead(key)}"
                 )
         if not isinstance(given["filter"], dict):
             raise QueryRejected(
@@ -171,7 +172,7 @@ def _parts(given: dict[str, Any]) -> dict[str, Any]:
         return given
     for key, value in given.items():
         almost = key not in _FORM and _is_filter(value) and get_close_matches(key.lower(), _FORM, 1, _ALIKE)
-        if almost or (key in _FORM and _is_order(value)):
+        if almost or (key in _FORM and is_order(value)):
             raise QueryRejected(
                 f"The query has the key {shown(key)}, but none that is filter: what it finds is written "
                 f'{{"filter": {{...}}, "projection": {{...}}, "sort": {{...}}}}. A filter on a field called '
@@ -183,10 +184,6 @@ def _parts(given: dict[str, Any]) -> dict[str, Any]:
 def _is_filter(value: Any) -> bool:
     """Whether it can be a whole filter, and not only what a field is compared with."""
     return isinstance(value, dict) and all(not key.startswith("$") or key in _LOGIC for key in value)
-
-
-def _is_order(value: Any) -> bool:
-    return isinstance(value, dict) and all(plain_number(item) in (1, 0, -1) for item in value.values())
 
 
 def _parsed(text: str) -> Any:

@@ -16,15 +16,18 @@ from typing import ClassVar
 
 from sqlglot import tokenize
 from sqlglot.dialects.postgres import Postgres
-from sqlglot.tokenizer_core import TokenType
+from sqlglot.tokenizer_core import Token, TokenType
 
 from qanatix_pipelines.errors import FunctionRefused, QueryRejected
 from qanatix_pipelines.placeholders import SqlQuery, parse_sql
-from qanatix_pipelines.queries.reads import check_reads
+from qanatix_pipelines.places import line_and_column, shown
+from qanatix_pipelines.queries.reads import QUERIES, check_reads
 
 # As the server's lexer reads one: every character beyond ASCII may stand in it.
 _WORD = re.compile(r"[A-Za-z_\u0080-\U0010ffff][0-9A-Za-z_$\u0080-\U0010ffff]*")
 _ESCAPED = 'u&"'
+_PARAMETER = re.compile(r"\$(?:\{[^{}]*\}|\w+)")
+_LOCKING = re.compile(r"FOR (?:UPDATE|SHARE|NO KEY|KEY SHARE)\b")
 
 _HARMLESS = (
     "'random', 'random_normal', 'array_sample', 'array_shuffle', 'clock_timestamp', 'timeofday', 'current_query', "
@@ -71,8 +74,32 @@ def parse_postgresql(query: str) -> SqlQuery:
         raise QueryRejected("The query must only read, and SELECT ... INTO would write a table: leave INTO out.")
     for dollar, number in pairwise(tokens):
         if dollar.text == "$" and dollar.token_type is TokenType.PARAMETER and number.start == dollar.end + 1:
-            raise QueryRejected("The query has a parameter of its own, such as $1: only :last_pull is bound.")
+            line, column = line_and_column(query, dollar.start)
+            own = _PARAMETER.match(query, dollar.start)
+            raise QueryRejected(
+                f"The query has {shown(own[0] if own else '$')} at line {line}, column {column}, which is no "
+                "placeholder: write :last_pull, without quotes. Nothing else is bound."
+            )
+    _check_locks(query, tokens)
     return statement
+
+
+def _check_locks(query: str, tokens: Sequence[Token]) -> None:
+    """FOR is a lock's but within a function, such as `substring(x FOR 2)`."""
+    within: list[bool] = []  # for each bracket that is open, whether a query is in it
+    for token, after, then in zip(tokens, [*tokens[1:], None], [*tokens[2:], None, None], strict=False):
+        if token.token_type is TokenType.L_PAREN:
+            within.append(after is not None and after.token_type in (*QUERIES, TokenType.L_PAREN))
+        elif token.token_type is TokenType.R_PAREN and within:
+            within.pop()
+        elif token.token_type is TokenType.FOR and (not within or within[-1]):
+            words = " ".join(word.text.upper() for word in (token, after, then) if word is not None)
+            if _LOCKING.match(words):
+                line, column = line_and_column(query, token.start)
+                raise QueryRejected(
+                    f"The query must not lock rows, as it does at line {line}, column {column}: leave FOR UPDATE and "
+                    "FOR SHARE out. A pull reads one snapshot without locks."
+                )
 
 
 def names(text: str) -> tuple[Sequence[str], Sequence[str]]:

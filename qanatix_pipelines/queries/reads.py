@@ -12,7 +12,7 @@ from qanatix_pipelines.errors import QueryRejected
 from qanatix_pipelines.placeholders import word_of
 from qanatix_pipelines.places import line_and_column
 
-_QUERIES = (TokenType.SELECT, TokenType.WITH, TokenType.VALUES, TokenType.TABLE)
+QUERIES = (TokenType.SELECT, TokenType.WITH, TokenType.VALUES, TokenType.TABLE)
 _WRITES = (TokenType.INSERT, TokenType.UPDATE, TokenType.DELETE, TokenType.MERGE)
 _OPENS, _CLOSES = (TokenType.L_PAREN, TokenType.R_PAREN)
 
@@ -20,7 +20,7 @@ _OPENS, _CLOSES = (TokenType.L_PAREN, TokenType.R_PAREN)
 def check_reads(query: str, tokens: Sequence[Token]) -> None:
     """Raise QueryRejected unless it begins as a query does, and no part of its WITH, nor what follows that, writes."""
     first = next((token for token in tokens if token.token_type is not _OPENS), None)
-    if first is None or first.token_type not in _QUERIES:
+    if first is None or first.token_type not in QUERIES:
         begins = f", and this one begins with {word_of(query, first).shown}" if first is not None else ""
         raise QueryRejected(f"The query must begin with SELECT, WITH, VALUES or TABLE{begins}: a pull only reads.")
     if first.token_type is not TokenType.WITH:

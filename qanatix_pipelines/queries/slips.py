@@ -19,6 +19,7 @@ from qanatix_pipelines.errors import QueryRejected
 from qanatix_pipelines.placeholders import NAME
 from qanatix_pipelines.places import line_and_column, shown
 from qanatix_pipelines.queries import cypher
+from qanatix_pipelines.queries.find_options import instead, is_option
 
 _WRITE = f"write :{NAME}, without quotes, for the time of the last pull, or the value itself. Nothing else is bound"
 # What comes before a value: where a placeholder may stand, and an operator that needs one on its left cannot.
@@ -38,7 +39,7 @@ _STYLES = (
     r"%(\w+)%",
 )
 _WHOLE = re.compile("|".join(rf"\s*{style}\s*" for style in _STYLES))
-_MENTIONED = re.compile(rf"\$?\{{\{{?\s*{NAME}\s*\}}?\}}|%\({NAME}\)[sd]|[:$]{NAME}\b", re.IGNORECASE)
+_QUOTED = re.compile(rf"\$?\{{\{{?\s*{NAME}\s*\}}?\}}|%\({NAME}\)[sd]|[:$]{NAME}", re.IGNORECASE)
 _SQL_AHEAD = re.compile(
     r"""
       :\s?(?=['"`]) | :\s?(?P<colon>\w+) | %\(\w+\)[sd]\b | %s\b | \?(?![|&\-#?])
@@ -48,6 +49,7 @@ _SQL_AHEAD = re.compile(
 )
 _MYSQL_VARIABLE = re.compile(rf"@{NAME}\b", re.IGNORECASE)
 _ORDERED = frozenset(["$gt", "$gte", "$lt", "$lte"])
+_COMPARED = frozenset(["gt", "gte", "lt", "lte", "eq", "ne"])
 # How alike two names must be for the one to be meant by the other: `last_pul`, `lastPull`, `last_run`.
 _ALIKE = 0.7
 
@@ -82,9 +84,13 @@ def check_cypher(query: str) -> None:
 def check_filter(query: str) -> None:
     """As `check_sql`, for a MongoDB query. What is no JSON is told by `parse_mongo_query`."""
     try:
-        texts = list(_strings(json.loads(query), ()))
+        given = json.loads(query)
+        texts = list(_strings(given, ()))
     except (ValueError, RecursionError):
         return
+    if isinstance(given, dict):
+        _check_options(given)
+        _check_operators(given, ())
     for path, value in texts:
         whole = _WHOLE.fullmatch(value)
         if whole is None or value == f":{NAME}" or ("$expr" in path and value.startswith("$")):
@@ -102,6 +108,34 @@ def check_filter(query: str) -> None:
                 f'The query has ":{NAME}" within $date: write it alone, such as {{"$gt": ":{NAME}"}}. It is bound as a '
                 "date."
             )
+
+
+def _check_options(given: dict[str, Any]) -> None:
+    """`find`'s options beside a filter that is not in the first form would be fields, and it would find nothing."""
+    if isinstance(given.get("filter"), dict):
+        return
+    for key, value in given.items():
+        if is_option(key, value):
+            raise QueryRejected(f"The query has the key {key}, which would be a field's name. {instead(key)}")
+
+
+def _check_operators(value: Any, path: tuple[str, ...]) -> None:
+    """An object of operators that lack their `$` would be a value that a field never has."""
+    if isinstance(value, list):
+        for inner in value:
+            _check_operators(inner, path)
+    elif isinstance(value, dict):
+        of_a_field = path not in ((), ("filter",)) and (not path[-1].startswith("$") or path[-1] == "$not")
+        if of_a_field and value.keys() <= _COMPARED and f":{NAME}" in value.values():
+            name = next(key for key, inner in value.items() if inner == f":{NAME}")
+            place = ".".join(map(shown, path))
+            field = json.dumps(f"{path[-1]}.{name}")
+            raise QueryRejected(
+                f"The query has {name} at {place}.{name}, where it would be a field's name: write the operator "
+                f'"${name}". A filter on a field called {name} is written {{{field}: ":{NAME}"}}.'
+            )
+        for key, inner in value.items():
+            _check_operators(inner, (*path, key))
 
 
 def _precedes_value(token: Token) -> bool:
@@ -122,10 +156,11 @@ def _sql_slip(query: str, token: Token) -> str | None:
 
 
 def _check_text(query: str, start: int, text: str) -> None:
-    mentioned = _MENTIONED.search(text)
-    if mentioned is not None:
+    """A text that only mentions one, such as `'see :last_pull'`, is a text."""
+    quoted = _QUOTED.fullmatch(text.strip())
+    if quoted is not None:
         raise QueryRejected(
-            f"The query has {shown(mentioned[0])} in quotes{_at(query, start)}, where it is a text like any other: "
+            f"The query has {shown(quoted[0])} in quotes{_at(query, start)}, where it is a text like any other: "
             f"{_WRITE}."
         )
 
