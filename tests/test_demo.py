@@ -78,16 +78,7 @@ def test_the_readmes_curl_calls_work_as_printed(stack: Demo) -> None:
     assert done.returncode == 0, done.stderr
     pulled, status, listed, *rest = [line for line in done.stdout.splitlines() if line]
     assert status == "200"
-    assert json.loads(pulled).keys() == {
-        "status",
-        "records_pulled",
-        "records_ingested",
-        "duplicates_skipped",
-        "duration_seconds",
-        "records_rejected",
-        "pull_id",
-        "run_id",
-    }
+    assert json.loads(pulled).keys() == json.loads(block("json", "records_pulled")).keys()
     assert [json.loads(pulled)[count] for count in ("records_pulled", "records_ingested")] == [2849, 2843]
     assert {connector["connection_config"] for connector in json.loads(listed)} == {"***REDACTED***"}
     assert rest[0] == "200"
