@@ -95,6 +95,30 @@ def test_a_query_that_can_compute_with_no_time_is_rejected(database: str) -> Non
         read(database, "SELECT extract(epoch FROM :last_pull::timestamptz)::smallint AS n")
 
 
+@pytest.mark.parametrize(
+    ("column", "code"),
+    [
+        ("extract(epoch FROM at)::int", "22003"),
+        ("extract(year FROM at)::int::smallint * 30000::smallint", "22003"),
+        ("at - interval '5000 years'", "22008"),
+    ],
+)
+def test_a_row_that_is_out_of_range_is_told_and_leaves_no_row_out(database: str, column: str, code: str) -> None:
+    """It is none of `:last_pull`'s: to start from a later time would hide it."""
+    rows = "(VALUES (1, '0001-01-01'::timestamptz), (2, '2026-01-01')) AS kept (id, at)"
+
+    with pytest.raises(QueryRejected, match=code):
+        read(database, f"SELECT id, {column} AS n FROM {rows} WHERE at > :last_pull")
+
+
+def test_only_what_cannot_be_computed_starts_from_a_nearer_time(database: str) -> None:
+    query = (
+        "SELECT '1900-01-01'::timestamptz > :last_pull AS old, extract(epoch FROM :last_pull::timestamptz)::int AS n"
+    )
+
+    assert read(database, query)[0] == [(True, -2145916800)]
+
+
 def test_all_batches_of_a_first_pull_come(database: str) -> None:
     query = "SELECT n FROM generate_series(1, 250) n WHERE now() > :last_pull ORDER BY n"
 

@@ -46,7 +46,7 @@ _INTEGERS: dict[str, tuple[int, int]] = {
 _HALVES = {kind: max(least // 2, -(2**62)) for kind, (least, _) in _INTEGERS.items()}
 
 
-def counted(kind: str, start: Watermark | None, local: datetime | None, *, nearer: bool) -> int:
+def counted(kind: str, start: Watermark | None, local: datetime | None, *, nearer: bool = False) -> int:
     """`:last_pull` as a point in time of the type that the server inferred for it, as the server counts it.
 
     `start` is in UTC, `local` the same in the database's zone; None stands for the least of a first pull, or for the
@@ -66,7 +66,7 @@ def counted(kind: str, start: Watermark | None, local: datetime | None, *, neare
     return since // _MICROSECOND
 
 
-def numbered(kind: str, start: Watermark | None, *, nearer: bool) -> int:
+def numbered(kind: str, start: Watermark | None, *, nearer: bool = False) -> int:
     """`:last_pull` as an integer of the type that the server inferred for it, the nearest that it can hold."""
     if kind not in _INTEGERS:
         raise QueryRejected(

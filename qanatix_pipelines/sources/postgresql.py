@@ -7,8 +7,8 @@ selects from it casts what Polars cannot hold exactly to text.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -28,7 +28,8 @@ from qanatix_pipelines.errors import AccountTooStrong, QueryRejected, SourceErro
 from qanatix_pipelines.faults.network import network_fault, unreadable
 from qanatix_pipelines.faults.postgresql import condition, explained, place_of
 from qanatix_pipelines.gates.postgresql import Gate
-from qanatix_pipelines.placeholders import NAME, SqlQuery, greatest, sql_words
+from qanatix_pipelines.placeholders import SqlQuery, greatest, sql_words
+from qanatix_pipelines.queries.computed import computed
 from qanatix_pipelines.queries.postgresql import NAMED, check_named, names, parse_as_server, parse_postgresql
 from qanatix_pipelines.queries.slips import check_sql
 from qanatix_pipelines.sessions.postgresql import asking, reading
@@ -41,10 +42,11 @@ from qanatix_pipelines.watermarks import Watermark, Window
 CONNECT_SECONDS = 10
 CLOSE_SECONDS = 3
 
-# What a server says of a query that cannot compute with so early a time, or so low a number.
+# What a server says that cannot compute with so early a time, or so low a number.
 _OUT_OF_RANGE = (asyncpg.NumericValueOutOfRangeError, asyncpg.DatetimeFieldOverflowError)
 
-# It logs an error whole, with addresses and a server's words.
+log = logging.getLogger(__name__)
+# The driver logs an error whole, with addresses and a server's words.
 logging.getLogger("asyncpg").setLevel(logging.CRITICAL + 1)
 
 
@@ -106,21 +108,6 @@ class PostgreSQL(Source):
 
     @asynccontextmanager
     async def read(self, query: str, *, window: Window, batch_size: int) -> AsyncIterator[Reading]:
-        async with AsyncExitStack() as stack:
-            try:
-                reading = await stack.enter_async_context(self._read(query, window, batch_size))
-            except QueryRejected as error:
-                first = window.watermark is None and f":{NAME}" in query
-                if not (first and isinstance(error.__context__, _OUT_OF_RANGE)):
-                    raise
-                reading = await stack.enter_async_context(self._read(query, window, batch_size, nearer=True))
-            yield reading
-
-    @asynccontextmanager
-    async def _read(
-        self, query: str, window: Window, batch_size: int, *, nearer: bool = False
-    ) -> AsyncIterator[Reading]:
-        """As `read`; a first pull starts from a time, or a number, that is the least or `nearer`."""
         with _reported():
             connection = await _connect(self._dsn)
         gate = Gate(connection._transport)  # noqa: SLF001  # the driver shows it to nobody
@@ -148,19 +135,16 @@ class PostgreSQL(Source):
                 kinds = [type_of(oid).told for oid in parameters]
                 if len(kinds) != statement.placeholders:
                     raise QueryRejected("The query has a parameter of its own, such as $1: only :last_pull is bound.")
-                if window.integer:
-                    arguments = [numbered(kind, start, nearer=nearer) for kind in kinds]
-                else:
-                    arguments = [counted(kind, start, local, nearer=nearer) for kind in kinds]
+                bound = partial(numbered, start=start) if window.integer else partial(counted, start=start, local=local)
+                arguments = [bound(kind) for kind in kinds]
+                if start is None:
+                    for place in await _out_of_range(connection, statement, kinds, arguments):
+                        arguments[place] = bound(kinds[place], nearer=True)
                 cursor = await (await connection.prepare(wrapped)).cursor(*arguments)
-            batches = _batches(gate, protocol, cursor, partial(made, columns=columns, codec=codec), batch_size)
-            if start is None and statement.placeholders:
-                # Whether the query can compute with that shows with its first row.
-                batches = _after(await anext(batches, None), batches)
             yield Reading(
                 columns=columns,
                 watermark=reached if statement.placeholders else None,
-                batches=batches,
+                batches=_batches(gate, protocol, cursor, partial(made, columns=columns, codec=codec), batch_size),
             )
         finally:
             await _disconnect(connection, gate)
@@ -204,6 +188,24 @@ async def _connect(dsn: Dsn) -> asyncpg.Connection:
     )
 
 
+async def _out_of_range(
+    connection: asyncpg.Connection, statement: SqlQuery, kinds: Sequence[str], least: Sequence[Any]
+) -> list[int]:
+    """The places of those placeholders from whose `least` the query computes what is out of range."""
+    found: list[int] = []
+    for expression, places in computed(statement, kinds):
+        await connection.execute("SAVEPOINT computed")
+        try:
+            await connection.fetchrow(f"SELECT ({expression}) IS NULL", *(least[place] for place in places))
+        except _OUT_OF_RANGE:
+            found += places
+        except asyncpg.PostgresError as error:
+            # The query itself will tell what is wrong with it.
+            log.debug("What is computed from the start of a first pull could not be tried: %s.", error.sqlstate)
+        await connection.execute("ROLLBACK TO SAVEPOINT computed")
+    return found
+
+
 async def _disconnect(connection: asyncpg.Connection, gate: Gate) -> None:
     told = asyncio.get_running_loop().create_future()
     if gate.behind:
@@ -235,16 +237,6 @@ async def _batches(
         del rows
         yield batch
         del batch  # before the next one is read
-
-
-async def _after(first: Batch | None, batches: AsyncIterator[Batch]) -> AsyncIterator[Batch]:
-    if first is None:
-        return
-    yield first
-    del first  # before the next one is read
-    async for batch in batches:
-        yield batch
-        del batch
 
 
 @contextmanager
