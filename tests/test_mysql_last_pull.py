@@ -31,7 +31,8 @@ CONDITIONS = {
     "ts ": "CONVERT_TZ(:last_pull, '+00:00', @@time_zone) - INTERVAL 1 HOUR",
     "utc ": "CONVERT_TZ(:last_pull, '+00:00', '+00:00')",
     "local ": "CONVERT_TZ(:last_pull, '+00:00', 'SYSTEM') - INTERVAL 1 HOUR",
-    "unix": "COALESCE(UNIX_TIMESTAMP(:last_pull), 0)",
+    "unix": "UNIX_TIMESTAMP(:last_pull)",
+    "unix ": "COALESCE(UNIX_TIMESTAMP(:last_pull), 0)",
 }
 
 # In UTC: within summer and winter, and around each hour at which summer time begins or ends in one of the zones.
@@ -103,7 +104,21 @@ def _fill(server: Server, zone: ZoneInfo, since: datetime) -> set[int]:
     return {number for number, instant in enumerate(instants) if instant > since}
 
 
-def _ids(config: dict[str, object], query: str, since: datetime) -> set[int]:
+def test_a_first_pull_reads_all_seconds_since_1970(zoned: tuple[Server, ZoneInfo]) -> None:
+    server, _ = zoned
+    execute(
+        server.address,
+        "DROP TABLE IF EXISTS seconds",
+        "CREATE TABLE seconds (id int)",
+        "INSERT INTO seconds VALUES (0), (1)",
+    )
+    config = MySQLHarness(server).config
+
+    assert _ids(config, "SELECT id FROM seconds WHERE id > UNIX_TIMESTAMP(:last_pull)", None) == {1}
+    assert _ids(config, "SELECT id FROM seconds WHERE id >= UNIX_TIMESTAMP( :last_pull )", None) == {0, 1}
+
+
+def _ids(config: dict[str, object], query: str, since: datetime | None) -> set[int]:
     async def read() -> set[int]:
         window = Window(since, overlap=0)
         async with open_source("mysql", config).read(query, window=window, batch_size=1000) as reading:

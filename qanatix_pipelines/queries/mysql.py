@@ -112,6 +112,11 @@ _CALL = re.compile(r"\bCONVERT_TZ\s*\(\s*$", re.IGNORECASE)
 _FROM_UTC = re.compile(r"""\s*,\s*(['"])(?:\+0?0:00|(?:Etc/)?UTC|GMT)\1\s*,""", re.IGNORECASE)
 
 
+# Of an earlier time UNIX_TIMESTAMP makes null, on MariaDB, of which nothing is greater, ever; of this one it makes 0.
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  # in UTC
+_SECONDS, _ALONE = re.compile(r"\bUNIX_TIMESTAMP\s*\(\s*$", re.IGNORECASE), re.compile(r"\s*\)")
+
+
 def bound(
     query: SqlQuery, start: Watermark | None, least_local: Callable[[datetime], datetime], *, integer: bool
 ) -> list[datetime | int | str]:
@@ -125,12 +130,19 @@ def bound(
         least = _LEAST_INTEGER if start is None else max(cast(int, start), _LEAST_INTEGER)
         return [least] * query.placeholders
     if start is None:
-        return [_FIRST_COMPARED if _is_compared(*around) else _FIRST_PULL for around in pairwise(query.parts)]
+        return [_first(before, after, least_local) for before, after in pairwise(query.parts)]
     utc = cast(datetime, start).astimezone(UTC).replace(tzinfo=None)
     lesser = min(utc, least_local(utc))
     return [
         utc if _CALL.search(before) and _FROM_UTC.match(after) else lesser for before, after in pairwise(query.parts)
     ]
+
+
+def _first(before: str, after: str, least_local: Callable[[datetime], datetime]) -> datetime | str:
+    """What a `:last_pull` between these is bound to on a first pull."""
+    if _SECONDS.search(before) and _ALONE.match(after):
+        return least_local(_EPOCH)
+    return _FIRST_COMPARED if _is_compared(before, after) else _FIRST_PULL
 
 
 def _is_compared(before: str, after: str) -> bool:
