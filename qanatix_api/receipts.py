@@ -146,7 +146,9 @@ class PullReceipt(PullAnswer):
     connector_id: UUID
     trigger: str | None = Field(
         description=(
-            "Who asked for it: `api`, over REST; `dagster`, by a run begun there. Null if that was not kept yet."
+            "Who asked for it: `api`, over REST; `schedule` or `watch`, the connector's own; `ui`, `backfill`, "
+            "`sensor` or `automation`, a run begun in Dagster; `dagster`, one executed again, or begun otherwise. "
+            "Null if that was not kept yet."
         ),
         examples=["api"],
     )

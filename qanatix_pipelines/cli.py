@@ -1,6 +1,5 @@
 """`qanatix`: tends the store; `qanatix_api.cli` adds what asks the API. Serving is uvicorn's and Dagster's."""
 
-import sys
 from datetime import datetime, timedelta
 
 import click
@@ -12,7 +11,7 @@ from qanatix_pipelines.settings import new_fernet_key, read_settings
 from qanatix_pipelines.store import migrations
 from qanatix_pipelines.store.engine import PULL_PATIENCE_SECONDS, connect, named
 from qanatix_pipelines.store.keys import KeyStore, check_pepper
-from qanatix_pipelines.store.opening import open_engine, open_store
+from qanatix_pipelines.store.opening import check_proofs, open_engine, open_store
 from qanatix_pipelines.tenants import DEFAULT, Tenant, tenant
 
 ERASURE_SECONDS = 30
@@ -66,9 +65,9 @@ def migrate() -> None:
     settings = read_settings()
     engine = connect(settings.store_address())
     if settings.production:  # in development whoever first needs one makes it
-        settings.encryption_keys()
-        settings.api_key_pepper()
+        settings.check_secrets()
     migrations.upgrade(engine)
+    check_proofs(engine, settings)
     click.echo(f"The store is ready: {named(engine)}.", err=True)
 
 
@@ -189,8 +188,7 @@ def rotate_encryption() -> None:
 
 def _print_secret(key: ApiKey, place: str) -> None:
     click.echo(key.text)
-    if sys.stdout.isatty():
-        click.echo(f"Keep it: only a keyed hash is stored. Store: {place}.", err=True)
+    click.echo(f"Keep it: only a keyed hash is stored. Store: {place}.", err=True)
 
 
 def _check_known(store: KeyStore, key_id: str, place: str) -> None:
@@ -212,4 +210,5 @@ def _key_store(of: Tenant) -> tuple[KeyStore, str]:
     pepper = settings.api_key_pepper()
     engine = open_engine(settings)
     check_pepper(engine, pepper)
+    check_proofs(engine, settings)
     return KeyStore(engine, pepper, of), named(engine)

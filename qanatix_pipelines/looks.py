@@ -2,10 +2,11 @@
 
 import asyncio
 import hashlib
+import re
 
 from qanatix_pipelines.connectors import Connector, Watch
 from qanatix_pipelines.egress import Egress, GuardedLoop, refused
-from qanatix_pipelines.errors import AddressRefused, ResultUnusable, SourceError, SourceTimeout
+from qanatix_pipelines.errors import AddressRefused, QueryRejected, ResultUnusable, SourceError, SourceTimeout
 from qanatix_pipelines.sources import Source, look_query
 from qanatix_pipelines.watermarks import Window
 
@@ -13,6 +14,7 @@ from qanatix_pipelines.watermarks import Window
 LOOK_SECONDS = 5
 # Two, so that the source is read to its end where there is one row, as there should be, and need not be interrupted.
 _ROWS = 2
+_PLACE = re.compile(r" at line (\d+),")
 
 
 def look(connector: Connector, watch: Watch, source: Source, egress: Egress, seconds: float = LOOK_SECONDS) -> str:
@@ -23,7 +25,24 @@ def look(connector: Connector, watch: Watch, source: Source, egress: Egress, sec
     query = look_query(connector.connector_type, connector.query, watch)
     window = Window(integer=connector.cursor_column is not None)
     with asyncio.Runner(loop_factory=lambda: GuardedLoop(egress)) as runner:
-        return runner.run(_digest(source, query, window, seconds))
+        try:
+            return runner.run(_digest(source, query, window, seconds))
+        except QueryRejected as error:
+            if watch.cursor_column is None:
+                raise
+            raise QueryRejected(_told(str(error), watch.cursor_column)) from None
+
+
+def _told(rejected: str, column: str) -> str:
+    """What is wrong with the connector's query, or its `column`: not with our own line, which stands before it."""
+    place = _PLACE.search(rejected)
+    if place is None:
+        return rejected
+    if place[1] != "1":
+        return _PLACE.sub(f" at line {int(place[1]) - 1},", rejected, count=1)
+    if "there is no such column" in rejected:
+        return f"The query's result has no column {column!r}, which watch.cursor_column names."
+    return f"The source cannot tell the greatest value of the column {column!r}, which watch.cursor_column names."
 
 
 async def _digest(source: Source, query: str, window: Window, seconds: float) -> str:

@@ -23,6 +23,8 @@ STORE_URL = "QANATIX_STORE_URL"
 # For QANATIX_STORE_URL: SQLite in the data folder, which production takes only from who has said so.
 SQLITE = "sqlite"
 
+# What makes each secret.
+_MAKERS = {ENCRYPTION_KEY: "`qanatix generate-key`", PEPPER: "`openssl rand -hex 32`"}
 FERNET_KEY_BYTES = 32
 PEPPER_MIN_CHARACTERS = 32
 MAX_PER_MINUTE = 1_000_000
@@ -142,14 +144,31 @@ class Settings(BaseSettings):
         if given is not None:
             return given.get_secret_value()
         if self.production:
-            raise SettingsError(variable, "is not set, and QANATIX_ENV=production does not start without it.")
+            raise self._missing(variable)
         return _kept_in(self._data_folder() / variable.lower(), variable, generate)
+
+    def check_secrets(self) -> None:
+        """Raise SettingsError unless the key and the pepper are good: for who will need both."""
+        self.encryption_keys()
+        self.api_key_pepper()
+
+    def _missing(self, variable: str) -> SettingsError:
+        """For a secret that is not set: says how it is made, and so of the other one if that is missing, too."""
+        missing = [name for name, given in ((ENCRYPTION_KEY, self.encryption_key), (PEPPER, self.pepper)) if not given]
+        makers = "; ".join(f"{_MAKERS[name]} prints one for {name}" for name in missing)
+        others = [name for name in missing if name != variable]
+        also = f", nor is {others[0]}" if others else ""
+        return SettingsError(
+            variable, f"is not set{also}, and QANATIX_ENV=production does not start without it: {makers}."
+        )
 
     def _data_folder(self) -> Path:
         folder = self.data_dir.expanduser().resolve()
         if self.production:  # to make it would make a second store of a slip of the pen
             if not folder.is_dir():
-                raise SettingsError("QANATIX_DATA_DIR", "names a folder that is not there.")
+                raise SettingsError(
+                    "QANATIX_DATA_DIR", f"names a folder that is not there, {folder}: make it; production does not."
+                )
             return folder
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -152,6 +152,41 @@ def test_production_is_migrated_by_migrate_only(production: dict[str, str]) -> N
     assert qanatix(production, "keys", "list").returncode == 0
 
 
+@pytest.mark.parametrize("command", [("migrate",), ("keys", "list"), ("keys", "create")])
+@pytest.mark.parametrize(
+    ("variable", "wrong"), [("CONNECTOR_ENCRYPTION_KEY", "A" * 43 + "="), ("QANATIX_API_KEY_PEPPER", "q" * 40)]
+)
+def test_a_secret_that_is_not_the_stores_is_refused(
+    production: dict[str, str], command: tuple[str, ...], variable: str, wrong: str
+) -> None:
+    qanatix(production, "migrate")
+    qanatix(production, "keys", "create")
+    qanatix(production, "keys", "rotate-encryption")
+
+    refused = qanatix(production | {variable: wrong}, *command)
+
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr.startswith(f"Error: {variable} is not the one with which this store was written")
+
+
+def test_a_key_is_made_with_the_store_that_it_is_in(environment: dict[str, str]) -> None:
+    created = qanatix(environment, "keys", "create")
+
+    assert created.stderr.endswith(f"{STORE.format(environment['QANATIX_DATA_DIR'])}\n")
+
+
+def test_both_secrets_that_are_missing_are_named_with_how_to_make_them(production: dict[str, str]) -> None:
+    del production["CONNECTOR_ENCRYPTION_KEY"], production["QANATIX_API_KEY_PEPPER"]
+
+    refused = qanatix(production, "migrate")
+
+    assert refused.stderr == (
+        "Error: CONNECTOR_ENCRYPTION_KEY is not set, nor is QANATIX_API_KEY_PEPPER, and QANATIX_ENV=production does "
+        "not start without it: `qanatix generate-key` prints one for CONNECTOR_ENCRYPTION_KEY; `openssl rand -hex 32` "
+        "prints one for QANATIX_API_KEY_PEPPER.\n"
+    )
+
+
 COMMANDS = {
     ("migrate",): ("CONNECTOR_ENCRYPTION_KEY", "QANATIX_API_KEY_PEPPER", "QANATIX_STORE_URL"),
     ("keys", "create"): ("QANATIX_API_KEY_PEPPER", "QANATIX_STORE_URL"),
@@ -244,7 +279,10 @@ def test_a_generated_key_is_one_that_settings_take(environment: dict[str, str]) 
 def test_a_wrong_variable_is_named_without_a_traceback(environment: dict[str, str]) -> None:
     refused = qanatix(environment | {"QANATIX_STORE_URL": "nonsense-hunter2"}, "migrate")
 
-    assert (refused.returncode, refused.stderr) == (1, "Error: QANATIX_STORE_URL is not a database URL.\n")
+    assert (refused.returncode, refused.stderr) == (
+        1,
+        "Error: QANATIX_STORE_URL is not a database URL, such as postgresql://user:password@host/database.\n",
+    )
 
 
 @pytest.mark.parametrize("module", ["qanatix_api.app", "qanatix_pipelines.definitions"])

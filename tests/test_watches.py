@@ -15,13 +15,14 @@ from dagster import DagsterRun, DagsterRunStatus
 from qanatix_pipelines.connectors import Connector, Watch
 from qanatix_pipelines.defs import watches
 from qanatix_pipelines.egress import DEVELOPMENT, Egress
-from qanatix_pipelines.errors import AddressRefused, SourceTimeout, StoreUnavailable
+from qanatix_pipelines.errors import AddressRefused, QueryRejected, SourceTimeout, StoreUnavailable
 from qanatix_pipelines.looks import look
 from qanatix_pipelines.settings import Settings
 from qanatix_pipelines.sources import check_watch, open_source
 from qanatix_pipelines.store.opening import Store
 from qanatix_pipelines.store.watches import Watches
 from tests.conftest import server
+from tests.databases import DATABASES
 from tests.harness import Harness
 from tests.harness.postgresql import PostgreSQLHarness
 from tests.ticks import evaluate, in_environment, submit
@@ -146,6 +147,35 @@ class TestQuotedColumns:
         )
 
         assert first != second
+
+
+class TestMistakes:
+    """What is told of a watched column's query is of the user's own query."""
+
+    @pytest.fixture(params=["postgresql", "mysql"])
+    def sql(self, request: pytest.FixtureRequest) -> Harness:
+        name = request.param
+        harness = DATABASES[name].harness(server(name))
+        harness.fill(1)
+        return harness
+
+    def rejected(self, harness: Harness, connector: Connector, column: str) -> str:
+        source = open_source(harness.connector_type, harness.config)
+        with pytest.raises(QueryRejected) as refused:
+            look(connector, Watch(cursor_column=column), source, DEVELOPMENT, 60)
+        return str(refused.value)
+
+    def test_a_column_that_is_not_there_is_told(self, sql: Harness, register: Callable[..., Connector]) -> None:
+        told = self.rejected(sql, register(sql, sql.since), "nope")
+
+        assert told == "The query's result has no column 'nope', which watch.cursor_column names."
+
+    def test_the_querys_own_fault_is_told_by_its_own_lines(
+        self, sql: Harness, register: Callable[..., Connector]
+    ) -> None:
+        told = self.rejected(sql, register(sql, "SELECT nme FROM nowhere WHERE now() > :last_pull"), "id")
+
+        assert " at line 1, column 17, 'nowhere'" in told
 
 
 class TestSensor:

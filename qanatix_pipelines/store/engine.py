@@ -99,7 +99,9 @@ def _store_url(address: str) -> URL:
         url = make_url(address)
         backend = url.get_backend_name()
     except (ArgumentError, NoSuchModuleError, ValueError):
-        raise SettingsError(VARIABLE, "is not a database URL.") from None
+        raise SettingsError(
+            VARIABLE, "is not a database URL, such as postgresql://user:password@host/database."
+        ) from None
     if backend == "sqlite":
         if not url.database or url.database == ":memory:":
             raise SettingsError(VARIABLE, "must name a file: several processes share the store.")

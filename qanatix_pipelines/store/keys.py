@@ -145,9 +145,12 @@ def _record(row: sa.Row[Any]) -> KeyRecord:
     )
 
 
-def check_cipher(engine: sa.Engine, cipher: CredentialCipher) -> None:
-    """Raise SettingsError if no key of CONNECTOR_ENCRYPTION_KEY is one with which this store was written."""
-    _check(engine, ENCRYPTION_KEY, cipher.seal(_PROVEN_TEXT), lambda kept: cipher.resealed(kept) is not None)
+def check_cipher(engine: sa.Engine, cipher: CredentialCipher, *, keep: bool = True) -> None:
+    """Raise SettingsError if no key of CONNECTOR_ENCRYPTION_KEY is one with which this store was written.
+
+    A store that has no proof yet keeps this one's, unless `keep` is false.
+    """
+    _check(engine, ENCRYPTION_KEY, cipher.seal(_PROVEN_TEXT), lambda kept: cipher.resealed(kept) is not None, keep=keep)
 
 
 def move_proof(engine: sa.Engine, cipher: CredentialCipher) -> None:
@@ -163,14 +166,14 @@ def move_proof(engine: sa.Engine, cipher: CredentialCipher) -> None:
         )
 
 
-def check_pepper(engine: sa.Engine, pepper: bytes) -> None:
-    """Raise SettingsError if the pepper is not the one under which this store's API keys are hashed."""
+def check_pepper(engine: sa.Engine, pepper: bytes, *, keep: bool = True) -> None:
+    """As `check_cipher`, if the pepper is not the one under which this store's API keys are hashed."""
     proof = hmac.new(pepper, _PROVEN_TEXT.encode(), hashlib.sha256).hexdigest()
-    _check(engine, PEPPER, proof, lambda kept: hmac.compare_digest(kept, proof))
+    _check(engine, PEPPER, proof, lambda kept: hmac.compare_digest(kept, proof), keep=keep)
 
 
-def _check(engine: sa.Engine, variable: str, proof: str, is_ours: Callable[[str], bool]) -> None:
-    """Keep `proof` where none is kept yet, else see whether the kept one is ours.
+def _check(engine: sa.Engine, variable: str, proof: str, is_ours: Callable[[str], bool], *, keep: bool) -> None:
+    """Keep `proof` where none is kept yet, if it is to be kept, else see whether the kept one is ours.
 
     Every entrance asks; only the first one writes, and so locks.
     """
@@ -178,6 +181,8 @@ def _check(engine: sa.Engine, variable: str, proof: str, is_ours: Callable[[str]
     ours = table.c.variable == variable
     with engine.execution_options(reads=True).connect() as connection:
         kept = connection.execute(sa.select(table.c.proof).where(ours)).scalar_one_or_none()
+    if kept is None and not keep:
+        return
     if kept is None:
         first = insert(engine, table).values(variable=variable, proof=proof).on_conflict_do_nothing()
         with engine.begin() as transaction:  # several processes may meet an empty store at once: one's is kept

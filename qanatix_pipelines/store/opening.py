@@ -13,7 +13,7 @@ from qanatix_pipelines.store.connectors import ConnectorStore
 from qanatix_pipelines.store.engine import PATIENCE_SECONDS, connect
 from qanatix_pipelines.store.entities import EntityStore
 from qanatix_pipelines.store.entity_sets import EntitySet, entity_sets
-from qanatix_pipelines.store.keys import check_cipher
+from qanatix_pipelines.store.keys import check_cipher, check_pepper
 from qanatix_pipelines.store.pulls import PullStore
 from qanatix_pipelines.store.rejections import RejectionStore
 from qanatix_pipelines.store.schedules import Schedules
@@ -96,6 +96,17 @@ def open_store(settings: Settings, patience_seconds: int = PATIENCE_SECONDS, *, 
         EntityStore(engine, DEFAULT),
         RejectionStore(engine, DEFAULT),
     )
+
+
+def check_proofs(engine: sa.Engine, settings: Settings) -> None:
+    """Raise SettingsError for a secret that is set and is not this store's, of one that has a proof of its own.
+
+    For who may do without: nothing is asked for, made or kept.
+    """
+    if settings.encryption_key is not None:
+        check_cipher(engine, CredentialCipher(settings.encryption_keys()), keep=False)
+    if settings.pepper is not None:
+        check_pepper(engine, settings.api_key_pepper(), keep=False)
 
 
 def read_entity_sets(settings: Settings) -> list[EntitySet]:
