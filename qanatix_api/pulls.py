@@ -164,15 +164,21 @@ def list_rejections(
 ) -> RejectedRowPage:
     """The first 1,000 rows that could not become entities, in the order of the source; the receipt counts all.
 
-    They are kept for a connector's last ten pulls that rejected any, and until it is deleted. There are none of a pull
-    that did not complete.
+    They are kept for a connector's last ten pulls that rejected any, and until it is deleted: `kept` says how many are,
+    `total` how many there were. There are none of a pull that did not complete.
     """
-    given.store.pulls.get(pull_id)
+    total = given.store.pulls.get(pull_id).records_rejected
     try:
         found, next_cursor = given.store.rejections.page(pull_id, limit=limit, cursor=cursor)
     except ValueError as error:
         raise RequestValidationError([{"loc": ("query", "cursor"), "msg": str(error), "type": "value_error"}]) from None
-    return RejectedRowPage(items=list(map(RejectedRow.of, found)), cursor=next_cursor, has_more=next_cursor is not None)
+    return RejectedRowPage(
+        items=list(map(RejectedRow.of, found)),
+        kept=given.store.rejections.kept(pull_id),
+        total=total,
+        cursor=next_cursor,
+        has_more=next_cursor is not None,
+    )
 
 
 @router.post(

@@ -207,6 +207,14 @@ class RejectedRowPage(BaseModel):
     """A page of the rows that a pull rejected, in the order in which its source gave them."""
 
     items: list[RejectedRow]
+    kept: int = Field(
+        description=(
+            "How many rows of the pull are kept, on all pages: at most 1,000, and 0 once its connector is deleted or "
+            "ten later pulls of it have rejected rows."
+        ),
+        examples=[2],
+    )
+    total: int = Field(description="How many rows the pull rejected, as its receipt says.", examples=[2])
     cursor: str | None = Field(description="Where the next page begins; null after the last.")
     has_more: bool
 

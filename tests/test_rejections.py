@@ -155,9 +155,23 @@ class TestTold:
                     "column": None,
                 }
             ],
+            "kept": 2,
+            "total": 2,
             "cursor": None,
             "has_more": False,
         }
+
+    def test_of_a_connector_that_was_deleted_it_is_told_that_none_is_kept_of_how_many(
+        self, store: Store, connector: Connector, client: Callable[..., TestClient]
+    ) -> None:
+        receipt = reject(store, connector, nameless(*range(1, ROWS_KEPT + 3)))
+        there = client(Scope.ENTITIES_READ).get(f"{API}/pulls/{receipt.id}/rejections?limit=1").json()
+        store.connectors.remove(connector.id)
+
+        gone = client(Scope.ENTITIES_READ).get(f"{API}/pulls/{receipt.id}/rejections").json()
+
+        assert (there["kept"], there["total"]) == (ROWS_KEPT, ROWS_KEPT + 2)
+        assert (gone["items"], gone["kept"], gone["total"]) == ([], 0, ROWS_KEPT + 2)
 
     def test_a_receipt_tells_the_counts(
         self, store: Store, connector: Connector, client: Callable[..., TestClient]

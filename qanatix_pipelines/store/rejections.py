@@ -48,6 +48,13 @@ class RejectionStore(OfTenant):
         page = found[:limit]
         return page, _cursor(page[-1].row) if len(found) > limit else None
 
+    def kept(self, pull_id: UUID) -> int:
+        """How many of a pull's rejected rows are kept: none once its connector is deleted, or later pulls' are."""
+        of = tables.rejection.c
+        query = sa.select(sa.func.count()).where(of.tenant == self.tenant, of.pull_id == pull_id)
+        with self._reader.connect() as connection:
+            return int(connection.execute(query).scalar_one())
+
 
 def keep_rejections(transaction: sa.Connection, tenant: Tenant, pull: Pull, rejections: Sequence[Rejection]) -> None:
     """Keep the rows that a pull rejected, within its own transaction, and no more of the connector's oldest pulls."""
