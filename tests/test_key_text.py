@@ -72,6 +72,7 @@ DIFFERENT: tuple[Any, ...] = (
     *(Decimal128(f"0.{'1' * 33}1"), Decimal128(f"0.{'1' * 33}2")),  # in its last digit
     *(Decimal128("1E+400"), Decimal128("2E+400"), Decimal128("-1E+400")),  # more than a double holds
     *(ObjectId(HEX), HEX, DatetimeMS(570), "1970-01-01T00:00:00.570Z"),
+    *(DatetimeMS(2**63 - 1), "+292278994-08-17T07:12:55.807Z"),
     *(b"abc", Binary(b"abc", 128), "YWJj", Binary(bytes(16), 4), "00000000-0000-0000-0000-000000000000"),
     *({"a": 1, "b": 2}, {"b": 2, "a": 1}, '{"a":1,"b":2}', {"a": "1", "b": 2}, {"a": [1]}, {"a": {"a": 1}}),
     *({"a": ObjectId(HEX)}, {"a": HEX}, {"a": None}, {}, {"": 1}, MaxKey(), '{"$maxKey":1}', "[1]"),

@@ -39,7 +39,7 @@ _DIGITS, _EXPONENT, _EXPONENT_BIAS = 2**_DIGITS_BITS - 1, 2**14 - 1, 6176
 _MOST_DIGITS = 10**34 - 1
 _EXACT = Context(prec=34)
 # An ObjectId, and a date.
-_DATE = r"[+-]?[0-9]{4,6}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z"
+_DATE = r"[+-]?[0-9]{4,9}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z"
 _LIKE_QUOTED = re.compile(rf"{LIKE_QUOTED}|[0-9a-f]{{24}}|{_DATE}", re.DOTALL)
 # The Gregorian calendar repeats itself after these.
 _CYCLE_YEARS = 400
