@@ -27,6 +27,10 @@ from qanatix_pipelines.pulls import Pull, PullStatus
 
 log = logger(__name__)
 
+_EXTRA = "Extra inputs are not permitted"  # pydantic's
+_NO_FIELD = "is not a field here: check how it is spelt; /docs shows which fields this request takes"
+_FIXED = "cannot be changed: register another connector"
+
 # A source's failure is never 502, 503 or 504: clients repeat those, and repeating a wrong password locks accounts.
 _PULL_STATUS = {
     "query_rejected": status.HTTP_400_BAD_REQUEST,
@@ -66,6 +70,13 @@ class PullProblem(Problem):
 def problem(description: str, model: type[Problem] = Problem) -> dict[str, Any]:
     """An error's entry in the OpenAPI document."""
     return {"model": model, "description": description}
+
+
+def _sentence(part: Mapping[str, Any]) -> str:
+    if part["type"] == "extra_forbidden" and part["msg"] == _EXTRA:
+        # Only where it may not change is it a field too many.
+        return _FIXED if tuple(part["loc"]) == ("body", "connector_type") else _NO_FIELD
+    return str(part["msg"]).removeprefix("Value error, ")
 
 
 def refusal(
@@ -113,7 +124,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     def _invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-        problems = [(part["loc"], part["msg"].removeprefix("Value error, "), part["type"]) for part in error.errors()]
+        problems = [(part["loc"], _sentence(part), part["type"]) for part in error.errors()]
         for (place, *names), _message, _kind in problems:
             if place == "path":  # text that is no id names nothing
                 return _not_found(_, NotFound(names[0].removesuffix("_id")))

@@ -223,6 +223,17 @@ class TestChanging:
         assert response.json() == registered | changed
         assert api.get(f"{CONNECTORS}/{registered['id']}").json() == response.json()
 
+    def test_the_type_cannot_change_and_what_is_no_field_is_told(
+        self, api: TestClient, registered: dict[str, Any]
+    ) -> None:
+        changes = {"connector_type": "mysql", "nmae": "Parts"}
+        response = api.patch(f"{CONNECTORS}/{registered['id']}", json=changes)
+
+        assert response.status_code == 422
+        told = {part["loc"][-1]: part["msg"] for part in response.json()["detail"]}
+        assert told["connector_type"] == "cannot be changed: register another connector"
+        assert told["nmae"].startswith("is not a field here: check how it is spelt")
+
     def test_null_takes_back_what_is_optional(self, api: TestClient, registered: dict[str, Any]) -> None:
         response = api.patch(f"{CONNECTORS}/{registered['id']}", json={"name_column": None})
 

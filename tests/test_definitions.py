@@ -14,6 +14,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 import yaml
+from dagster import DagsterExecutionInterruptedError
 from dagster._core.definitions.assets.graph.asset_graph_subset import AssetGraphSubset
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 
@@ -475,6 +476,34 @@ def test_a_pull_whose_connector_is_deleted_meanwhile_is_skipped(
     assert result.asset_materializations_for_node("connectors__postgresql") == []
     ((receipt,), _) = store.pulls.page(connector.id, status=None, limit=2, cursor=None)
     assert (receipt.status, receipt.error_code) == ("cancelled", "pull_superseded")
+
+
+def test_a_run_that_is_ended_since_its_connector_is_deleted_says_so(
+    definitions: dg.Definitions,
+    instance: dg.DagsterInstance,
+    harness: Harness,
+    register: Callable[..., Connector],
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    harness.fill(1)
+    connector = register(harness, harness.everything)
+
+    def deleted_and_ended(*_: Any, **__: Any) -> None:
+        store.connectors.remove(connector.id)
+        (begun,) = instance.get_runs()
+        instance.report_run_canceling(begun)
+        raise DagsterExecutionInterruptedError
+
+    monkeypatch.setattr("qanatix_pipelines.defs.assets.run_pull", deleted_and_ended)
+    result = materialize(definitions, instance, connector.partition_key)
+
+    run = instance.get_run_by_id(result.run_id)
+    assert run is not None
+    assert run.status is dg.DagsterRunStatus.CANCELED
+    assert "The connector was deleted: the pull is given up." in [
+        entry.user_message for entry in instance.all_logs(run.run_id)
+    ]
 
 
 @pytest.mark.parametrize("redacted", ["0", "1"])

@@ -37,6 +37,7 @@ NO_PARTITION = (
     "This run names no partition, and so no connector: nothing was pulled. Choose one partition and launch the run "
     "again; each is a connector. Over REST it is POST /api/v1/connectors/{id}/pull."
 )
+GIVEN_UP = "The connector was deleted: the pull is given up."
 DELETED = "The connector of the partition %s has been deleted: the run is skipped, and nothing is pulled."
 
 
@@ -92,6 +93,10 @@ def pull_asset(connector_type: str) -> dg.AssetsDefinition:
         except PullCancelled as error:  # over the receipt: whoever cancelled it may not have reached Dagster
             context.instance.report_run_canceling(context.run, str(error))
             raise DagsterExecutionInterruptedError from None
+        except DagsterExecutionInterruptedError:  # a deletion ends the run, as a cancellation does
+            if not _exists(opened, context.partition_key):
+                context.log.warning(GIVEN_UP)
+            raise
         except (NotFound, PullSuperseded) as error:
             if _exists(opened, context.partition_key):
                 raise dg.Failure(str(error), metadata={"code": error.code}, allow_retries=False) from None
