@@ -80,6 +80,7 @@ def test_the_readmes_curl_calls_work_as_printed(stack: Demo) -> None:
     assert status == "200"
     assert json.loads(pulled).keys() == json.loads(block("json", "records_pulled")).keys()
     assert [json.loads(pulled)[count] for count in ("records_pulled", "records_ingested")] == [2849, 2843]
+    assert [json.loads(pulled)[role] for role in ("key_column", "name_column")] == ["id", "product_name"]
     assert {connector["connection_config"] for connector in json.loads(listed)} == {"***REDACTED***"}
     assert rest[0] == "200"
     assert len(json.loads(rest[1])["items"]) == 2
