@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 from uuid import UUID
 
 from fastapi import FastAPI, Request, status
@@ -28,7 +28,7 @@ from qanatix_pipelines.pulls import Pull, PullStatus
 log = logger(__name__)
 
 _EXTRA = "Extra inputs are not permitted"  # pydantic's
-_NO_FIELD = "is not a field here: check how it is spelt; /docs shows which fields this request takes"
+_NO_FIELD = "is not a field here: check how it is spelt"
 _FIXED = "cannot be changed: register another connector"
 
 # A source's failure is never 502, 503 or 504: clients repeat those, and repeating a wrong password locks accounts.
@@ -72,11 +72,21 @@ def problem(description: str, model: type[Problem] = Problem) -> dict[str, Any]:
     return {"model": model, "description": description}
 
 
-def _sentence(part: Mapping[str, Any]) -> str:
+def _sentence(part: Mapping[str, Any], request: Request) -> str:
     if part["type"] == "extra_forbidden" and part["msg"] == _EXTRA:
+        place = tuple(part["loc"])
         # Only where it may not change is it a field too many.
-        return _FIXED if tuple(part["loc"]) == ("body", "connector_type") else _NO_FIELD
+        return _FIXED if place == ("body", "connector_type") else f"{_NO_FIELD}{_taken(request, len(place))}"
     return str(part["msg"]).removeprefix("Value error, ")
+
+
+def _taken(request: Request, depth: int) -> str:
+    """The fields of the request's body, for one that stands beside them."""
+    body = getattr(request.scope.get("route"), "body_field", None)
+    annotation = None if body is None else body.field_info.annotation
+    kinds = (annotation, *get_args(annotation))
+    models = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+    return f"; it takes {', '.join(models[0].model_fields)}" if models and depth == len(("body", "field")) else ""
 
 
 def refusal(
@@ -123,11 +133,11 @@ def install(app: FastAPI) -> None:
     """Teach `app` to answer this project's errors."""
 
     @app.exception_handler(RequestValidationError)
-    def _invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-        problems = [(part["loc"], _sentence(part), part["type"]) for part in error.errors()]
+    def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        problems = [(part["loc"], _sentence(part, request), part["type"]) for part in error.errors()]
         for (place, *names), _message, _kind in problems:
             if place == "path":  # text that is no id names nothing
-                return _not_found(_, NotFound(names[0].removesuffix("_id")))
+                return _not_found(request, NotFound(names[0].removesuffix("_id")))
         # FastAPI's own answer repeats the input, and the input may be a password.
         return unprocessable(problems)
 

@@ -232,7 +232,9 @@ class TestChanging:
         assert response.status_code == 422
         told = {part["loc"][-1]: part["msg"] for part in response.json()["detail"]}
         assert told["connector_type"] == "cannot be changed: register another connector"
-        assert told["nmae"].startswith("is not a field here: check how it is spelt")
+        assert told["nmae"].startswith(
+            "is not a field here: check how it is spelt; it takes name, vertical, entity_type"
+        )
 
     def test_null_takes_back_what_is_optional(self, api: TestClient, registered: dict[str, Any]) -> None:
         response = api.patch(f"{CONNECTORS}/{registered['id']}", json={"name_column": None})
