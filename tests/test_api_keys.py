@@ -32,6 +32,7 @@ ROUTES = {
     ("POST", f"{CONNECTORS}/{SOME_ID}/pull"): Scope.PULLS_RUN,
     ("GET", f"{CONNECTORS}/{SOME_ID}/pulls"): Scope.CONNECTORS_READ,
     ("GET", f"/api/v1/pulls/{SOME_ID}"): Scope.CONNECTORS_READ,
+    ("GET", f"/api/v1/pulls/{SOME_ID}/rejections"): Scope.ENTITIES_READ,
     ("POST", f"/api/v1/pulls/{SOME_ID}/cancel"): Scope.PULLS_RUN,
     ("GET", "/api/v1/entities"): Scope.ENTITIES_READ,
     ("GET", f"/api/v1/entities/{SOME_ID}"): Scope.ENTITIES_READ,

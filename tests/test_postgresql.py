@@ -331,7 +331,7 @@ class TestRegistering:
             ("DELETE FROM products", "must begin with SELECT, WITH, VALUES or TABLE"),
             ("/* x */ EXPLAIN SELECT 1", "must begin with SELECT, WITH, VALUES or TABLE"),
             ("COPY products TO '/tmp/x'", "must begin with SELECT, WITH, VALUES or TABLE"),
-            ("SELECT * FROM products WHERE id = $1", "a parameter of its own"),
+            ("SELECT * FROM products WHERE id = $1", r"\$1 at line 1, column 35, which is no placeholder"),
         ],
     )
     def test_what_can_be_no_query_is_told_then(self, query: str, sentence: str) -> None:
