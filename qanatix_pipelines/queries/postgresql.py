@@ -48,11 +48,8 @@ AND (provolatile = 'v' AND NOT (oid < 16384 AND proname IN ({_HARMLESS})) OR pro
 """
 
 
-class PostgresEscapes(Postgres):
-    """The SQL of a server where `standard_conforming_strings` is off: a backslash escapes in every string.
-
-    sqlglot knows it by its name in lower case.
-    """
+class _Escapes(Postgres):
+    """The SQL of a server where `standard_conforming_strings` is off: a backslash escapes in every string."""
 
     class Tokenizer(Postgres.Tokenizer):
         STRING_ESCAPES: ClassVar = ["'", "\\"]
@@ -60,7 +57,7 @@ class PostgresEscapes(Postgres):
 
 def parse_as_server(query: str, standard_conforming_strings: str) -> SqlQuery:
     """Like `parse_sql`, as a server reads it whose setting of that name is "on" or "off"."""
-    return parse_sql(query, dialect="postgresescapes" if standard_conforming_strings == "off" else "postgres")
+    return parse_sql(query, dialect=_Escapes if standard_conforming_strings == "off" else Postgres)
 
 
 def parse_postgresql(query: str) -> SqlQuery:
