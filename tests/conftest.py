@@ -26,12 +26,14 @@ from qanatix_pipelines.store.engine import connect
 from qanatix_pipelines.store.keys import KeyStore
 from qanatix_pipelines.store.opening import Store, open_store
 from qanatix_pipelines.tenants import Tenant
+from tests import stack as stacks
 from tests.certificates import self_signed
 from tests.databases import DATABASES
 from tests.harness import Harness
 from tests.harness.mongodb import MongoDBHarness
 from tests.servers import Server
 from tests.servers.debian import DownloadFailed
+from tests.system import System
 
 ENCRYPTION_KEY = new_fernet_key()
 PEPPER = "a pepper that only these tests know"
@@ -121,6 +123,16 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest.fixture(params=list(DATABASES))
 def harness(request: pytest.FixtureRequest) -> Harness:
     return DATABASES[request.param].harness(server(request.param))
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """The API, Dagster and a worker as processes of their own, for the tests of one module."""
+    running = stacks.start(tmp_path_factory.mktemp("stack"))
+    system = System(running)
+    yield system
+    system.api.close()
+    running.stop()
 
 
 @pytest.fixture

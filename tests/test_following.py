@@ -42,15 +42,6 @@ OUTER_SECONDS = 120
 NEEDS_KEY = "Error: QANATIX_API_KEY must hold an API key with the scopes pulls:run and connectors:read.\n"
 
 
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    running = stacks.start(tmp_path_factory.mktemp("stack"))
-    system = System(running)
-    yield system
-    system.api.close()
-    running.stop()
-
-
 @pytest.fixture
 def harness() -> PostgreSQLHarness:
     return PostgreSQLHarness(server("postgresql"))

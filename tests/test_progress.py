@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
@@ -20,7 +20,6 @@ from qanatix_pipelines.pulls import Pull, PullStatus
 from qanatix_pipelines.staging import Progress
 from qanatix_pipelines.store.ingestion import Ingestion
 from qanatix_pipelines.store.opening import Store
-from tests import stack as stacks
 from tests.conftest import server
 from tests.harness.postgresql import PostgreSQLHarness
 from tests.held import held
@@ -159,15 +158,6 @@ class TestLog:
 
     def test_of_no_batch_it_tells_nothing(self, caplog: pytest.LogCaptureFixture) -> None:
         assert self.told(caplog) == []
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    running = stacks.start(tmp_path_factory.mktemp("stack"))
-    system = System(running)
-    yield system
-    system.api.close()
-    running.stop()
 
 
 def test_a_receipt_moves_while_its_pull_runs(stack: System) -> None:

@@ -1,7 +1,7 @@
 """The whole road with every process running: REST, Dagster's webserver, daemon and code server, a real source."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import uuid4
@@ -9,21 +9,11 @@ from uuid import uuid4
 import httpx2
 import pytest
 
-from tests import stack as stacks
 from tests.conftest import server
 from tests.databases import DATABASES
 from tests.harness import Harness
 from tests.harness.postgresql import PostgreSQLHarness
 from tests.system import System, finished
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    running = stacks.start(tmp_path_factory.mktemp("stack"))
-    system = System(running)
-    yield system
-    system.api.close()
-    running.stop()
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -25,15 +25,6 @@ TERMINATE = "mutation T($id: String!) { terminateRun(runId: $id) { __typename } 
 RELOAD = """
 mutation R { reloadRepositoryLocation(repositoryLocationName: "qanatix") { __typename } }
 """
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    running = stacks.start(tmp_path_factory.mktemp("stack"))
-    system = System(running)
-    yield system
-    system.api.close()
-    running.stop()
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,15 +16,6 @@ from tests.harness import Harness
 from tests.system import System, finished
 
 ROUNDS = 20 if DEEP else 1
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    running = stacks.start(tmp_path_factory.mktemp("stack"))
-    system = System(running)
-    yield system
-    system.api.close()
-    running.stop()
 
 
 @pytest.mark.stack

@@ -4,7 +4,7 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from random import Random
@@ -35,15 +35,6 @@ query Runs($trigger: String!) {
   }
 }
 """
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    running = stacks.start(tmp_path_factory.mktemp("stack"))
-    system = System(running)
-    yield system
-    system.api.close()
-    running.stop()
 
 
 @pytest.fixture
