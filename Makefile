@@ -1,9 +1,14 @@
-# Every command that a developer needs. `make demo` and `make test` set up what they need by themselves.
+# Every command that a developer needs. `make demo` and `make test` install what they need.
 
 PYTHON ?= python3
 BIN := .venv/bin
+# One more than the machine may have cores: the worker with the running stack waits for Dagster's daemon most of its time.
+WORKERS ?= 3
 
-.PHONY: demo test test-deep bench bench-latency bench-growth check lint lock
+# A shell may ask Python to keep no bytecode. Then every process of a test would compile our code, and every run all tests.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: demo test test-deep bench bench-latency bench-growth check lint format rules types contracts lock
 
 demo: .venv/ready  ## Start everything, register a connector, pull it. ARGS: --once exits after the pulls, --all pulls all types.
 	@$(if $(findstring --all,$(ARGS)),tests/servers/install)
@@ -11,28 +16,36 @@ demo: .venv/ready  ## Start everything, register a connector, pull it. ARGS: --o
 
 test: .venv/ready  ## The whole suite, against real servers.
 	tests/servers/install
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
-test-deep: .venv/ready  ## The suite, with the long campaigns.
+test-deep: .venv/ready  ## The whole suite, with the long form of the campaigns.
 	tests/servers/install
-	QANATIX_TEST_DEEP=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	QANATIX_TEST_DEEP=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
-bench: .venv/ready  ## Rows a second, beside other tools, which it downloads. ARGS: --rows, --rounds, --alone.
+bench: .venv/ready  ## Rows a second, compared with other tools, which it downloads. ARGS: --rows, --rounds, --alone.
 	@$(BIN)/python -m benchmarks.throughput $(ARGS)
 
-bench-latency: .venv/ready  ## How long a pull takes, beside Dagster's own launcher and no Dagster. ARGS: --pulls, --at-once.
+bench-latency: .venv/ready  ## How long a pull takes, compared with Dagster's own launcher and with no Dagster. ARGS: --pulls, --at-once.
 	@$(BIN)/python -m benchmarks.latency $(ARGS)
 
-bench-growth: .venv/ready  ## What a row costs in a store of many entities, beside one of few. ARGS: --rows, --probes.
+bench-growth: .venv/ready  ## What a row costs in a store of many entities, compared with one of few. ARGS: --rows, --probes.
 	@$(BIN)/python -m benchmarks.growth $(ARGS)
 
-check: lint  ## Format, lint, types, import contracts, unit tests.
-	$(BIN)/pytest -q -n 2 -m "not server and not stack" --ignore tests/campaigns
+check: lint  ## Lint, then the unit tests that are not slow, with few examples of each property.
+	$(BIN)/pytest -q -n $(WORKERS) -m "not server and not stack and not slow" --hypothesis-profile few --ignore tests/campaigns
 
-lint: .venv/ready  ## What is said of the code without running it.
+lint: format rules types contracts  ## Format, lint, types and import contracts, without running the code.
+
+format: .venv/ready
 	$(BIN)/ruff format --check .
+
+rules: .venv/ready
 	$(BIN)/ruff check .
+
+types: .venv/ready
 	$(BIN)/mypy
+
+contracts: .venv/ready
 	$(BIN)/lint-imports --no-logo
 
 lock: .venv/ready  ## Bring requirements.lock up to date with pyproject.toml.

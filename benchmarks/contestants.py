@@ -1,8 +1,8 @@
-"""Who is measured beside us, each in an environment of its own, and how they are told what to do.
+"""The tools that are measured beside ours, each in an environment of its own, and the commands that start them.
 
-Set as their documentation advises for this job. Not among them: Airbyte, whose database sources are containers only;
-ingestr for MariaDB, for whose `longtext` it makes a type that PostgreSQL has not, and for MongoDB, where it asks for
-the server's databases, a command that the test server has not.
+Each is set up as its documentation advises for this job. Not measured: Airbyte, whose database sources are containers
+only; ingestr from MariaDB, because it makes a type for `longtext` that PostgreSQL does not have; and ingestr from
+MongoDB, because it asks for the server's databases, a command that the test server does not have.
 """
 
 import json
@@ -27,7 +27,7 @@ UV = Path(sys.executable).with_name("uv")
 
 @dataclass(frozen=True)
 class Place:
-    """Where one contestant reads and writes. `target` is a database of its own, `folder` what it keeps beside that."""
+    """Where one contestant reads and writes: `target` is a database of its own, `folder` holds its files."""
 
     source: Source
     target: str
@@ -36,7 +36,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Order:
-    """A command, what is on its standard input, and what is added to its environment."""
+    """A command, its standard input, and the variables that are added to its environment."""
 
     command: list[str | Path]
     given: str = ""
@@ -45,9 +45,9 @@ class Order:
 
 @dataclass(frozen=True)
 class Contestant:
-    """`packages` go to an environment of its own; with none it is run in ours.
+    """`packages` are installed in an environment of its own; with none it runs in ours.
 
-    `counted` tells how many rows it has written, and the sum of their ids; None where it keeps nothing.
+    `counted` returns how many rows it has written, and the sum of their ids. None if it writes nothing.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Contestant:
     counted: Callable[[Place], tuple[int, int]] | None = None
 
     def bin(self) -> Path:
-        """Where its programs are, installed when they are first asked for."""
+        """The folder of its programs, which are installed on the first call."""
         if not self.packages:
             return Path(sys.executable).parent
         environment = ENVIRONMENTS / self.name.replace(" ", "-")
@@ -120,9 +120,9 @@ def _script(file: str, *arguments: str) -> Callable[[Place, Path], Order]:
 
 @cache
 def copies_of(entities: str) -> tuple[Contestant, ...]:
-    """COPY, out of the database `entities`, which is a store of ours: as the source's rows come, and by their ids.
+    """COPY from the database `entities`, a store of ours: once in the order of the source, once sorted by ids.
 
-    The second finds its way in the indexes sooner; whoever has it has sorted them.
+    Sorted rows are faster to index. The time for sorting them is not measured.
     """
     return tuple(
         Contestant(
@@ -200,7 +200,7 @@ _ADBC = ("adbc-driver-postgresql==1.13.0", "pyarrow==21.0.0")
 
 OURS = _ours("ours", lambda place: place.target, _ENTITIES_COUNTED)
 INTO_SQLITE = _ours("ours, into SQLite", lambda place: f"sqlite:///{_sqlite(place)}", _counted_in_sqlite)
-# Those that merge into PostgreSQL as we do,
+# Tools that merge into PostgreSQL, as we do.
 PEERS_OF: dict[type[Source], tuple[Contestant, ...]] = {
     PostgreSQL: (
         _dlt("pyarrow"),
@@ -212,7 +212,7 @@ PEERS_OF: dict[type[Source], tuple[Contestant, ...]] = {
     MongoDB: (),
     Neo4j: (),
 }
-# and those that merely read.
+# Programs that only read.
 READERS_OF: dict[type[Source], tuple[Contestant, ...]] = {
     PostgreSQL: (
         Contestant("asyncpg, read only", _script("asyncpg_read.py", "{source}"), "cursor of 5,000"),

@@ -1,8 +1,8 @@
 """What a row costs as the store grows: `make bench-growth`.
 
-Into one entity set of each store, PostgreSQL and SQLite, go as many entities as `--rows` says, in pulls of a million at
-most. When there are few, and when all are there, new rows are pulled, and the same ones again, which are unchanged
-then: what one costs with many entities, as a ratio to what it costs with few, is the last column.
+One entity set of each store, PostgreSQL and SQLite, is filled with `--rows` entities, in pulls of a million at most.
+Once with few entities and once with all of them, new rows are pulled, and then the same rows again, unchanged. The last
+column is the ratio of what a row costs with many entities to what it costs with few.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from qanatix_pipelines.settings import Settings, new_fernet_key
 from qanatix_pipelines.sources import open_source
 from qanatix_pipelines.store.engine import PULL_PATIENCE_SECONDS
 from qanatix_pipelines.store.opening import Store, open_store
-from tests.servers import postgresql
+from tests.sources.postgresql import server as postgresql
 
 FEW = 100_000
 STEP = 1_000_000

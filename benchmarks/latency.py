@@ -1,13 +1,14 @@
 """How long a pull over REST takes, from the request to its answer: `make bench-latency`.
 
-Three roads do the same pull of the same rows, in turns, so that what else the machine does falls on all of them alike:
+Three contestants do the same pull of the same rows. They take turns, so that other load of the machine hits all alike:
 - ours: the API, Dagster by the dagster.yaml of this folder, and the worker;
-- cold: the API, and Dagster with its own launcher and nothing else set;
+- cold: the API, and Dagster with its own launcher and default settings;
 - bare: a `python -c` that calls the same pull, without an API and without Dagster.
-Then as many connectors are pulled at once by each of the first two.
+Beside them stand ours' tests of the same connector, which read ten rows: registered, and not.
+Then `--at-once` connectors are pulled at the same time, by each of the first two.
 
-With --celery, instead of cold and bare, two roads that are as ours but for the worker, which is Celery's: by Redis, and
-by a folder, in which it looks for tasks ten times a second. What each worker takes while there are none is told, too.
+With --celery, two contestants with Celery's worker take the place of cold and bare: one with Redis as its broker, one
+with a folder, in which the worker looks for tasks ten times a second. The processor time of idle workers is shown, too.
 """
 
 import argparse
@@ -28,8 +29,9 @@ from typing import Any
 import httpx2
 
 from tests import stack as stacks
-from tests.harness.postgresql import PostgreSQLHarness
-from tests.servers import postgresql, redis
+from tests.servers import redis
+from tests.sources.postgresql import server as postgresql
+from tests.sources.postgresql.harness import PostgreSQLHarness
 from tests.system import System
 
 ROWS = 1000
@@ -45,6 +47,7 @@ CELERY_LAUNCHER = """run_launcher:
 """
 POLLING_SECONDS = 0.1
 IDLE_SECONDS = 20
+TESTS = ("test", "test, unsaved")
 BARE = """
 import sys
 from functools import partial
@@ -61,11 +64,13 @@ run_pull(store, connector, store.pulls.begin(connector, "bare"), partial(open_so
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench-latency ARGS=...", description=__doc__)
-    parser.add_argument("--pulls", type=int, default=20, help="how often each road pulls, one after the other")
+    parser.add_argument(
+        "--pulls", type=int, default=20, help="how many pulls each contestant does, one after the other"
+    )
     parser.add_argument(
         "--at-once", type=int, default=50, help="how many connectors are pulled at once; 0 leaves it out"
     )
-    parser.add_argument("--celery", action="store_true", help="measure beside Celery's worker")
+    parser.add_argument("--celery", action="store_true", help="compare with Celery's worker")
     options = parser.parse_args()
     source = postgresql.start()
     try:
@@ -90,16 +95,18 @@ def measure(folder: Path, harness: PostgreSQLHarness, pulls: int, at_once: int, 
         systems = {stack.folder.name: _patient(System(stack)) for stack in running}
         roads = {name: _over_rest(system, _registered(system, harness, 1)[0]) for name, system in systems.items()}
         if not broker:
+            roads |= _tests(systems["ours"], _registered(systems["ours"], harness, 1)[0], harness)
             roads["bare"] = _without_dagster(systems["ours"], _registered(systems["ours"], harness, 1)[0])
         _say_versions(harness)
         for road in roads.values():
-            road()  # what is only paid once is not told
+            road()  # the first pull pays for what happens only once, and is not counted
         seconds: dict[str, list[float]] = {name: [] for name in roads}
         for _ in range(pulls):
             for name, road in roads.items():
                 seconds[name].append(_timed(road))
         for name, taken in seconds.items():
-            _say(f"{name}: {pulls} pulls of {ROWS} rows, one after the other", taken, seconds["ours"])
+            what = "tests" if name in TESTS else f"pulls of {ROWS} rows"
+            _say(f"{name}: {pulls} {what}, one after the other", taken, seconds["ours"])
         if broker:
             _say_idle(running)
         if at_once:
@@ -152,7 +159,7 @@ def _say_idle(running: list[stacks.Stack]) -> None:
 
 
 def _processor_seconds(pid: int) -> float:
-    """What a process has taken so far."""
+    """The processor time that a process has taken so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -173,6 +180,22 @@ def _over_rest(system: System, connector: dict[str, Any]) -> Callable[[], None]:
     return pull
 
 
+def _tests(system: System, connector: dict[str, Any], harness: PostgreSQLHarness) -> dict[str, Callable[[], None]]:
+    """The roads of a registered connector's test, and of an unsaved one's."""
+    body = {"connector_type": "postgresql", "connection_config": harness.config, "query": harness.everything}
+    asked: list[tuple[str, Any]] = [(f"/connectors/{connector['id']}/test", None), ("/connectors/test", body)]
+
+    def road(path: str, given: Any) -> Callable[[], None]:
+        def test() -> None:
+            answer = system.api.post(path, json=given)
+            if answer.status_code != httpx2.codes.OK or not answer.json()["ok"]:
+                raise RuntimeError(f"A test was answered {answer.status_code}: {answer.text}")
+
+        return test
+
+    return {name: road(*one) for name, one in zip(TESTS, asked, strict=True)}
+
+
 def _without_dagster(system: System, connector: dict[str, Any]) -> Callable[[], None]:
     def pull() -> None:
         command = [sys.executable, "-c", BARE, connector["id"]]
@@ -182,7 +205,7 @@ def _without_dagster(system: System, connector: dict[str, Any]) -> Callable[[], 
 
 
 def _at_once(system: System, connectors: list[dict[str, Any]]) -> tuple[float, list[float]]:
-    """Seconds until all are answered, and of each."""
+    """Seconds until all are answered, and the seconds of each."""
     with ThreadPoolExecutor(len(connectors)) as clients:
         began = time.perf_counter()
         taken = list(clients.map(lambda connector: _timed(_over_rest(system, connector)), connectors))

@@ -1,6 +1,6 @@
-"""One pull in a process of its own, from its first import to its receipt. Its order is JSON on its standard input.
+"""One pull in a process of its own, from its first import to its receipt. JSON on standard input says what to pull.
 
-`store` is the store's address, `folder` where its key is kept, and the rest a connector as it is registered.
+`store` is the store's address, `folder` holds its key, and the other fields are a connector's, as it is registered.
 """
 
 import json
@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from qanatix_pipelines.connectors import NewConnector
-from qanatix_pipelines.pull import run_pull
+from qanatix_pipelines.pull import run_pull, tune_garbage_collector
 from qanatix_pipelines.settings import Settings, new_fernet_key
 from qanatix_pipelines.sources import open_source
 from qanatix_pipelines.store.engine import PULL_PATIENCE_SECONDS
@@ -28,6 +28,7 @@ def main() -> None:
     known = [connector for connector in store.connectors.list() if connector.name == given.name]
     connector = known[0] if known else store.connectors.add(given)
     receipt = store.pulls.begin(connector, "run")
+    tune_garbage_collector()
     run_pull(store, connector, receipt, partial(open_source, connector.connector_type))
 
 

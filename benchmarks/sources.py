@@ -10,7 +10,11 @@ import psycopg
 from bson.decimal128 import Decimal128
 from pymongo import MongoClient
 
-from tests.servers import Server, mongodb, mysql, neo4j, postgresql
+from tests.servers import Server
+from tests.sources.mongodb import server as mongodb
+from tests.sources.mysql import server as mysql
+from tests.sources.neo4j import server as neo4j
+from tests.sources.postgresql import server as postgresql
 
 POSTGRESQL_ITEMS = """
 CREATE TABLE items AS
@@ -45,7 +49,7 @@ CALL (n) {{
 """
 COLUMNS = ("id", "name", "price", "weight", "kind", "active", "code", "notes", "updated_at", "day", "of")
 READER = "reader"  # an account that may do more is refused
-# What an insert of so many documents takes of memory is nothing.
+# How many documents are inserted at a time: so many take little memory.
 _DOCUMENTS = 10_000
 
 
@@ -58,7 +62,7 @@ class Source(ABC):
 
     def __init__(self, server: Server) -> None:
         self.server = server
-        self.address = server.address  # for those who read
+        self.address = server.address  # with the account that only reads
         self.stop = server.stop
 
     @property
@@ -72,7 +76,7 @@ class Source(ABC):
 
     @abstractmethod
     def fill(self, rows: int) -> None:
-        """Begin anew with items whose ids are 1 to `rows`."""
+        """Replace all items by new ones, with the ids 1 to `rows`."""
 
     @abstractmethod
     def change(self) -> None:
@@ -92,7 +96,7 @@ class PostgreSQL(Source):
         return {"dsn": self.server.address}
 
     def fill(self, rows: int, above: int = 0) -> None:
-        """As above; ids begin with the first one above another number, if it is given."""
+        """As above. If another number is given, ids begin with the first one above it."""
         items = POSTGRESQL_ITEMS.format(above + 1, rows)
         self._run("DROP TABLE IF EXISTS items", items, "ALTER TABLE items ADD PRIMARY KEY (id)")
         self._run("VACUUM ANALYZE items")

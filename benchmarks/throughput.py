@@ -1,8 +1,8 @@
-"""Rows a second, from a database to deduplicated entities, beside what others do: `make bench`.
+"""Rows a second, from a database to deduplicated entities, beside other tools: `make bench`.
 
-Each contestant is a process, timed from its start to its end, in turns with the others: a first pull, the same again,
-and again with one row in a hundred changed. What it wrote is counted each time. The targets are databases of one
-PostgreSQL, where that is the source, too, of the same; it is set as it comes but for its durability, which is off.
+Each contestant is a process, timed from its start to its end. They take turns at a first pull, the same pull again,
+and once more with one row in a hundred changed. What each wrote is counted every time. The targets are databases of one
+PostgreSQL server, which is also the source if that is PostgreSQL. It has default settings, but durability is off.
 """
 
 import argparse
@@ -36,7 +36,8 @@ from benchmarks.contestants import (
     copies_of,
 )
 from benchmarks.sources import SOURCES, PostgreSQL, Source
-from tests.servers import Server, postgresql
+from tests.servers import Server
+from tests.sources.postgresql import server as postgresql
 
 ROOT = Path(__file__).resolve().parents[1]
 PHASES = ("first", "unchanged", "1 % changed")
@@ -123,7 +124,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench ARGS=...", description=__doc__)
     parser.add_argument("--source", choices=SOURCES, action="append", help="may be given several times; else all")
     parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--rounds", type=int, default=3, help="how often each contestant does all of it")
+    parser.add_argument("--rounds", type=int, default=3, help="how many times each contestant does all of it")
     parser.add_argument("--alone", action="store_true", help="without the peers, which are downloaded")
     options = parser.parse_args()
     print(

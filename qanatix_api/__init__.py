@@ -1,1 +1,1 @@
-"""The QANATIX Connectors API: registers connectors, starts their pulls as Dagster runs, shows what came in."""
+"""The QANATIX Connectors API: registers connectors, starts their pulls as Dagster runs, shows the entities."""

@@ -1,27 +1,29 @@
 """The API's application. Serve it with `uvicorn --factory qanatix_api.app:create_app`."""
 
+import asyncio
+import ssl
 import sys
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import Any
+from functools import cache
 
 import httpx2
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import RedirectResponse
 from fastapi_offline import FastAPIOffline
 
-from qanatix_api import connectors, entities, failures, keys, logs, pauses, pulls
+from qanatix_api import document, failures, logs, methods
 from qanatix_api.auth import Authentication, Uses
 from qanatix_api.bodies import Bodies
-from qanatix_api.failures import problem
+from qanatix_api.dagster import Runs
 from qanatix_api.lineage import Lineage
-from qanatix_api.parameters import KNOWN_ONLY
+from qanatix_api.looks import Looks
 from qanatix_api.rates import Rates
+from qanatix_api.repeats import Repeats, sweep
 from qanatix_api.request_ids import RequestIds
-from qanatix_api.runs import Runs
-from qanatix_api.services import Services, Shared
+from qanatix_api.routes import BASE_PATH, router
+from qanatix_api.services import Services
 from qanatix_pipelines.errors import QanatixError, StoreUnavailable
 from qanatix_pipelines.settings import Settings, read_settings
 from qanatix_pipelines.store.engine import named
@@ -30,16 +32,14 @@ from qanatix_pipelines.store.opening import open_store
 
 log = logs.logger(__name__)
 
-BASE_PATH = "/api/v1"
 READERS = 8
-AWAY: dict[int | str, dict[str, Any]] = {503: problem("The store cannot be reached.")}
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """The application over `settings`, else over the environment.
+    """The application with these settings, or with those of the environment.
 
-    Opens the store, so a wrong address or key raises SettingsError here and not at the first request; over the
-    environment, where whoever serves the API calls this, it ends the process with one line that says what is wrong.
+    It opens the store, so a wrong address or key raises SettingsError here and not at the first request. With the
+    environment's settings, as a server calls it, it ends the process with one line that says what is wrong.
     """
     if settings is not None:
         return _app(settings)
@@ -60,67 +60,54 @@ def _app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        await run_in_threadpool(store.connectors.erasure.begin)  # what a process that was killed could not
-        async with httpx2.AsyncClient() as client:
+        await run_in_threadpool(store.connectors.erasure.begin)  # finishes what a process that was killed left
+        async with httpx2.AsyncClient(verify=_trusted()) as client:
             with ThreadPoolExecutor(READERS, "receipts") as readers:
-                runs = Runs(str(settings.dagster_url), store, client, readers)
-                lineage = Lineage(runs)
-                app.state.services = Services(settings, store, key_store, runs, lineage)
+                runs = Runs(str(settings.dagster_url), store, client, readers, settings.code_location)
+                looks = Looks(runs, store.drafts, readers)
+                lineage = Lineage(runs, settings.asset_prefix)
+                app.state.services = Services(settings, store, key_store, runs, looks, lineage)
+                sweeping = asyncio.create_task(sweep(store.answers, store.drafts))
                 yield
+                sweeping.cancel()
+                await looks.finish()
                 lineage.close()
                 await uses.finish()
         store.engine.dispose()
 
     app = FastAPIOffline(
-        title="QANATIX Connectors API",
-        version="0.1.0",
-        summary="Register a database and a query; each pull ingests what is new or changed, exactly.",
+        **document.INFO,
+        servers=_servers(settings),
         lifespan=lifespan,
+        routes=router.routes,
         redoc_url=None,
-        redirect_slashes=False,  # a redirect would repeat the caller's Host
+        redirect_slashes=False,  # a redirect would echo the caller's Host header
     )
     failures.install(app)
+    document.install(app)
     logs.install()
     log.info("Store: %s.", named(store.engine))
-    # The last to be added is the first that a request comes to.
+    # A request passes the middleware in the reverse order.
+    app.add_middleware(methods.Heads)
+    app.add_middleware(
+        Repeats, answers=store.answers, keyed=key_store.keyed, pull_wait_seconds=settings.pull_wait_seconds
+    )
     app.add_middleware(Bodies)
     app.add_middleware(Authentication, store=key_store, uses=uses, rates=Rates(settings), prefix=f"{BASE_PATH}/")
+    methods.allow_origins(app, settings.origins())
     app.add_middleware(RequestIds)
-    api = APIRouter(
-        prefix=BASE_PATH,
-        dependencies=KNOWN_ONLY,
-        responses={
-            400: problem("The body is no JSON."),
-            401: problem("There is no valid API key."),
-            403: problem("The API key lacks a scope."),
-            408: problem("The body took too long to arrive."),
-            413: problem("The body is too long."),
-            415: problem("The body is not sent as JSON in UTF-8, or is compressed."),
-            422: problem("Something in the request is wrong."),
-            429: problem("Too many requests a minute; Retry-After says when to come again."),
-            **AWAY,
-        },
-    )
-    api.include_router(connectors.router)
-    api.include_router(pulls.router)
-    api.include_router(pauses.router)
-    api.include_router(entities.router)
-    api.include_router(keys.router)
-    app.include_router(api)
-
-    @app.get(
-        "/healthz",
-        tags=["health"],
-        summary="Whether the API and its store answer",
-        responses=AWAY,
-        dependencies=KNOWN_ONLY,
-    )
-    def healthz(shared: Shared) -> dict[str, str]:
-        shared.store.ping()
-        return {"status": "ok"}
-
-    @app.get("/", include_in_schema=False)
-    def root() -> RedirectResponse:
-        return RedirectResponse("/docs")
-
     return app
+
+
+@cache
+def _trusted() -> ssl.SSLContext:
+    """Whose certificates are trusted. To read them takes longer than to answer many requests."""
+    return httpx2.create_ssl_context()
+
+
+def _servers(settings: Settings) -> list[dict[str, str]]:
+    """The host of the document comes first: the page /docs calls the first one."""
+    here = [{"url": "/", "description": "The host that this document was read from."}]
+    if settings.public_url is None:
+        return here
+    return [*here, {"url": str(settings.public_url).rstrip("/"), "description": "The address for people."}]

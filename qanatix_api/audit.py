@@ -1,4 +1,4 @@
-"""The audit trail: a line of JSON for whatever a key has changed. It holds ids, and nothing that a request said."""
+"""The audit trail: one line of JSON for each change that a key made. It has ids, and no content of requests."""
 
 import json
 from datetime import UTC, datetime
@@ -18,6 +18,9 @@ Action = Literal[
     "connector.paused",
     "connector.resumed",
     "connector.pulled",
+    "connector.dry_run",
+    "connector.tested",
+    "connector.watermark_set",
     "pull.cancelled",
     "key.created",
     "key.rotated",
@@ -26,7 +29,7 @@ Action = Literal[
 
 
 def record(caller: KeyRecord, action: Action, subject: UUID | str, pull_id: UUID | None = None) -> None:
-    """Say that `caller` has done this to the connector, pull or key of this id."""
+    """Log that `caller` did this to the connector, pull or key with the id `subject`."""
     line = {
         "at": datetime.now(UTC).isoformat(),
         "action": action,

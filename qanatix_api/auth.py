@@ -27,7 +27,7 @@ _NEEDED = "This needs a valid API key: Authorization: Bearer sk_live_..."
 
 
 class Uses:
-    """Keeps when keys were last used. No caller waits for it: a merge may hold SQLite's only lock for long."""
+    """Notes the last use of keys, in the background: a merge may hold SQLite's only lock for long."""
 
     def __init__(self, store: KeyStore) -> None:
         self._store = store
@@ -41,7 +41,7 @@ class Uses:
                 self._writing = asyncio.create_task(self._write())
 
     async def finish(self) -> None:
-        """Wait until what was noted is kept."""
+        """Wait until all uses are written."""
         if self._writing is not None:
             await self._writing
 
@@ -54,9 +54,9 @@ class Uses:
 
 
 class Authentication:
-    """ASGI middleware: below `prefix` nothing is answered, nor a body read, without a valid key that may ask now.
+    """ASGI middleware: below `prefix` no body is read without a valid key that is within its rate limit.
 
-    One answer for every way in which a key can be wrong, so that none is told from another.
+    The answer is the same for every way in which a key can be wrong, so that it does not tell which one it is.
     """
 
     def __init__(self, app: ASGIApp, *, store: KeyStore, uses: Uses, rates: Rates, prefix: str) -> None:
@@ -64,7 +64,8 @@ class Authentication:
 
     async def __call__(self, scope: HttpScope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "").removeprefix(scope.get("root_path", ""))
-        if scope["type"] != "http" or not path.startswith(self._prefix):
+        # A browser asks by OPTIONS, without a key, what a page may send. No route is reached by it.
+        if scope["type"] != "http" or scope["method"] == "OPTIONS" or not path.startswith(self._prefix):
             await self._app(scope, receive, send)
             return
         try:
@@ -73,7 +74,7 @@ class Authentication:
             await unavailable(error)(scope, receive, send)
             return
         if key is None:
-            # A valid key is never kept waiting for others at its address, whatever they try.
+            # Only failures count per address, so a valid key is never limited by others at its address.
             allowance = self._rates.failure((scope.get("client") or ("nowhere",))[0])
             refused = _unauthorized(allowance) if allowance.granted else _too_many(allowance)
             await refused(scope, receive, send)
@@ -97,15 +98,21 @@ class Authentication:
         return self._store.find(text.strip()) if scheme.lower() == "bearer" else None
 
 
+def key_of(scope: HttpScope) -> KeyRecord | None:
+    """The caller's key, as `Authentication` found it. None outside of its prefix."""
+    key: KeyRecord | None = scope.get("state", {}).get(_STATE)
+    return key
+
+
 async def caller(request: Request) -> KeyRecord:
-    """The caller's key, that `Authentication` found."""
-    key = getattr(request.state, _STATE, None)
-    if not isinstance(key, KeyRecord):  # a route that stands elsewhere than below its prefix
+    """The caller's key, as `Authentication` found it."""
+    key = key_of(request.scope)
+    if key is None:
         raise HTTPException(status.HTTP_401_UNAUTHORIZED, _NEEDED, {"WWW-Authenticate": "Bearer"})
     return key
 
 
-def allowed(
+async def allowed(
     key: Annotated[KeyRecord, Depends(caller)],
     needed: SecurityScopes,
     _documented: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
@@ -116,13 +123,13 @@ def allowed(
 
 
 def needs(scope: Scope) -> Any:
-    """A dependency: a key with this scope."""
+    """A FastAPI dependency that requires a key with this scope."""
     return Security(allowed, scopes=[scope.value])
 
 
 def check_scopes(key: KeyRecord, needed: frozenset[Scope]) -> None:
-    """Refuse a key that lacks one of these scopes: 403, and which."""
-    missing = sorted(needed - key.scopes)
+    """Raise a 403 that names the missing scopes, if the key lacks any of `needed`."""
+    missing = sorted(key.lacks(needed))
     if missing:
         names = ", ".join(missing)
         raise HTTPException(

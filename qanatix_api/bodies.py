@@ -1,4 +1,4 @@
-"""A request's body is read whole, measured and checked before the application sees it: JSON in UTF-8, and small."""
+"""A request's body is read as a whole and checked before the application sees it: small, and JSON in UTF-8."""
 
 import asyncio
 import codecs
@@ -17,11 +17,13 @@ ARRIVAL_SECONDS = 10
 
 _WITH_BODY = ("POST", "PUT", "PATCH")
 _JSON = re.compile(r'application/json\s*(;\s*charset\s*=\s*("?)utf-?8\2\s*)?', re.IGNORECASE)
+# A change may be sent as a merge patch (RFC 7396), too. Its objects are taken whole all the same.
+_CHANGE = re.compile(_JSON.pattern.replace("/json", r"/(?:merge-patch\+)?json"), re.IGNORECASE)
 _TAKEN = "The body must be JSON in UTF-8, sent as application/json and not compressed."
 
 
 class Refused(Exception):
-    """The request is not handed on; this is its answer."""
+    """The request is not passed on; `answer` is the response."""
 
     def __init__(self, answer: JSONResponse) -> None:
         self.answer = answer
@@ -41,12 +43,12 @@ class Bodies:
         try:
             body = await _arrived(receive)
             if body:
-                check(Headers(scope=scope), body)
+                check(Headers(scope=scope), body, _CHANGE if scope["method"] == "PATCH" else _JSON)
         except Refused as refused:
             await refused.answer(scope, receive, send)
             return
         except ConnectionAbortedError:
-            return  # nobody waits for an answer
+            return  # the client is gone
         whole: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
         async def replay() -> Message:
@@ -55,11 +57,13 @@ class Bodies:
         await self._app(scope, replay, send)
 
 
-def check(headers: Headers, body: bytes) -> None:
-    """Raise Refused unless the body is JSON as it is taken."""
+def check(headers: Headers, body: bytes, media_type: re.Pattern[str] = _JSON) -> None:
+    """Raise Refused unless the body is JSON that the API accepts, and sent as such."""
     plain = headers.get("Content-Encoding", "identity").lower() == "identity"
-    if not plain or not _JSON.fullmatch(",".join(headers.getlist("Content-Type"))) or _is_wide(body):
+    if not plain or not media_type.fullmatch(",".join(headers.getlist("Content-Type"))) or _is_wide(body):
         raise Refused(refusal(status.HTTP_415_UNSUPPORTED_MEDIA_TYPE, _TAKEN))
+    if body.strip() == b"null":  # it would be taken for no body, which generated clients cannot be told of
+        raise Refused(unprocessable([(("body",), "must not be null: leave the body out where none is needed", "json")]))
     try:
         strict_json.check(body.decode())
     except UnicodeDecodeError:
@@ -71,7 +75,7 @@ def check(headers: Headers, body: bytes) -> None:
 
 
 async def _arrived(receive: Receive) -> bytes:
-    """The whole body; its length is counted, not believed. Raises Refused; ConnectionAbortedError if it breaks off."""
+    """The whole body. Its length is counted, whatever the headers say. Raises Refused, or ConnectionAbortedError."""
     body = bytearray()
     try:
         async with asyncio.timeout(ARRIVAL_SECONDS):
@@ -99,7 +103,7 @@ async def _arrived(receive: Receive) -> bytes:
 
 
 def _is_wide(body: bytes) -> bool:
-    """Whether it looks like UTF-16 or UTF-32: a mark, or a zero beside the first character, which in JSON is ASCII."""
+    """Whether it is UTF-16 or UTF-32: it has a byte order mark, or a zero byte next to the first (ASCII) character."""
     return len(body) > len(codecs.BOM_UTF16) and (
         body.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or 0 in body[:2]
     )

@@ -1,250 +1,197 @@
-"""Connectors over HTTP: register, show, change, delete."""
+"""Endpoints that register, list, show, change and delete connectors."""
 
 import asyncio
-from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, BackgroundTasks, Body, status
+from fastapi import APIRouter, BackgroundTasks, Body, Depends, Query, Request, Response, status
 from fastapi.concurrency import run_in_threadpool
-from fastapi.exceptions import RequestValidationError
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from qanatix_api import audit
 from qanatix_api.auth import needs
+from qanatix_api.connector_answers import ConnectorAnswer, ConnectorKept
+from qanatix_api.connector_requests import ConnectorChanges, ConnectorRequest
+from qanatix_api.connector_tests import ConnectorTestProblem, refused, report_of_unsaved, warnings_of
 from qanatix_api.examples import EXAMPLES
 from qanatix_api.failures import problem
-from qanatix_api.receipts import PullFailure
-from qanatix_api.services import Given
-from qanatix_pipelines.connectors import Connector, NewConnector, Watch
+from qanatix_api.filters import NEXT, Cursor, read_wanted, tell_next, wrong
+from qanatix_api.preconditions import CHANGED, TAGGED, IfMatch, set_tag
+from qanatix_api.preferences import Flag
+from qanatix_api.registering import alike, change, register
+from qanatix_api.repeats import REPEATABLE, REPEATED, has_key
+from qanatix_api.services import Given, Services
+from qanatix_pipelines.connectors import Connector
 from qanatix_pipelines.credentials import REDACTED
-from qanatix_pipelines.errors import InvalidConnector
 from qanatix_pipelines.keys import KeyRecord, Scope
-from qanatix_pipelines.pulls import PullStatus
-from qanatix_pipelines.schedules import Schedule
-from qanatix_pipelines.sources import check_config, check_connector, check_query, check_watch, connector_types
-from qanatix_pipelines.store.connectors import LastPull
-from qanatix_pipelines.tls import Tls
+from qanatix_pipelines.reports import ConnectorTest
+from qanatix_pipelines.store.connector_lists import Wanted
+from qanatix_pipelines.store.pages import WrongCursor
 
 router = APIRouter(prefix="/connectors", tags=["connectors"])
 
 Writer = Annotated[KeyRecord, needs(Scope.CONNECTORS_WRITE)]
-
-
-class ConnectorRequest(NewConnector):
-    """A connector to register."""
-
-    connector_type: str = Field(json_schema_extra={"enum": list(connector_types())})
-
-
-class ConnectorChanges(BaseModel):
-    """What is to change of a connector; what is left out stays as it is. Its type cannot change."""
-
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, populate_by_name=True)
-
-    name: str | None = None
-    vertical: str | None = Field(None, validation_alias=AliasChoices("vertical", "collection"))
-    entity_type: str | None = Field(None, validation_alias=AliasChoices("entity_type", "record_type"))
-    connection_config: dict[str, Any] | Literal["***REDACTED***"] | None = Field(
-        None, repr=False, description=f"All of it. {REDACTED}, as it is shown, leaves it as it is."
-    )
-    query: str | None = None
-    name_column: str | None = None
-    id_column: str | None = None
-    batch_size: Annotated[int, Field(strict=True)] | None = None
-    cursor_column: str | None = None
-    overlap: Annotated[int, Field(strict=True)] | None = None
-    schedule: Schedule | None = Field(None, description="All of it. Null ends it.")
-    watch: Watch | None = Field(None, description="All of it. Null ends it.")
-
-
-class WatchError(BaseModel):
-    """Why the last look at the source failed."""
-
-    code: str
-    detail: str
-
-
-class ConnectorAnswer(BaseModel):
-    """A connector. Its connection_config is never shown, but for what `connection` has of it."""
-
-    id: UUID
-    name: str
-    connector_type: str
-    vertical: str
-    entity_type: str
-    collection: str = Field(description="The same as `vertical`.")
-    record_type: str = Field(description="The same as `entity_type`.")
-    connection_config: str = Field(REDACTED, examples=[REDACTED])
-    connection: dict[str, str | int] | None = Field(
-        description=(
-            "What of the connection_config is no secret: where it leads, and as whom. Null if it was registered before "
-            "this was told, and its connection_config not changed since."
-        ),
-        examples=[{"host": "db.internal", "port": 5432, "database": "shop", "user": "reader"}],
-    )
-    tls: Tls | None = Field(
-        description=(
-            "How pulls are protected on their way, as the connection_config demands it; no server can make it less. "
-            "`verified`: encrypted, and the certificate is checked to be this host's. `encrypted`: the certificate is "
-            "not, or not whether it is this host's. `none`: neither. Null if it was registered before this was told."
-        )
-    )
-    query: str
-    name_column: str | None
-    id_column: str | None
-    batch_size: int
-    cursor_column: str | None
-    overlap: int | None
-    schedule: Schedule | None
-    next_due_at: datetime | None = Field(
-        description="When the schedule asks for the next pull. Null without one, and while the connector is paused."
-    )
-    watch: Watch | None
-    watched_at: datetime | None = Field(description="When the source last answered a look.")
-    watch_failures: int = Field(description="How many looks have failed since.")
-    watch_error: WatchError | None
-    paused: bool = Field(description="Whether its schedule and its watch rest.")
-    effective_key_column: str | None = Field(
-        description=(
-            "The column that has the rows' keys: the one that `id_column` names, else what the last completed pull "
-            "found. Null if that found none, or if there was none since the query changed."
-        )
-    )
-    effective_name_column: str | None = Field(description="The same for the entities' names, by `name_column`.")
-    last_pull_at: datetime | None = Field(description="When the last pull ended, or began if it has not ended yet.")
-    last_pull_status: PullStatus | None
-    last_pull_id: UUID | None
-    last_pull_error: PullFailure | None = Field(
-        description="Why the last pull failed or was given up, at `last_pull_at`; null if it did not, or is running."
-    )
-    created_at: datetime
+# How long the removal of a connector may take before its run is stopped all the same.
+REMOVE_SECONDS = 2
+WHERE: dict[str, Any] = {"Location": {"description": "Its address.", "schema": {"type": "string"}}}
 
 
 @router.post(
     "",
     status_code=status.HTTP_201_CREATED,
     summary="Register a connector",
-    responses={422: problem("A field is missing or wrong.")},
+    response_model=ConnectorKept,
+    dependencies=REPEATABLE,
+    responses={
+        201: {"headers": TAGGED | WHERE},
+        409: problem("Another connector has this key."),
+        422: problem("A field is missing or wrong, or the connector did not pass its test.", ConnectorTestProblem),
+        503: problem("Dagster or the store cannot be reached, or the test's run was lost. Nothing was created."),
+    },
 )
 async def create_connector(
+    *,
     new: Annotated[ConnectorRequest, Body(openapi_examples=EXAMPLES)],
     given: Given,
     caller: Writer,
+    request: Request,
+    response: Response,
     later: BackgroundTasks,
-) -> ConnectorAnswer:
-    """Keep a database, a query and what its rows are. Nothing is connected to; the credentials are encrypted at once.
+    test: Annotated[
+        Flag, Query(description="`true` tests the connector first, and creates it only if no check fails.")
+    ] = False,
+) -> Any:
+    """Register a database, a query, and the entity set of its rows. The credentials are encrypted at once. The API
+    itself does not connect to the database: `POST /connectors/test` and `test=true` have a run in Dagster do it.
 
     `collection` and `record_type` are accepted for `vertical` and `entity_type`. In the query, `:last_pull` stands for
-    the time up to which earlier pulls have seen the source; it is always bound as a parameter.
+    the time up to which earlier pulls have read the source. It is always bound as a parameter.
+
+    Without an Idempotency-Key, an equal request within 60 seconds is a repeat: it is answered with the connector that
+    the first one registered, unless that was changed or deleted meanwhile.
     """
-    place = check_connector(new.connector_type, new.connection_config, new.query, new.cursor_column)
-    check_watch(new.connector_type, new.query, new.watch)
-    connector = await run_in_threadpool(
-        given.store.connectors.add, new, place.digest, connection=place.connection, tls=place.tls
-    )
-    audit.record(caller, "connector.created", connector.id)
-    later.add_task(given.runs.add_partition, connector)
-    given.lineage.expect(connector)
-    return _answer(connector, None)
+    tested = await report_of_unsaved(given, caller, request, new) if test else None
+    if tested is not None and (refusal := refused(tested)) is not None:
+        return refusal
+    sent = None if has_key(request) else alike(given, caller, new)
+    connector, created = await register(given, caller, later, new, sent)
+    if not created:
+        response.headers[REPEATED] = "true"
+    response.headers["Location"] = place(request, connector)
+    return await run_in_threadpool(kept, given, response, connector, tested)
 
 
-@router.get("", summary="List connectors", dependencies=[needs(Scope.CONNECTORS_READ)])
-def list_connectors(given: Given) -> list[ConnectorAnswer]:
-    """All connectors, oldest first."""
-    last = given.store.connectors.last_pulls()
-    return [_answer(connector, last.get(connector.id)) for connector in given.store.connectors.list()]
+@router.get(
+    "",
+    summary="List connectors",
+    dependencies=[needs(Scope.CONNECTORS_READ)],
+    responses={200: {"headers": NEXT}},
+)
+def list_connectors(
+    *,
+    given: Given,
+    request: Request,
+    response: Response,
+    wanted: Annotated[Wanted, Depends(read_wanted)],
+    limit: Annotated[int | None, Query(ge=1, le=100, description="The length of a page. Without it: all.")] = None,
+    cursor: Cursor = None,
+) -> list[ConnectorAnswer]:
+    """The connectors that have all of the given values, oldest first. With `limit`, the header Link names the next
+    page.
+    """
+    if cursor is not None and limit is None:
+        raise wrong("cursor", "needs a limit beside it")
+    try:
+        found, next_cursor = given.store.connectors.page(wanted, limit, cursor)
+    except WrongCursor as error:
+        raise wrong("cursor", str(error)) from None
+    tell_next(request, response, next_cursor)
+    last = given.store.connectors.last_pulls(*(connector.id for connector in found) if limit else ())
+    return [ConnectorAnswer.of(connector, last.get(connector.id)) for connector in found]
 
 
 @router.get(
     "/{connector_id}",
     summary="Show a connector",
     dependencies=[needs(Scope.CONNECTORS_READ)],
-    responses={404: problem("There is no such connector.")},
+    responses={200: {"headers": TAGGED}, 404: problem("There is no such connector.")},
 )
-def get_connector(given: Given, connector_id: UUID) -> ConnectorAnswer:
+def get_connector(given: Given, response: Response, connector_id: UUID) -> ConnectorAnswer:
     """One connector, and how its last pull went."""
-    connectors = given.store.connectors
-    return _answer(connectors.get(connector_id), connectors.last_pulls(connector_id).get(connector_id))
+    return shown(given, response, given.store.connectors.get(connector_id))
 
 
 @router.patch(
     "/{connector_id}",
     summary="Change a connector",
-    responses={404: problem("There is no such connector."), 422: problem("A field is wrong.")},
+    responses={
+        200: {"headers": TAGGED},
+        404: problem("There is no such connector."),
+        409: problem("Another connector has this key."),
+        412: CHANGED,
+        422: problem("A field is wrong."),
+    },
 )
 async def change_connector(
-    given: Given, caller: Writer, connector_id: UUID, changes: ConnectorChanges, later: BackgroundTasks
-) -> ConnectorAnswer:
-    """Change what is given. Nothing is connected to.
+    *,
+    given: Given,
+    caller: Writer,
+    connector_id: UUID,
+    changes: ConnectorChanges,
+    condition: IfMatch,
+    response: Response,
+    later: BackgroundTasks,
+) -> ConnectorKept:
+    """Change the given fields. The API does not connect to the database. The body may be sent as
+    `application/merge-patch+json`, too.
 
-    A change of what is read, or of what its rows become, gives up a running pull (it ingests nothing), and the next
-    pull reads everything. A new password for the same user gives up a running pull only. Any other change takes
-    effect with the next pull.
+    If the change decides which rows are read, or what they become, a running pull is given up (it ingests nothing) and
+    the next pull reads everything. A new password for the same user only gives up a running pull. Any other change
+    takes effect with the next pull.
     """
-    kept = await run_in_threadpool(given.store.connectors.get, connector_id)
+    before = await run_in_threadpool(given.store.connectors.get, connector_id)
     settings = changes.model_dump(exclude_unset=True)
     config = settings.pop("connection_config", REDACTED)
-    if config is None:
-        raise InvalidConnector(("connection_config",), "must be an object; leave it out to keep it as it is")
-    place = None if config == REDACTED else check_config(kept.connector_type, config)
-    told: dict[str, Any] = (
-        {} if place is None else {"place": place.digest, "connection": place.connection, "tls": place.tls}
-    )
-    live = await run_in_threadpool(given.store.pulls.live, connector_id)
-    try:
-        wanted = Connector.model_validate(kept.model_dump() | settings)
-        check_query(wanted.connector_type, wanted.query, wanted.cursor_column)
-        check_watch(wanted.connector_type, wanted.query, wanted.watch)
-        # It may find another change made meanwhile, with which this one does not go together.
-        changed = await run_in_threadpool(
-            given.store.connectors.change, connector_id, settings, None if place is None else config, **told
-        )
-    except ValidationError as error:
-        raise RequestValidationError([part | {"loc": ("body", *part["loc"])} for part in error.errors()]) from None
-    audit.record(caller, "connector.changed", connector_id)
-    given.lineage.expect(changed)
-    if live is not None and live.run_id is not None and changed.generation != kept.generation:
-        later.add_task(given.runs.terminate, live.run_id)
-    last = await run_in_threadpool(given.store.connectors.last_pulls, connector_id)
-    return _answer(changed, last.get(connector_id))
+    changed = await change(given, caller, later, before, settings=settings, config=config, condition=condition)
+    return await run_in_threadpool(kept, given, response, changed)
 
 
 @router.delete(
     "/{connector_id}",
     status_code=status.HTTP_204_NO_CONTENT,
     summary="Delete a connector",
-    responses={404: problem("There is no such connector.")},
+    responses={404: problem("There is no such connector."), 412: CHANGED},
 )
-async def delete_connector(given: Given, caller: Writer, connector_id: UUID) -> None:
-    """Forget a connector and its credentials. A running pull is given up and ingests nothing. Entities stay.
+async def delete_connector(given: Given, caller: Writer, connector_id: UUID, condition: IfMatch) -> None:
+    """Delete a connector and its credentials. A running pull is given up and ingests nothing. Entities stay.
 
     Its partition leaves Dagster's grid within a minute or so, or with the last backfill that names it.
     """
+    condition.check(await run_in_threadpool(given.store.connectors.get, connector_id))
     live = await run_in_threadpool(given.store.pulls.live, connector_id)
-    removing = run_in_threadpool(given.store.connectors.remove, connector_id)
-    if live is None or live.run_id is None:
-        await removing
-    else:
-        # At once, for the pull's final transaction may hold SQLite's only lock until its run is stopped.
-        await asyncio.gather(removing, given.runs.terminate(live.run_id))
+    removing = asyncio.create_task(run_in_threadpool(given.store.connectors.remove, connector_id, condition.check))
+    # First, for a run that is stopped earlier writes that its pull was cancelled. But the pull's final transaction may
+    # hold SQLite's only lock until its run is stopped.
+    await asyncio.wait({removing}, timeout=REMOVE_SECONDS)
+    if live is not None and live.run_id is not None and (not removing.done() or removing.exception() is None):
+        await given.runs.terminate(live.run_id)
+    await removing
     audit.record(caller, "connector.deleted", connector_id)
 
 
-def _answer(connector: Connector, last: LastPull | None) -> ConnectorAnswer:
-    return ConnectorAnswer(
-        **connector.model_dump(include=set(ConnectorAnswer.model_fields)),
-        collection=connector.vertical,
-        record_type=connector.entity_type,
-        watch_error=(
-            None
-            if connector.watch_error_code is None
-            else WatchError(code=connector.watch_error_code, detail=connector.watch_error_detail or "")
-        ),
-        effective_key_column=(None if last is None else last.roles.key) or connector.id_column,
-        effective_name_column=(None if last is None else last.roles.name) or connector.name_column,
-        last_pull_at=None if last is None else last.at,
-        last_pull_status=None if last is None else last.status,
-        last_pull_id=None if last is None else last.id,
-        last_pull_error=None if last is None else PullFailure.of(last),
-    )
+def shown(given: Services, response: Response, connector: Connector) -> ConnectorAnswer:
+    """The answer that shows a connector, with its ETag."""
+    set_tag(response, connector)
+    return ConnectorAnswer.of(connector, given.store.connectors.last_pulls(connector.id).get(connector.id))
+
+
+def kept(
+    given: Services, response: Response, connector: Connector, tested: ConnectorTest | None = None
+) -> ConnectorKept:
+    """The same for one that was registered or changed just now. `tested` is the test that it passed before that."""
+    warnings = warnings_of(given, connector, connector.id, tested)
+    return ConnectorKept(**dict(shown(given, response, connector)), warnings=warnings)
+
+
+def place(request: Request, connector: Connector) -> str:
+    """The connector's address."""
+    return str(request.app.url_path_for("get_connector", connector_id=connector.id))

@@ -1,26 +1,27 @@
-"""Entities over HTTP: what was ingested."""
+"""Endpoints that list and show entities."""
 
 import json
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
-from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 
 from qanatix_api.auth import needs
 from qanatix_api.failures import problem
+from qanatix_api.filters import Cursor, SetOf, wrong
 from qanatix_api.services import Given
-from qanatix_pipelines.connectors import SetName
 from qanatix_pipelines.keys import Scope
 from qanatix_pipelines.store.entities import Entity
+from qanatix_pipelines.store.pages import WrongCursor
 
 router = APIRouter(prefix="/entities", tags=["entities"])
 
 
 class EntityAnswer(BaseModel):
-    """An entity: a row of a source. Read its numbers as decimals to keep every digit that the source gave."""
+    """An entity: a row of a source. Parse its numbers as decimals to keep every digit of the source."""
 
     id: UUID
     tenant_id: str
@@ -34,7 +35,7 @@ class EntityAnswer(BaseModel):
     pull_id: UUID = Field(description="The pull that last changed it.")
     created_at: datetime
     updated_at: datetime
-    vertical_data: dict[str, Any] = Field(description="The row, less the column that became its name.")
+    vertical_data: dict[str, Any] = Field(description="The row, without the column that became its name.")
 
 
 class EntityPage(BaseModel):
@@ -46,21 +47,15 @@ class EntityPage(BaseModel):
 @router.get("", summary="List entities", response_model=EntityPage, dependencies=[needs(Scope.ENTITIES_READ)])
 def list_entities(
     given: Given,
-    vertical: Annotated[SetName | None, Query()] = None,
-    entity_type: Annotated[SetName | None, Query()] = None,
+    of: SetOf,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
-    cursor: Annotated[str | None, Query(max_length=200)] = None,
+    cursor: Cursor = None,
 ) -> Response:
-    """The newest first. No entity is skipped or given twice while others arrive."""
-    try:
-        found, next_cursor = given.store.entities.page(
-            vertical=vertical, entity_type=entity_type, limit=limit, cursor=cursor
-        )
-    except ValueError as error:
-        raise RequestValidationError([{"loc": ("query", "cursor"), "msg": str(error), "type": "value_error"}]) from None
+    """Entities, newest first. None is skipped or repeated while new ones arrive."""
+    found, next_cursor = page_of(given, of, limit, cursor)
     items = ",".join(_written(entity) for entity in found)
     rest = json.dumps({"cursor": next_cursor, "has_more": next_cursor is not None})
-    return _json(f'{{"items":[{items}],{rest[1:]}')
+    return sent(f'{{"items":[{items}],{rest[1:]}')
 
 
 @router.get(
@@ -71,11 +66,23 @@ def list_entities(
     responses={404: problem("There is no such entity.")},
 )
 def get_entity(given: Given, entity_id: UUID) -> Response:
-    return _json(_written(given.store.entities.get(entity_id)))
+    """One entity, as its last pull left it."""
+    return sent(_written(given.store.entities.get(entity_id)))
+
+
+def page_of(
+    given: Given, of: tuple[str | None, str | None], limit: int, cursor: str | None
+) -> tuple[Sequence[Entity], str | None]:
+    """A page of entities and the next page's cursor. Raises a RequestValidationError for a wrong cursor."""
+    vertical, entity_type = of
+    try:
+        return given.store.entities.page(vertical=vertical, entity_type=entity_type, limit=limit, cursor=cursor)
+    except WrongCursor as error:
+        raise wrong("cursor", str(error)) from None
 
 
 def _written(entity: Entity) -> str:
-    """The entity as JSON. Its data goes out as it is stored: read and written again, numbers would lose digits."""
+    """The entity as JSON. Its data is sent as stored, because parsing it would lose digits of numbers."""
     shown = {
         "id": str(entity.id),
         "tenant_id": entity.tenant,
@@ -87,15 +94,17 @@ def _written(entity: Entity) -> str:
         "source_id": entity.source_id,
         "connector_id": str(entity.connector_id),
         "pull_id": str(entity.pull_id),
-        "created_at": _instant(entity.created_at),
-        "updated_at": _instant(entity.updated_at),
+        "created_at": instant(entity.created_at),
+        "updated_at": instant(entity.updated_at),
     }
     return f'{json.dumps(shown)[:-1]},"vertical_data":{entity.data}}}'
 
 
-def _instant(time: datetime) -> str:
+def instant(time: datetime) -> str:
+    """A time as answers have it."""
     return time.isoformat().replace("+00:00", "Z")
 
 
-def _json(text: str) -> Response:
+def sent(text: str) -> Response:
+    """An answer that is JSON already."""
     return Response(text, media_type="application/json")

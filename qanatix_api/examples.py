@@ -1,4 +1,4 @@
-"""Connectors to register, as the documentation shows them: one of each type."""
+"""Examples of requests that register a connector, one of each type, for the OpenAPI document."""
 
 from typing import Any
 
@@ -49,6 +49,19 @@ EXAMPLES: dict[str, Any] = {
             },
             "query": "MATCH (p:Part) WHERE p.updated_at > $last_pull RETURN p.id AS id, p.name AS name",
             "name_column": "name",
+            "batch_size": 5000,
+        },
+    },
+    "sqlite": {
+        "summary": "A SQLite file, incremental",
+        "value": {
+            "name": "Measurements",
+            "connector_type": "sqlite",
+            "vertical": "manufacturing",
+            "entity_type": "measurement",
+            "connection_config": {"path": "/srv/databases/measurements.db"},
+            "query": "SELECT id, sensor, value, taken_at FROM measurements WHERE taken_at > :last_pull",
+            "name_column": "sensor",
             "batch_size": 5000,
         },
     },

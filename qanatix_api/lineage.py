@@ -1,16 +1,16 @@
-"""Entity sets in Dagster's lineage: its code location is loaded anew where it does not know one yet.
+"""Entity sets in Dagster's lineage: our code location is reloaded if it does not know a set yet.
 
-Nobody waits for that. A pull of a new set is shown without it, too; it then stands alone. The same is the cure where
-Dagster has lost the process that has our code: it makes no other by itself.
+Nobody waits for that. A pull of a set that is not known yet is shown, too, but without its lineage. A reload is also
+the cure if Dagster has lost the process with our code, because it does not start another one by itself.
 """
 
 import asyncio
 import time
 from collections.abc import Iterable
 
-from qanatix_api.runs import Runs
+from qanatix_api.dagster import Runs
 from qanatix_pipelines.connectors import Connector
-from qanatix_pipelines.naming import CODE_LOCATION, CONNECTORS_KEY_PREFIX, entity_set_key
+from qanatix_pipelines.naming import CONNECTORS_KEY_PREFIX, entity_set_key
 
 SHOWN = """
 query Shown($key: AssetKeyInput!) {
@@ -20,17 +20,19 @@ query Shown($key: AssetKeyInput!) {
 RELOAD = """
 mutation Reload($location: String!) { reloadRepositoryLocation(repositoryLocationName: $location) { __typename } }
 """
-# Loading costs seconds of a core: the pull that follows a registration goes first, and many registrations share it.
+# A reload takes seconds of a core. It waits for the pull that follows a registration, and many registrations share it.
 SETTLE_SECONDS = 10.0
 REST_SECONDS = 60.0
 
-# An entity set's asset key, and that of the connectors which fill it.
+# The asset key of an entity set, and that of the connectors that fill it.
 _Edge = tuple[tuple[str, ...], tuple[str, ...]]
 
 
 class Lineage:
-    def __init__(self, runs: Runs, settle_seconds: float = SETTLE_SECONDS) -> None:
-        self._runs = runs
+    """`prefix` is the first part of the entity sets' asset keys, as in `Settings.asset_prefix`."""
+
+    def __init__(self, runs: Runs, prefix: str | None = None, settle_seconds: float = SETTLE_SECONDS) -> None:
+        self._runs, self._prefix = runs, prefix
         self._settle_seconds = settle_seconds
         self._expected: set[_Edge] = set()
         self._lost = False
@@ -38,13 +40,13 @@ class Lineage:
         self._showing: asyncio.Task[None] | None = None
 
     def expect(self, connector: Connector) -> None:
-        """See to it that Dagster soon shows a connector's entity set below the connectors of its type."""
-        key = entity_set_key(connector.tenant, connector.vertical, connector.entity_type)
+        """Have Dagster soon show a connector's entity set downstream of the connectors of its type."""
+        key = entity_set_key(connector.tenant, connector.vertical, connector.entity_type, self._prefix)
         self._expected.add((tuple(key), (CONNECTORS_KEY_PREFIX, connector.connector_type)))
         self._begin()
 
     def revive(self) -> None:
-        """Have Dagster load our code soon: it has not started a pull, and may have nothing that has the code."""
+        """Have Dagster reload our code soon: it did not start a pull, so the process with our code may be gone."""
         self._lost = True
         self._begin()
 
@@ -62,11 +64,11 @@ class Lineage:
             expected, self._expected = self._expected, set()
             lost, self._lost = self._lost, False
             if lost or await self._is_one_missing(expected):
-                await self._runs.answer(RELOAD, location=CODE_LOCATION)
+                await self._runs.answer(RELOAD, location=self._runs.code_location)
                 self._loaded_at = time.monotonic()
 
     async def _is_one_missing(self, expected: Iterable[_Edge]) -> bool:
-        """False also where Dagster does not answer: it loads everything as it starts."""
+        """False also if Dagster does not answer: it loads everything when it starts."""
         for key, parent in expected:
             answer = await self._runs.answer(SHOWN, key={"path": key})
             shown = answer.get("assetNodeOrError", {"dependencyKeys": [{"path": [*parent]}]})

@@ -1,4 +1,4 @@
-"""The API's log lines: each tells the request it was written for."""
+"""The API's log lines. Each has the id of the request it belongs to."""
 
 import logging
 
@@ -7,7 +7,7 @@ from qanatix_pipelines.tracebacks import outline
 
 AUDIT = "qanatix.audit"
 _OURS = ("qanatix_api", "qanatix_pipelines")
-# Who writes down exceptions that nobody has caught.
+# These log uncaught exceptions.
 _OTHERS = ("uvicorn.error", "asyncio", "concurrent.futures")
 
 
@@ -19,7 +19,7 @@ def logger(name: str) -> logging.Logger:
 
 
 def install() -> None:
-    """Write our lines to stderr, unless whoever serves the API has said where lines go (uvicorn's --log-config)."""
+    """Log to stderr, unless the server has configured logging itself (uvicorn's --log-config)."""
     for name in _OURS:
         _write(name, "%(asctime)s %(levelname)s %(name)s request_id=%(request_id)s %(message)s")
     _write(AUDIT, "%(message)s")  # which is JSON
@@ -38,7 +38,7 @@ def _write(name: str, form: str) -> None:
 
 def _handler(form: str) -> logging.Handler:
     handler = logging.StreamHandler()
-    handler.addFilter(_stamped)  # of the core's records, too, which know of no requests
+    handler.addFilter(_stamped)  # also for records of qanatix_pipelines, which knows no requests
     handler.setFormatter(logging.Formatter(form))
     return handler
 
@@ -49,9 +49,9 @@ def _stamped(record: logging.LogRecord) -> bool:
 
 
 def _outlined(record: logging.LogRecord) -> bool:
-    """An exception's text may hold a row or an address, so a log tells its type and its place."""
+    """Log only an exception's type and where it was raised: its message may contain a row or an address."""
     if record.exc_info and record.exc_info[1] is not None:
-        record.msg, record.args = record.getMessage().partition("\n")[0], ()  # asyncio shows the task, and its error
+        record.msg, record.args = record.getMessage().partition("\n")[0], ()  # more lines of asyncio's show the error
         record.exc_text = outline(record.exc_info[1])
         record.exc_info = None
     return True

@@ -1,6 +1,6 @@
-"""How often one may ask: so many requests of a kind in any minute for each key, and failed keys for each address.
+"""Rate limits: requests per minute of each kind for each key, and failed keys per minute for each address.
 
-Counted in this process: where several serve the API, each allows as much.
+Each process counts for itself, so several processes together allow a multiple.
 """
 
 import math
@@ -14,12 +14,12 @@ from limits.strategies import MovingWindowRateLimiter
 
 from qanatix_pipelines.settings import Settings
 
-_CUSTOMER_BITS = 64  # of an address of version 6: what one customer is given
+_CUSTOMER_BITS = 64  # the prefix of an IPv6 address that one customer usually gets
 
 
 @dataclass(frozen=True)
 class Allowance:
-    """What is said of one request. In `reset` seconds, rounded up, the oldest one of this minute is forgotten."""
+    """The decision on one request. In `reset` seconds, rounded up, the oldest request leaves the window."""
 
     granted: bool
     limit: int
@@ -27,7 +27,7 @@ class Allowance:
     reset: int
 
     def headers(self) -> dict[str, str]:
-        """The headers that tell it."""
+        """The X-RateLimit headers, and Retry-After if it is refused."""
         told = {
             "X-RateLimit-Limit": str(self.limit),
             "X-RateLimit-Remaining": str(self.remaining),
@@ -47,13 +47,13 @@ class Rates:
         self._failures = RateLimitItemPerMinute(settings.failed_keys_per_minute, namespace="failures")
 
     def request(self, key_id: str, method: str, path: str) -> Allowance:
-        """Whether a key may ask this now."""
+        """Count a request of a key, and decide whether it is allowed now."""
         if method in ("GET", "HEAD"):
             return self._count(self._reads, key_id)
-        return self._count(self._pulls if path.endswith("/pull") else self._writes, key_id)
+        return self._count(self._pulls if path.endswith(("/pull", "/test")) else self._writes, key_id)
 
     def failure(self, client: str) -> Allowance:
-        """Whether a caller at this address may be told once more that its key is wrong."""
+        """Count a failed key of this address, and decide whether it is answered 401 or 429."""
         return self._count(self._failures, _customer(client))
 
     def _count(self, limit: RateLimitItemPerMinute, whose: str) -> Allowance:

@@ -1,4 +1,4 @@
-"""How a pull went, as it is answered."""
+"""The answers that show a pull, its progress and its rejected rows."""
 
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -7,18 +7,20 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
+from qanatix_api.codes import Code
 from qanatix_pipelines.keys import KeyRecord, Scope
-from qanatix_pipelines.pulls import LEASE_SECONDS, Pull, PullStatus
+from qanatix_pipelines.receipts import LEASE_SECONDS, PullStatus, Receipt
 from qanatix_pipelines.rejections import Reason, Rejection
 from qanatix_pipelines.row_keys import PullWarning
 from qanatix_pipelines.store.clock import now
+from qanatix_pipelines.watermarks import Watermark
 
-# In less time nothing is measured, and two hosts' clocks differ by more.
+# Avoids division by zero. Two hosts' clocks differ by more than this.
 _LEAST_SECONDS = 0.001
 
 
 class Told(Protocol):
-    """What may have an error: a receipt, or a connector's last one."""
+    """Something that may have an error: a receipt, or a connector's last pull."""
 
     @property
     def error_code(self) -> str | None: ...
@@ -27,9 +29,9 @@ class Told(Protocol):
 
 
 class PullFailure(BaseModel):
-    """Why a pull ended without ingesting: as who waited for it was answered."""
+    """Why a pull ended without ingesting, as in the answer to the caller that waited for it."""
 
-    code: str = Field(examples=["source_unreachable"])
+    code: Code = Field(examples=["source_unreachable"])
     detail: str = Field(examples=["The source could not be reached."])
 
     @classmethod
@@ -45,22 +47,22 @@ class PullAnswer(BaseModel):
     records_pulled: int = Field(description="Rows that the query returned.", examples=[2847])
     records_ingested: int = Field(description="Rows that became a new entity or changed one.", examples=[2841])
     duplicates_skipped: int = Field(
-        description="Rows whose entity is already as they say, or was in the same pull.", examples=[6]
+        description="Rows whose entity already has this content, or occurred again in the same pull.", examples=[6]
     )
     keys_repeated: int = Field(
         description=(
-            "Of the duplicates, those with another content than the last row of the pull with their key, which alone "
-            "counts. If there are any, the key is none."
+            "Of the duplicates, those that differ from the last row of the pull with their key, which alone counts. If "
+            "there are any, the key does not tell rows apart."
         ),
         examples=[0],
     )
     duration_seconds: float = Field(examples=[0.4])
     records_rejected: int = Field(description="Rows that could not become an entity.", examples=[2])
     rejected_by_reason: dict[Reason, int] = Field(
-        description="How many of them for which reason. `GET /pulls/{id}/rejections` tells which.",
+        description="The rejected rows counted by reason. `GET /pulls/{id}/rejections` lists them.",
         examples=[{Reason.NAME_MISSING: 2}],
     )
-    warnings: list[PullWarning] = Field(description="What may not be what was meant, though the pull completed.")
+    warnings: list[PullWarning] = Field(description="What is probably not intended, although the pull completed.")
     key_column: str | None = Field(
         description="The column that has the rows' keys. Null if the result has none, or the pull did not complete.",
         examples=["id"],
@@ -73,16 +75,16 @@ class PullAnswer(BaseModel):
     run_id: str | None = Field(description="The pull's run in Dagster.")
 
     @classmethod
-    def of(cls, receipt: Pull, reader: KeyRecord) -> Self:
-        """The answer that tells `receipt` to `reader`, and keys of rows only if that may read entities."""
+    def of(cls, receipt: Receipt, reader: KeyRecord) -> Self:
+        """The answer for `reader`. It has keys of rows only if `reader` may read entities."""
         fields = cls.fields_of(receipt)
-        if Scope.ENTITIES_READ not in reader.scopes:
+        if reader.lacks(frozenset({Scope.ENTITIES_READ})):
             fields["warnings"] = [warning.without_keys() for warning in receipt.warnings]
         return cls.model_validate(fields)
 
     @staticmethod
-    def fields_of(receipt: Pull) -> dict[str, Any]:
-        """What of `receipt` is told, by the names under which it is."""
+    def fields_of(receipt: Receipt) -> dict[str, Any]:
+        """The fields of the answer."""
         return receipt.model_dump(exclude={"id"}) | {
             "duration_seconds": round(receipt.duration_seconds, 3),
             "pull_id": receipt.id,
@@ -95,18 +97,18 @@ class Phase(StrEnum):
 
 
 class Progress(BaseModel):
-    """How far the pull's present attempt is: it grows while that runs, and begins anew with the next."""
+    """The progress of the pull's current attempt. It starts again from 0 with the next attempt."""
 
     phase: Phase | None = Field(
         description=(
-            "What a running pull is at: `reading` its source, or `merging` what it has read into the store. Null "
+            "What a running pull is doing: `reading` its source, or `merging` what it has read into the store. Null "
             "before it has begun, and once it has ended."
         ),
         examples=[None],
     )
 
     records_read: int = Field(
-        description="Rows that were read and staged. Of a pull that completed it is `records_pulled`.", examples=[40000]
+        description="Rows that were read and staged. Equals `records_pulled` once completed.", examples=[40000]
     )
     bytes_read: int = Field(description="What these rows took in memory.", examples=[9437184])
     records_per_second: int | None = Field(
@@ -117,14 +119,14 @@ class Progress(BaseModel):
     )
     heartbeat_at: datetime | None = Field(
         description=(
-            "When a running pull last gave a sign of life, as it does every ten seconds; a merge into SQLite holds the "
-            "only lock, and no pull gives one meanwhile."
+            "When a running pull last sent a heartbeat, as it does every ten seconds. While a merge into SQLite holds "
+            "the only lock, no pull sends one."
         ),
         examples=[None],
     )
 
     @classmethod
-    def of(cls, receipt: Pull) -> Self:
+    def of(cls, receipt: Receipt) -> Self:
         until, since, running = (
             receipt.finished_at or now(),
             receipt.merging_since,
@@ -141,31 +143,37 @@ class Progress(BaseModel):
 
 
 class PullReceipt(PullAnswer):
-    """All that is kept of a pull. The counts are those of a pull that completed: until then, and else, they are 0."""
+    """The receipt of a pull. The counts are 0 unless the pull has completed."""
 
     connector_id: UUID
     trigger: str | None = Field(
         description=(
             "Who asked for it: `api`, over REST; `schedule` or `watch`, the connector's own; `ui`, `backfill`, "
-            "`sensor` or `automation`, a run begun in Dagster; `dagster`, one executed again, or begun otherwise. "
-            "Null if that was not kept yet."
+            "`sensor`, `automation` or `re-execution`, a run started in Dagster; `dagster`, the same where Dagster "
+            "runs without our `dagster.yaml` and nobody noted how. Null for a receipt of an older release."
         ),
         examples=["api"],
     )
-    attempts: int = Field(description="How often it was begun: again where its process or host died.", examples=[1])
+    attempts: int = Field(description="How often it was started: again if its process or host died.", examples=[1])
     full_refresh: bool = Field(examples=[False])
+    since: Watermark | None = Field(
+        description="Where it was asked to begin. Null for what the watermark says.", examples=[None]
+    )
+    until: Watermark | None = Field(description="Where the window that it was asked for ends.", examples=[None])
+    limit: int | None = Field(description="How many rows it was asked to read at most.", examples=[None])
     created_at: datetime = Field(description="When it was asked for.")
-    started_at: datetime | None = Field(description="When its first run began it.")
+    started_at: datetime | None = Field(description="When its first attempt began.")
     ended_at: datetime | None
     progress: Progress
     error: PullFailure | None = Field(
-        description="Why it ended without ingesting; null if it completed, or has not ended.", examples=[None]
+        description="Why it ended without ingesting. Null if it completed or has not ended.", examples=[None]
     )
 
     @staticmethod
-    def fields_of(receipt: Pull) -> dict[str, Any]:
+    def fields_of(receipt: Receipt) -> dict[str, Any]:
         return PullAnswer.fields_of(receipt) | {
             "attempts": receipt.attempt,
+            "limit": receipt.row_limit,
             "ended_at": receipt.finished_at,
             "progress": Progress.of(receipt),
             "error": PullFailure.of(receipt),
@@ -181,16 +189,16 @@ class PullPage(BaseModel):
 
 
 class RejectedRow(BaseModel):
-    """A row that could not become an entity. None of its values is told but its key."""
+    """A row that could not become an entity. Of its values only the key is shown."""
 
-    row: int = Field(description="Its place in what the query returned, from 1.", examples=[17])
+    row: int = Field(description="Its position in the query's result, from 1.", examples=[17])
     key: str | None = Field(
         description="Its key in its source. Null if it has none, or one that is over 500 characters, or no text.",
         examples=["4711"],
     )
     reason: Reason
     detail: str = Field(description="The reason in words.", examples=[Reason.NAME_MISSING.sentence])
-    column: str | None = Field(description="Where the reason lies. Null if that is the whole row.", examples=["name"])
+    column: str | None = Field(description="The faulty column. Null if it is the whole row.", examples=["name"])
 
     @classmethod
     def of(cls, rejection: Rejection) -> Self:
@@ -204,13 +212,13 @@ class RejectedRow(BaseModel):
 
 
 class RejectedRowPage(BaseModel):
-    """A page of the rows that a pull rejected, in the order in which its source gave them."""
+    """A page of the rows that a pull rejected, in the source's order."""
 
     items: list[RejectedRow]
     kept: int = Field(
         description=(
-            "How many rows of the pull are kept, on all pages: at most 1,000, and 0 once its connector is deleted or "
-            "ten later pulls of it have rejected rows."
+            "How many of the pull's rejected rows are kept, on all pages: at most 1,000, and 0 once its connector is "
+            "deleted or ten later pulls of it have rejected rows."
         ),
         examples=[2],
     )
@@ -219,7 +227,7 @@ class RejectedRowPage(BaseModel):
     has_more: bool
 
 
-def _rate(receipt: Pull, until: datetime) -> int | None:
+def _rate(receipt: Receipt, until: datetime) -> int | None:
     if receipt.started_at is None:
         return None
     return round(receipt.records_read / max(_LEAST_SECONDS, (until - receipt.started_at).total_seconds()))

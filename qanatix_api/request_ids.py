@@ -1,4 +1,4 @@
-"""Every request has an id: its caller's own if that is a plain word, else a new one. Answers and log lines tell it."""
+"""Request ids: the caller's own if it is a plain word, else a new one. Answers and log lines have it."""
 
 import re
 from contextvars import ContextVar

@@ -1,4 +1,4 @@
-"""JSON as the API takes it: what Python's own reader would take, less what databases and other readers cannot hold."""
+"""The JSON that the API accepts: what Python parses, without what databases and other parsers cannot hold."""
 
 import json
 import math
@@ -11,7 +11,7 @@ from typing import Any
 from qanatix_pipelines.places import where
 
 MAX_DEPTH = 32
-_INT_DIGITS = 20  # more, and its value need not be worked out
+_INT_DIGITS = 20  # a longer number cannot fit into 64 bits, and is not converted
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _INT64 = range(-(2**63), 2**63)
 
@@ -19,11 +19,11 @@ Path = tuple[str | int, ...]
 
 
 class NotJson(ValueError):
-    """The text is no JSON at all."""
+    """The text is not JSON."""
 
 
 class NotTaken(ValueError):
-    """It is JSON, but of a kind that is not taken. `path` leads to it from the top."""
+    """The text is JSON that the API does not accept. `path` leads to the reason, from the top."""
 
     def __init__(self, path: Path, sentence: str) -> None:
         self.path = path
@@ -32,7 +32,7 @@ class NotTaken(ValueError):
 
 @dataclass(frozen=True)
 class _Fault:
-    """Stands where the reader met what is not taken, until its path is known."""
+    """Replaces a value that is not accepted in the parsed document, until its path is known."""
 
     sentence: str
 
@@ -45,8 +45,8 @@ _TWICE = _Fault("must be named once only in its object")
 def check(text: str) -> None:
     """Raise NotJson or NotTaken unless `text` is JSON with these limits.
 
-    At most 32 levels deep, integers of 64 bits, finite numbers, each name once in an object, no NUL and no half of a
-    surrogate pair in strings. The sentences repeat nothing of `text`.
+    The limits: at most 32 levels, integers of 64 bits, finite numbers, each name once in an object, no NUL and no lone
+    surrogate in strings. The messages repeat nothing of `text`.
     """
     try:
         top = _DECODER.decode(text)

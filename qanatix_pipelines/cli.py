@@ -1,4 +1,4 @@
-"""`qanatix`: tends the store; `qanatix_api.cli` adds what asks the API. Serving is uvicorn's and Dagster's."""
+"""The command `qanatix`, which administers the store. `qanatix_api.cli` adds the commands that call the API."""
 
 from datetime import datetime, timedelta
 
@@ -42,12 +42,18 @@ def _tenant(_context: click.Context, _parameter: click.Parameter, value: str | N
 
 
 _of_tenant = click.option(
-    "--tenant", "of", metavar="NAME", default=DEFAULT, show_default=True, callback=_tenant, help="Whose the key is."
+    "--tenant",
+    "of",
+    metavar="NAME",
+    default=DEFAULT,
+    show_default=True,
+    callback=_tenant,
+    help="The tenant that owns the key.",
 )
 
 
 def _key_id(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
-    """A whole key in its place is not repeated: who reads the screen or a job's log would have it."""
+    """The message does not repeat the value: it may be a whole key, and a screen or a job's log would show it."""
     if not KEY_ID.fullmatch(value):
         raise click.BadParameter("A key's id is what `qanatix keys list` shows: 8 digits or letters from a to f.")
     return value
@@ -64,7 +70,7 @@ def migrate() -> None:
     """Bring the store's tables to this release's form. In production both secrets must be given, as to the API."""
     settings = read_settings()
     engine = connect(settings.store_address())
-    if settings.production:  # in development whoever first needs one makes it
+    if settings.production:  # in development a secret is generated when it is first needed
         settings.check_secrets()
     migrations.upgrade(engine)
     check_proofs(engine, settings)
@@ -96,16 +102,16 @@ def keys() -> None:
 def create_key(name: str, scopes: tuple[str, ...], expires_in_days: int | None, of: Tenant) -> None:
     """Make an API key and print it. It is not shown again."""
     expires_in = None if expires_in_days is None else timedelta(days=expires_in_days)
-    store, place = _key_store(of)
-    _print_secret(store.create(name, frozenset(map(Scope, scopes)) or USUAL_SCOPES, expires_in), place)
+    store, store_name = _key_store(of)
+    _print_secret(store.create(name, frozenset(map(Scope, scopes)) or USUAL_SCOPES, expires_in), store_name)
 
 
 @keys.command("list")
-@click.option("--tenant", "of", metavar="NAME", callback=_tenant, help="Whose. Without it: every tenant's.")
+@click.option("--tenant", "of", metavar="NAME", callback=_tenant, help="Only this tenant's keys. Without it: all keys.")
 def list_keys(of: Tenant | None) -> None:
     """Show the keys: id, tenant, made when, last used when, until when, scopes and name."""
-    store, place = _key_store(DEFAULT)
-    click.echo(f"Store: {place}. A line each: id, tenant, made, last used, until, scopes, name; in UTC.", err=True)
+    store, store_name = _key_store(DEFAULT)
+    click.echo(f"Store: {store_name}. A line each: id, tenant, made, last used, until, scopes, name; in UTC.", err=True)
     for one in store.tenants() if of is None else [of]:
         for key in store.of(one).list():
             until = f"revoked {_minute(key.revoked_at)}" if key.revoked_at else f"until {_minute(key.expires_at)}"
@@ -120,18 +126,18 @@ def list_keys(of: Tenant | None) -> None:
     type=click.IntRange(0, 30 * 24 * 3600),
     default=0,
     show_default=True,
-    help="How long the old secret is still good.",
+    help="How long the old secret stays valid.",
 )
 @_of_tenant
 def rotate_key(key_id: str, grace_seconds: int, of: Tenant) -> None:
     """Give a key a new secret and print it. KEY_ID is what `qanatix keys list` shows."""
-    store, place = _key_store(of)
-    _check_known(store, key_id, place)
+    store, store_name = _key_store(of)
+    _check_known(store, key_id, store_name)
     try:
-        _print_secret(store.rotate(key_id, timedelta(seconds=grace_seconds)), place)
+        _print_secret(store.rotate(key_id, timedelta(seconds=grace_seconds)), store_name)
     except NotFound:
         raise click.ClickException(
-            f"The key {key_id} of the tenant {of} is revoked or at its end: make another. Store: {place}."
+            f"The key {key_id} of the tenant {of} is revoked or expired: make another. Store: {store_name}."
         ) from None
 
 
@@ -140,10 +146,10 @@ def rotate_key(key_id: str, grace_seconds: int, of: Tenant) -> None:
 @_of_tenant
 def revoke_key(key_id: str, of: Tenant) -> None:
     """Refuse a key from now on. KEY_ID is what `qanatix keys list` shows."""
-    store, place = _key_store(of)
-    _check_known(store, key_id, place)
+    store, store_name = _key_store(of)
+    _check_known(store, key_id, store_name)
     how = "refused from now on" if store.revoke(key_id) else "revoked already"
-    click.echo(f"The key {key_id} of the tenant {of} is {how}. Store: {place}.", err=True)
+    click.echo(f"The key {key_id} of the tenant {of} is {how}. Store: {store_name}.", err=True)
 
 
 @keys.command("rotate-encryption")
@@ -151,13 +157,13 @@ def rotate_encryption() -> None:
     """Encrypt all credentials again, under the first key of CONNECTOR_ENCRYPTION_KEY.
 
     Pulls and the API go on meanwhile. It may be stopped at any time and run again. Exits with 1 while an old key is
-    needed yet.
+    still needed.
     """
     store = open_store(read_settings(), PULL_PATIENCE_SECONDS)
-    place, moved = named(store.engine), 0
+    store_name, moved = named(store.engine), 0
 
     def tell(done: int, of: int) -> None:
-        """In twenty lines at most, whether somebody looks or a log."""
+        """Show the progress in about twenty lines, which suits a terminal and a log."""
         nonlocal moved
         moved = done
         if done == of or done % max(1, of // 20) == 0:
@@ -165,13 +171,16 @@ def rotate_encryption() -> None:
 
     rotated = store.connectors.rotate(tell)
     for left in rotated.behind:
-        click.echo(f"{left.id}  {left.name}  is under an old key yet: who wrote it has another first one", err=True)
+        click.echo(
+            f"{left.id}  {left.name}  is still under an old key: a process wrote it that has another first key",
+            err=True,
+        )
     for left in rotated.unreadable:
         click.echo(
             f"{left.id}  {left.name}  is under none of the keys: bring its key back, or register it again", err=True
         )
     if not store.connectors.erasure.wait(ERASURE_SECONDS):
-        click.echo("What was encrypted under old keys stands in SQLite's log until nobody reads the store.", err=True)
+        click.echo("What was encrypted under old keys stays in SQLite's log until nobody reads the store.", err=True)
     if rotated.behind:
         raise click.ClickException(
             "Keep the old keys, see that every process has the same first one, and run it again."
@@ -181,22 +190,22 @@ def rotate_encryption() -> None:
     count = "1 connector is" if rotated.connectors == 1 else f"{rotated.connectors} connectors are"
     click.echo(
         f"{'' if moved else 'Nothing to rotate: '}{count} under the first key of CONNECTOR_ENCRYPTION_KEY; keys after "
-        f"it may be removed. Store: {place}.",
+        f"it may be removed. Store: {store_name}.",
         err=True,
     )
 
 
-def _print_secret(key: ApiKey, place: str) -> None:
+def _print_secret(key: ApiKey, store_name: str) -> None:
     click.echo(key.text)
-    click.echo(f"Keep it: only a keyed hash is stored. Store: {place}.", err=True)
+    click.echo(f"Keep it: only a keyed hash is stored. Store: {store_name}.", err=True)
 
 
-def _check_known(store: KeyStore, key_id: str, place: str) -> None:
+def _check_known(store: KeyStore, key_id: str, store_name: str) -> None:
     try:
         store.get(key_id)
     except NotFound:
         raise click.ClickException(
-            f"No API key of the tenant {store.tenant} has the id {key_id}. Store: {place}."
+            f"No API key of the tenant {store.tenant} has the id {key_id}. Store: {store_name}."
         ) from None
 
 
@@ -205,7 +214,7 @@ def _minute(time: datetime | None) -> str:
 
 
 def _key_store(of: Tenant) -> tuple[KeyStore, str]:
-    """The tenant's keys, and which store they are in."""
+    """The tenant's keys, and the name of the store that has them."""
     settings = read_settings()
     pepper = settings.api_key_pepper()
     engine = open_engine(settings)

@@ -1,4 +1,4 @@
-"""How far a pull has come by a column of integers, which `:last_pull` is compared with."""
+"""The watermark of a pull whose `cursor_column` holds integers."""
 
 from decimal import Decimal, InvalidOperation
 from typing import cast
@@ -7,19 +7,18 @@ import polars as pl
 
 from qanatix_pipelines.batches import Batch
 from qanatix_pipelines.errors import ColumnMissing, ResultUnusable
-
-_DIGITS = 38
+from qanatix_pipelines.watermarks import DIGITS
 
 
 class Cursor:
-    """The greatest value so far of the column that `:last_pull` is compared with, where that is an integer."""
+    """The greatest value that the `cursor_column` has had so far. Without a name it sees nothing."""
 
     def __init__(self, name: str | None) -> None:
         self._name = name
         self.greatest: int | None = None
 
     def see(self, batch: Batch) -> None:
-        """Raises ResultUnusable where the column is missing or holds no integers."""
+        """Take a batch into account. Raises ResultUnusable if the column is missing or holds anything but integers."""
         if self._name is None:
             return
         if self._name not in (column.name for column in batch.columns):
@@ -36,14 +35,14 @@ class Cursor:
 
 
 def _greatest(values: pl.Series) -> int | None:
-    """The greatest integer of a column, None if it has none but nulls. A whole number is one, however it is written.
+    """The greatest integer of a column; None if all values are null. A whole number counts, however it is written.
 
-    Raises InvalidOperationError or an ArithmeticError where it holds anything else.
+    Raises InvalidOperationError or an ArithmeticError if the column holds anything else.
     """
     if values.dtype.is_float() and (values % 1 == 0).all():
         return cast(int | None, values.cast(pl.Int128).max())
     if values.dtype == pl.String:
-        # A row that is typed value by value may have `null`, `1732000000001.0` and `1e+3`.
+        # Where values carry their own types, a column's JSON texts may be `null`, `1732000000001.0` or `1e+3`.
         values = values.filter(values != "null")
         odd = values.str.contains(r"[.eE]")
         whole = [_whole(text) for text in values.filter(odd).unique()]
@@ -55,7 +54,7 @@ def _greatest(values: pl.Series) -> int | None:
 
 def _whole(text: str) -> int:
     number = Decimal(text)
-    # A number of a million digits takes some bytes to write, and would take minutes to read.
-    if number.adjusted() >= _DIGITS or number != number.to_integral_value():
+    # `1e1000000` is a few bytes, and would take minutes to expand.
+    if number.adjusted() >= DIGITS or number != number.to_integral_value():
         raise InvalidOperation
     return int(number)

@@ -1,22 +1,31 @@
-"""Where a pull may connect to: judged at the socket, so for every driver alike and whatever a name resolves to.
+"""Where a pull may connect to. It is checked at the socket: for every driver alike, and whatever a name resolves to.
 
-A pull runs in a loop of its own, which resolves a name once, judges every address that it has, and keeps to those. What
-then opens a connection from that loop, a driver that was told of another host by a server among them, is judged again
-by the address that it really connects to.
+A pull runs in an event loop of its own. The loop resolves a name once, checks every address that it has, and keeps to
+those. Every socket that is opened from this loop is checked again against the address it really connects to, also after
+a server redirects the driver.
+
+Python has one hook for that, and it is the process's: an audit hook, which stays as long as the process. The first pull
+or look of a process installs it; no import does. It acts on `socket.connect` alone, and only where the thread that
+connects is running a loop of ours: other users of the process connect as before.
 """
 
 import asyncio
 import ipaddress
 import socket
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from contextvars import copy_context
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
+_Result = TypeVar("_Result")
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-# Where clouds answer questions about the machine that asks, credentials among them. Some of these count as global.
+# The metadata services of clouds, which hand out a machine's credentials. Some of these addresses count as global.
 _METADATA = {
     ipaddress.ip_address(address)
     for address in (
@@ -37,9 +46,9 @@ _ENDS_IN_IPV4 = [ipaddress.ip_network(network) for network in ("64:ff9b::/96", "
 
 @dataclass(frozen=True)
 class Egress:
-    """The networks that are open: all that is global, what is `allowed`, and this machine itself if `loopback`.
+    """The networks that are open: global addresses, the `allowed` ones, and loopback if `loopback` is set.
 
-    An address of this machine or of a cloud's metadata is not opened by a network, only by its own name: `10.0.0.1/32`.
+    A network does not open loopback or a cloud's metadata address in it. Only the exact address does: `127.0.0.1/32`.
     """
 
     allowed: tuple[Network, ...] = ()
@@ -53,7 +62,7 @@ class Egress:
             return False
         if isinstance(parsed, ipaddress.IPv6Address) and parsed.scope_id is not None:
             return False
-        # What leads to this machine's number by a translator is not this machine.
+        # A translated form of a loopback address leads to another machine.
         return self._permits(parsed, self.loopback) and all(self._permits(form, False) for form in _inside(parsed))
 
     def _permits(self, address: _Address, loopback: bool) -> bool:
@@ -83,10 +92,10 @@ def _inside(address: _Address) -> list[_Address]:
 
 
 class GuardedLoop(asyncio.SelectorEventLoop):
-    """An event loop from which only what `egress` permits is connected to. `refused` tells that something was not.
+    """An event loop that opens only connections that `egress` permits. `refused` is set when it refused one.
 
-    With it end all connections that were made in it: a driver that is cancelled while it connects may forget one, and
-    who holds the error then holds the socket.
+    All connections that were opened in it are closed with it. A driver that is cancelled while it connects may forget
+    one, and an error that is kept would keep the socket open.
     """
 
     def __init__(self, egress: Egress) -> None:
@@ -103,24 +112,53 @@ class GuardedLoop(asyncio.SelectorEventLoop):
             connection.close()
 
     async def getaddrinfo(self, host: Any, port: Any, **hints: Any) -> Any:
-        """As the loop's own, but a name is resolved once in the loop's life."""
+        """As the loop's own, except that each name is resolved once in the life of the loop."""
         name = host.decode() if isinstance(host, bytes) else str(host)
         if name not in self._resolved:
             found = await super().getaddrinfo(host, port, type=socket.SOCK_STREAM)
             addresses = list(dict.fromkeys(str(info[4][0]) for info in found))
             if not all(map(self._egress.permits, addresses)):
                 self.refused = True
-                raise socket.gaierror(socket.EAI_AGAIN, "refused")  # what every driver takes for an error of names
+                raise socket.gaierror(socket.EAI_AGAIN, "refused")  # for drivers: the name does not resolve
             self._resolved[name] = addresses
         answers = [await super(GuardedLoop, self).getaddrinfo(a, port, **hints) for a in self._resolved[name]]
         return [info for answer in answers for info in answer]
 
     def judge(self, connecting: socket.socket, address: object) -> None:
         """Raise ConnectionRefusedError, as a closed port would, unless a socket may connect to `address`."""
-        if not (isinstance(address, tuple) and self._egress.permits(str(address[0]))):  # a path is a Unix socket's
+        # The address of a Unix socket is a path, and no tuple.
+        if not (isinstance(address, tuple) and self._egress.permits(str(address[0]))):
             self.refused = True
             raise ConnectionRefusedError
         self._connected.append(connecting)
+
+
+def run_guarded(work: Coroutine[Any, Any, _Result], egress: Egress, kind: type[GuardedLoop] = GuardedLoop) -> _Result:
+    """Run `work` in a guarded loop of its own, of this kind, to its end.
+
+    A thread runs one loop. If the caller's runs one already, as in a notebook, the work gets a thread of its own, and
+    the caller waits for it. An interrupt of the caller cancels the work, and is raised when that has ended.
+    """
+    loop = kind(egress)
+    if asyncio._get_running_loop() is None:  # noqa: SLF001  # the public one raises where there is none
+        return _run(work, loop)
+    with ThreadPoolExecutor(1, "qanatix-loop") as threads:
+        try:
+            return threads.submit(copy_context().run, _run, work, loop).result()
+        except BaseException:
+            with suppress(RuntimeError):  # the loop is closed: the work has ended by itself
+                loop.call_soon_threadsafe(_interrupt)
+            raise
+
+
+def _run(work: Coroutine[Any, Any, _Result], loop: GuardedLoop) -> _Result:
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        return runner.run(work)
+
+
+def _interrupt() -> None:
+    """Called in a loop, this ends it as the keyboard would: its runner cancels what is left, and waits for that."""
+    raise KeyboardInterrupt
 
 
 def refused() -> bool:
@@ -129,15 +167,26 @@ def refused() -> bool:
     return isinstance(loop, GuardedLoop) and loop.refused
 
 
+_PROOF = "qanatix.egress"
+_installing = threading.Lock()
 _installed = False
 
 
 def _install() -> None:
-    """Have every socket of the process ask, before it connects, whether its loop is a guarded one."""
-    global _installed  # noqa: PLW0603  # a hook stays as long as the process
-    if not _installed:
-        _installed = True
-        sys.addaudithook(_judge)
+    """Check connections that are opened from guarded loops, from here on. Does nothing the second time.
+
+    Python adds no hook, and raises nothing, where another hook of the process refuses further ones
+    (`sys.addaudithook`). So the hook is asked for a proof. Raises RuntimeError if it does not answer.
+    """
+    global _installed  # noqa: PLW0603  # a hook lives as long as the process
+    with _installing:
+        if not _installed:
+            sys.addaudithook(_judge)
+            proof: list[bool] = []
+            sys.audit(_PROOF, proof)
+            if not proof:
+                raise RuntimeError("Another audit hook of this process keeps ours out, so no address can be checked.")
+            _installed = True
 
 
 def _judge(event: str, arguments: tuple[Any, ...]) -> None:
@@ -145,3 +194,5 @@ def _judge(event: str, arguments: tuple[Any, ...]) -> None:
         loop = asyncio._get_running_loop()  # noqa: SLF001  # the public one raises where there is none
         if isinstance(loop, GuardedLoop):
             loop.judge(*arguments)
+    elif event == _PROOF:
+        arguments[0].append(True)

@@ -1,21 +1,20 @@
 """Every error of this project, sorted by who must act next.
 
 QanatixError
-├── SettingsError               the operator mends an environment variable
+├── SettingsError               the operator corrects an environment variable
 ├── StoreNotReady               the operator runs `qanatix migrate`
 ├── StoreUnavailable            the caller tries again once the store is back
-│   └── StoreFull               the operator makes room
+│   └── StoreFull               the operator frees disk space
 ├── NotFound                    the caller asks for something that exists
-├── InvalidConnector            the caller mends the request
+├── InvalidConnector            the caller corrects the request
 ├── OrchestratorUnavailable     the caller tries again once Dagster is back
 ├── PullFinished                nobody: there is nothing left to cancel
 └── PullError                   a pull ended without ingesting anything
-    ├── SourceError             the caller mends the connector, or the database it names
+    ├── SourceError             the caller corrects the connector, or the database it names
     │   ├── SourceUnreachable
     │   ├── AddressRefused      (or the operator opens the network, by QANATIX_ALLOW_NETWORKS)
     │   ├── LoginRefused
     │   ├── AccountTooStrong    (or the operator allows it, by QANATIX_ALLOW_STRONG_ACCOUNTS)
-    │   │   └── FunctionRefused
     │   ├── TlsFailed
     │   ├── QueryRejected
     │   ├── ResultUnusable
@@ -28,27 +27,28 @@ QanatixError
     ├── PullNotStarted          the caller tries again once Dagster is back
     ├── PullNotBegun            the operator reads the run's log
     ├── PullSuperseded          nobody: another pull took over, or the connector was changed or deleted
-    ├── PullCancelled           nobody: somebody asked for it
-    ├── StagingLost             nobody: the pull begins again
+    ├── PullCancelled           nobody: somebody cancelled it
+    ├── StagingLost             nobody: the pull reads its source again
     ├── PullLost                the operator looks for the crashed runs: the pull was begun several times
+    ├── WrongStore              the operator gives the API and Dagster the same store
     ├── PullBroken              the operator reads the run's log: the fault is ours
     └── WatchBroken             the operator reads the daemon's log: the fault is ours
 
-A `PullError` is written on the pull's receipt as its `code` and its sentence and nothing else, so neither may ever hold
-what a driver or a server said: a password, an address or a row may stand in there.
+A pull's receipt stores a `PullError` as its `code` and its sentence. Neither may ever repeat what a driver or a server
+said, because that may contain a password, an address or a row.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import ClassVar
+from collections.abc import Iterable
+from typing import ClassVar, Literal
 
-# Documents may use names of fields as keys, any number of them.
+# A document may have any number of fields, with names of any length: this is how much of them a sentence shows.
 _NAMES, _NAME_LENGTH = 20, 64
 
 
 class QanatixError(Exception):
     """The root of the tree above."""
 
-    sentence: ClassVar[str]  # what it says, where that is always the same
+    sentence: ClassVar[str]  # the message of a class whose message is always the same
 
     def __init__(self, sentence: str | None = None) -> None:
         super().__init__(self.sentence if sentence is None else sentence)
@@ -63,13 +63,13 @@ class SettingsError(QanatixError):
 
 
 class StoreNotReady(QanatixError):
-    """The store's tables are not those of this release."""
+    """The store's tables have the form of another release, or do not exist."""
 
     sentence = "The store's tables are not those of this release: run `qanatix migrate`, of the newest release in use."
 
 
 class StoreUnavailable(QanatixError):
-    """The store cannot be reached, or is locked. `reason` is for its operator, not for a caller."""
+    """The store cannot be reached, or is locked. `reason` is for its operator and is never sent to a caller."""
 
     code: ClassVar[str] = "store_unavailable"
     sentence = "The store does not answer. Nothing was changed; try again later."
@@ -87,7 +87,7 @@ class StoreFull(StoreUnavailable):
 
 
 class NotFound(QanatixError):
-    """There is no such thing, or not for this caller."""
+    """It does not exist, or belongs to another tenant."""
 
     code: ClassVar[str] = "not_found"
 
@@ -97,10 +97,10 @@ class NotFound(QanatixError):
 
 
 class InvalidConnector(QanatixError):
-    """One field of a connector is wrong. `field` is its path below the request's body."""
+    """One field of a connector, or of a request about it, is wrong. `field` is its path below the request's `part`."""
 
-    def __init__(self, field: tuple[str, ...], problem: str) -> None:
-        self.field = field
+    def __init__(self, field: tuple[str, ...], problem: str, part: Literal["body", "path"] = "body") -> None:
+        self.field, self.part = field, part
         super().__init__(problem)
 
 
@@ -108,11 +108,12 @@ class OrchestratorUnavailable(QanatixError):
     """Dagster could not be reached, or would not start a run."""
 
     def __init__(self, problem: str) -> None:
+        self.problem = problem
         super().__init__(f"Dagster could not start the pull: {problem}. Nothing was pulled; try again later.")
 
 
 class PullFinished(QanatixError):
-    """A pull that is to be cancelled has ended otherwise: by `status`."""
+    """A pull cannot be cancelled: it has completed or failed, as `status` says."""
 
     code: ClassVar[str] = "pull_finished"
 
@@ -125,16 +126,16 @@ class PullError(QanatixError):
     """A pull ended without ingesting anything."""
 
     code: ClassVar[str] = "pull_failed"
-    # Whether it may pass by itself, so that trying again a moment later is worth it.
+    # Whether the cause may pass by itself, so that another try a moment later may succeed.
     transient: bool = False
 
 
 class SourceError(PullError):
-    """The database, or what the connector asks of it. `transient`: the same pull may succeed if it is tried again."""
+    """The database failed, or the connector does not fit it. If `transient`, the same pull may succeed when retried."""
 
     code = "source_failed"
 
-    def __init__(self, sentence: str, *, transient: bool = False) -> None:
+    def __init__(self, sentence: str | None = None, *, transient: bool = False) -> None:
         super().__init__(sentence)
         self.transient = transient
 
@@ -144,15 +145,13 @@ class SourceUnreachable(SourceError):
 
 
 class AddressRefused(SourceError):
-    """It would have led to where pulls may not go. Neither what its name resolved to is told, nor what is there."""
+    """The egress rules refuse the source's address. The sentence does not tell the address, nor what answers there."""
 
     code = "address_refused"
-
-    def __init__(self) -> None:
-        super().__init__(
-            "The connector's host is in a network that is not open to pulls. The operator opens it with "
-            "QANATIX_ALLOW_NETWORKS."
-        )
+    sentence = (
+        "The connector's host is in a network that is not open to pulls. The operator opens it with "
+        "QANATIX_ALLOW_NETWORKS."
+    )
 
 
 class LoginRefused(SourceError):
@@ -160,7 +159,7 @@ class LoginRefused(SourceError):
 
 
 class AccountTooStrong(SourceError):
-    """Its account may do what no pull needs, and a query could use. `right` goes on from "The connector's account"."""
+    """The account has a right that no pull needs and a query could use. `right` continues "The connector's account"."""
 
     code = "account_too_strong"
 
@@ -169,19 +168,6 @@ class AccountTooStrong(SourceError):
             f"The connector's account {right}, which a query could use. Nothing was read. Register an account that may "
             "only read what the query reads, as docs/security.md shows; or the operator allows strong accounts with "
             "QANATIX_ALLOW_STRONG_ACCOUNTS."
-        )
-
-
-class FunctionRefused(AccountTooStrong):
-    """The operator allows the account, but its query names functions that only rights would stop."""
-
-    def __init__(self, right: str, functions: Sequence[str]) -> None:
-        shown = ": " + ", ".join(functions[:_NAMES]) if functions else ""
-        SourceError.__init__(
-            self,
-            f"The connector's account {right}, and its query names functions that may do more than read, which nothing "
-            f"would stop{shown}. Nothing was read. Register an account that may only read what the query reads, as "
-            "docs/security.md shows; or leave these names out of the query.",
         )
 
 
@@ -200,9 +186,10 @@ class ResultUnusable(SourceError):
 
 
 class ColumnMissing(ResultUnusable):
-    """A column that the connector's `option` names is not among the result's."""
+    """The result lacks the column that the connector's `option` names."""
 
     def __init__(self, named: str, option: str, columns: Iterable[str]) -> None:
+        self.option = option
         names = [repr(name if len(name) <= _NAME_LENGTH else name[:_NAME_LENGTH] + "…") for name in columns]
         listed = ", ".join(names[:_NAMES]) + (f" and {len(names) - _NAMES} more" if len(names) > _NAMES else "")
         super().__init__(
@@ -243,7 +230,7 @@ class PullInProgress(PullError):
 
     def __init__(self, pull_id: object, run_id: str | None = None) -> None:
         self.pull_id, self.run_id = pull_id, run_id
-        super().__init__(f"The connector's pull {pull_id} is still in progress; only one runs at a time.")
+        super().__init__(f"The connector's pull {pull_id} is still in progress. Wait for its end, or cancel it.")
 
 
 class PullNotStarted(PullError):
@@ -254,7 +241,7 @@ class PullNotStarted(PullError):
 
 
 class PullNotBegun(PullError):
-    """A run that nobody had queued a pull for failed before it could begin one."""
+    """A run that was started in Dagster failed before it began its pull."""
 
     code = "pull_not_begun"
     sentence = "The run failed before its pull began; it says why. Nothing was pulled."
@@ -273,7 +260,7 @@ class PullCancelled(PullError):
 
 
 class StagingLost(PullError):
-    """The store no longer holds what was staged: PostgreSQL empties an unlogged table when it recovers from a crash."""
+    """The staged rows are gone: PostgreSQL empties an unlogged table when it recovers from a crash."""
 
     code = "staging_lost"
     transient = True
@@ -283,6 +270,17 @@ class StagingLost(PullError):
 class PullLost(PullError):
     code = "pull_lost"
     sentence = "The pull's runs ended without a result: their processes were stopped. Nothing was ingested."
+
+
+class WrongStore(PullError):
+    """The pull's run succeeded and did not begin it, as a run does that finds no such connector in its store."""
+
+    code = "wrong_store"
+    sentence = (
+        "The pull's run found no such connector: Dagster's code uses another store than the API. Nothing was pulled. "
+        "The operator gives both the same QANATIX_STORE_URL, or the same QANATIX_DATA_DIR for SQLite. If Dagster has "
+        "several code locations with our code, QANATIX_CODE_LOCATION names the one for the API."
+    )
 
 
 class PullBroken(PullError):

@@ -1,7 +1,7 @@
 """API keys: `sk_live_` and 64 hexadecimal digits, shown once, kept only as a keyed hash.
 
-The digits are the key's id (8), its secret (48, 192 bits) and a checksum (8, CRC-32 of what stands before it), so that
-a mistyped key is refused without asking the store, and scanners can find a leaked one.
+The digits are the key's id (8), its secret (48 digits, 192 bits) and a checksum (8 digits, CRC-32 of all before it). By
+the checksum a mistyped key is refused without a query to the store, and secret scanners recognize a leaked key.
 """
 
 import hashlib
@@ -9,6 +9,7 @@ import hmac
 import re
 import secrets
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -28,7 +29,7 @@ class ApiKey:
     text: str = field(repr=False)
 
     def digest(self, pepper: bytes) -> bytes:
-        """HMAC-SHA256 under the pepper: of no use to who reads the store. No slow hash, for 192 bits need none."""
+        """HMAC-SHA256 under the pepper: useless to a reader of the store. 192 random bits need no slow hash."""
         return hmac.digest(pepper, self.text.encode(), hashlib.sha256)
 
 
@@ -39,16 +40,25 @@ class Scope(StrEnum):
     CONNECTORS_WRITE = "connectors:write"
     PULLS_RUN = "pulls:run"
     ENTITIES_READ = "entities:read"
-    ADMIN = "admin"  # API keys themselves
+    ADMIN = "admin"  # API keys themselves, and all the others
 
 
-# Of a key for which nobody said more: all that is done with connectors, and no power over keys.
+# The vendor's words for scopes, and what they mean here.
+OTHER_SCOPES: Mapping[str, frozenset[Scope]] = {
+    "ingest": frozenset({Scope.CONNECTORS_READ, Scope.CONNECTORS_WRITE, Scope.PULLS_RUN}),
+    "upload": frozenset({Scope.CONNECTORS_READ, Scope.CONNECTORS_WRITE, Scope.PULLS_RUN}),
+    "entities": frozenset({Scope.ENTITIES_READ}),
+    "records": frozenset({Scope.ENTITIES_READ}),
+}
+
+
+# The scopes of a key for which none were given: everything but the administration of keys.
 USUAL_SCOPES = frozenset(Scope) - {Scope.ADMIN}
 
 
 @dataclass(frozen=True)
 class KeyRecord:
-    """A key as the store knows it. `last_used_at` is true to the minute."""
+    """A key as the store keeps it. `last_used_at` is exact to the minute."""
 
     id: str
     tenant: Tenant
@@ -59,8 +69,12 @@ class KeyRecord:
     last_used_at: datetime | None = None
     revoked_at: datetime | None = None
 
+    def lacks(self, needed: frozenset[Scope]) -> frozenset[Scope]:
+        """Which of these scopes it has not. `admin` implies all."""
+        return frozenset() if Scope.ADMIN in self.scopes else needed - self.scopes
+
     def is_valid(self, at: datetime) -> bool:
-        """Whether it is neither revoked nor at its end."""
+        """Whether it is neither revoked nor expired at that time."""
         return self.revoked_at is None and (self.expires_at is None or at < self.expires_at)
 
 
@@ -72,7 +86,7 @@ def new_key(key_id: str | None = None) -> ApiKey:
 
 
 def parse_key(text: str) -> ApiKey | None:
-    """The key that `text` spells, or None if it is mistyped."""
+    """The key of this text, or None if the text is not a well-formed key."""
     match = _SHAPE.fullmatch(text)
     if match is None or _checksum(text[:-8]) != match[3]:
         return None

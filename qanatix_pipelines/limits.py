@@ -13,11 +13,13 @@ _Answer = TypeVar("_Answer")
 
 @dataclass(frozen=True)
 class Limits:
-    """How long a source may take: for one answer (connecting, or a batch), and for all of its part in a pull; and how
-    long the merge of what was read into the store may take.
+    """Time limits of a pull, in seconds.
 
-    After a fault that may pass by itself the source is read again, once for each of `pauses`, after at most so many
-    seconds.
+    `answer_seconds` is for one answer of the source: a connection, or a batch. `pull_seconds` is for all reading of the
+    source, retries included. `merge_seconds` is for the merge of the staged rows into the store.
+
+    After a transient fault the source is read again, once for each of `pauses`: each is the longest wait before that
+    try.
     """
 
     answer_seconds: float = 600
@@ -30,14 +32,14 @@ USUAL = Limits()
 
 
 class Deadline:
-    """The limits of one pull, counted from when this is made."""
+    """The limits of one pull. They count from the creation of this object."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._end = time.monotonic() + limits.pull_seconds
 
     async def answer(self, awaited: Awaitable[_Answer]) -> _Answer:
-        """What the source answers. Raises SourceTimeout."""
+        """The result of `awaited`, which asks the source. Raises SourceTimeout."""
         left = self._end - time.monotonic()
         limits = self._limits
         try:

@@ -1,4 +1,4 @@
-"""The names on which Dagster's side and the API must agree."""
+"""Names that our Dagster code and the API both use, and must spell alike."""
 
 import re
 import unicodedata
@@ -6,28 +6,42 @@ from uuid import UUID
 
 from qanatix_pipelines.tenants import DEFAULT, Tenant
 
-# Asset keys of connectors and of entity sets share one space: `connectors/postgresql` and `manufacturing/product`.
+# The first part of the asset keys of connectors: `connectors/postgresql`. An entity set's is `manufacturing/product`.
 CONNECTORS_KEY_PREFIX = "connectors"
 
+# The code location's name, unless QANATIX_CODE_LOCATION gives another.
 CODE_LOCATION = "qanatix"
 REPOSITORY = "__repository__"
 
-# Run tags. Only identifiers may ever be put into a tag: Dagster stores and shows them in clear. Those that begin with
-# a dot its pages hide.
+# Run tags. A tag may hold only identifiers, because Dagster stores and shows tags in clear. Dagster's UI hides tags
+# that begin with a dot.
 PARTITION_TAG = "dagster/partition"
 PULL_TAG = ".dagster/qanatix_pull_id"
 TRIGGER_TAG = "qanatix/trigger"
-# Who asks for a pull: somebody over REST, or by a run begun in Dagster's UI or by what is Dagster's own.
-API, DAGSTER = "api", "dagster"
+# A run that looks at a connector, and ingests nothing: which draft it answers, and what kind of look it is.
+DRAFT_TAG = "qanatix/draft"
+KIND_TAG = "qanatix/kind"
+# Triggers, which tell who asked for a pull: the REST API, or a run that was started in Dagster.
+API, DAGSTER, RE_EXECUTION = "api", "dagster", "re-execution"
 TENANT_TAG = "qanatix/tenant"
 HOST_TAG = "qanatix/host"
-# What Dagster's queue counts by: the connector's partition key, and a digest that connectors to one database share.
+# Dagster's queue limits runs by these: the connector's partition key, and a digest that all connectors to one database
+# and user share.
 CONNECTOR_TAG = "qanatix/connector"
 SOURCE_TAG = "qanatix/source"
-# When its schedule asks for the pull after this one.
+# When the schedule asks for the next pull.
 NEXT_DUE_TAG = "qanatix/next_due_at"
-# Set to "true" on a run of one's own, everything is read again.
+# A run that has this tag with the value "true" reads everything again.
 FULL_REFRESH_TAG = "qanatix/full_refresh"
+# A run that has these reads from here, up to here, and at most so many rows.
+SINCE_TAG = "qanatix/since"
+UNTIL_TAG = "qanatix/until"
+LIMIT_TAG = "qanatix/limit"
+PART_TAGS = frozenset({SINCE_TAG, UNTIL_TAG, LIMIT_TAG})
+
+
+# The job of all looks.
+LOOK_JOB = "test_connector"
 
 
 def partitions_name(connector_type: str) -> str:
@@ -38,15 +52,19 @@ def job_name(connector_type: str) -> str:
     return f"pull_{connector_type}"
 
 
-def entity_set_key(tenant: Tenant, vertical: str, entity_type: str) -> list[str]:
-    """An entity set's asset key: of three parts where it is not the tenant `default`'s, so that none is another's."""
-    return [vertical, entity_type] if tenant == DEFAULT else [tenant, vertical, entity_type]
+def entity_set_key(tenant: Tenant, vertical: str, entity_type: str, prefix: str | None = None) -> list[str]:
+    """An entity set's asset key: `prefix`, the tenant unless it is `default`, and the set's two names.
+
+    No two sets share a key.
+    """
+    within = [vertical, entity_type] if tenant == DEFAULT else [tenant, vertical, entity_type]
+    return within if prefix is None else [prefix, *within]
 
 
 def partition_key(name: str, connector_id: UUID) -> str:
-    """A key that a person can read in Dagster's grid: the name's slug and 8 hex digits of the id.
+    """A key that people can read in Dagster's grid: a slug of the name, and 8 hex digits of the id.
 
-    Made once, at registration. It matches `[a-z0-9][a-z0-9-]{0,48}`, which no part of Dagster reserves.
+    It is made once, at registration. It matches `[a-z0-9][a-z0-9-]{0,48}`: Dagster reserves none of these characters.
     """
     ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
     slug = re.sub(r"[^a-z0-9]+", "-", ascii_name)[:40].strip("-")

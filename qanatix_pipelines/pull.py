@@ -1,49 +1,41 @@
-"""The use case: read a connector's source, stage its batches as entities, and commit them as one."""
+"""The pull of a connector: read its source, stage the batches as entities, and commit them in one transaction."""
 
 import asyncio
 import gc
 import logging
-import random
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Protocol, cast
 
-from qanatix_pipelines.batches import Column, Named
+from qanatix_pipelines.batches import Column
 from qanatix_pipelines.connectors import Connector
-from qanatix_pipelines.cursors import Cursor
-from qanatix_pipelines.egress import DEVELOPMENT, Egress, GuardedLoop, refused
-from qanatix_pipelines.entities import EntityBatch, maker_of
-from qanatix_pipelines.errors import (
-    AddressRefused,
-    MergeTimeout,
-    PullBroken,
-    PullCancelled,
-    PullError,
-    SourceError,
-    StoreUnavailable,
-)
+from qanatix_pipelines.egress import DEVELOPMENT, Egress, run_guarded
+from qanatix_pipelines.entities import EntityBatch
+from qanatix_pipelines.errors import PullBroken, PullCancelled, PullError, StoreUnavailable
+from qanatix_pipelines.extents import NEW_ROWS, Extent
 from qanatix_pipelines.limits import USUAL, Deadline, Limits
-from qanatix_pipelines.pulls import LEASE_SECONDS, Pull
+from qanatix_pipelines.merging import merged
+from qanatix_pipelines.reading import read, tried_again
+from qanatix_pipelines.receipts import LEASE_SECONDS, Receipt
 from qanatix_pipelines.row_keys import UNKNOWN, Roles
-from qanatix_pipelines.sources import Source
-from qanatix_pipelines.staging import Progress, Staging
+from qanatix_pipelines.sources.source import Source
+from qanatix_pipelines.staging import Progress
 from qanatix_pipelines.store import ingestion as store_ingestion
-from qanatix_pipelines.store.clock import now
 from qanatix_pipelines.store.opening import Store
-from qanatix_pipelines.watermarks import Watermark, Window
+from qanatix_pipelines.watermarks import Watermark
 
 log = logging.getLogger(__name__)
 
-# Python looks for what refers to itself after 700 new objects, and a row is a dozen that live for a batch. If it looks
-# after so many, MongoDB's rows take a fifth less time, and no more memory. It stays so: the process is the pull's.
-_OBJECTS = 50_000
+# By default the cyclic garbage collector runs every 700 allocations. A row is about a dozen objects that live for one
+# batch. At this threshold MongoDB's rows take a fifth less time, and no more memory.
+_ALLOCATIONS = 50_000
 
 
 class Ingestion(Protocol):
-    """Where a pull's batches go: `store.ingestion.Ingestion`, or a test's."""
+    """Where a pull's batches go: `store.ingestion.Ingestion`, or a test double."""
 
     def renew(self) -> None: ...
     def restart(self) -> None: ...
@@ -56,7 +48,9 @@ class Ingestion(Protocol):
         started: float,
         columns: tuple[Column, ...] = (),
         roles: Roles = UNKNOWN,
-    ) -> Pull: ...
+        *,
+        clock: datetime | None = None,
+    ) -> Receipt: ...
     def cancel(self) -> None: ...
 
 
@@ -64,19 +58,8 @@ class Ingestion(Protocol):
 class PullOutcome:
     """A completed pull's receipt, and the columns that its query returned."""
 
-    receipt: Pull
+    receipt: Receipt
     columns: tuple[Column, ...]
-
-
-@dataclass(frozen=True)
-class _Read:
-    """A source that was read to its end, and staged."""
-
-    columns: tuple[Column, ...]
-    declared: tuple[Column, ...]  # those that do not vary with the rows
-    roles: Roles
-    watermark: Watermark | None
-    at: datetime
 
 
 async def pull(
@@ -84,40 +67,39 @@ async def pull(
     source: Source,
     ingestion: Ingestion,
     *,
-    full_refresh: bool = False,
+    extent: Extent = NEW_ROWS,
     limits: Limits = USUAL,
     on_batch: Callable[[Progress], None] = lambda _progress: None,
     on_merge: Callable[[float], None] = lambda _seconds: None,
 ) -> PullOutcome:
-    """Pull `connector` once. `on_batch` hears how far it is; that begins anew where the source is read again.
-    `on_merge` hears every ten seconds for how long the merge has gone on.
+    """Pull `connector` once. `on_batch` is called with the progress, which starts again from 0 if the source is read
+    again. `on_merge` is called every ten seconds with the seconds that the merge has taken so far. Both are called in a
+    thread, not in the loop.
 
-    With `full_refresh` everything is read, as on a first pull. Raises PullError and StoreUnavailable; nothing of the
-    pull is in the store then, nor if this is cancelled.
+    `extent` is how much of the source is read. Raises PullError and StoreUnavailable. Nothing of the pull is ingested
+    then, nor if the task is cancelled.
     """
     started = time.monotonic()
     deadline = Deadline(limits)
-    async with _sign_of_life(ingestion):
-        for pause in (*limits.pauses, None):
-            try:
-                read = await _read(connector, source, ingestion, deadline, on_batch, full_refresh=full_refresh)
-                # The source's connection is closed by now: the merge needs nothing of it.
-                return PullOutcome(await _commit(ingestion, read, started, limits, on_merge), read.columns)
-            except PullError as error:
-                if isinstance(error, SourceError) and refused():
-                    raise AddressRefused from None
-                if not error.transient or pause is None:
-                    raise
-                log.warning("%s Trying again.", error)
-            await asyncio.to_thread(ingestion.restart)
-            await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311  # so that many do not come back at once
-    raise AssertionError("the last try returns or raises")
+
+    async def attempt() -> PullOutcome:
+        found = await read(connector, source, ingestion.stage, deadline, on_batch, extent=extent)
+
+        def merge() -> Receipt:
+            ingestion.begin_merge()
+            return ingestion.commit(found.watermark, found.at, started, found.declared, found.roles, clock=found.clock)
+
+        # The source's connection is closed by now, so a long merge does not hold it open.
+        return PullOutcome(await merged(merge, ingestion.cancel, limits, on_merge), found.columns)
+
+    async with _heartbeat(ingestion):
+        return await tried_again(attempt, ingestion.restart, limits)
 
 
 def run_pull(
     store: Store,
     connector: Connector,
-    receipt: Pull,
+    receipt: Receipt,
     open_source: Callable[[Mapping[str, Any]], Source],
     *,
     limits: Limits = USUAL,
@@ -125,10 +107,10 @@ def run_pull(
     on_batch: Callable[[Progress], None] = lambda _progress: None,
     on_merge: Callable[[float], None] = lambda _seconds: None,
 ) -> PullOutcome:
-    """Pull into the store under a claimed receipt, and see that it tells the outcome, whatever that is.
+    """Pull into the store under a claimed receipt, and write the outcome on it, whatever it is.
 
-    The credentials are decrypted here and nowhere else. Raises PullError and StoreUnavailable; anything else is a fault
-    of ours.
+    A pull's credentials are decrypted here and nowhere else. Raises PullError and StoreUnavailable; any other exception
+    is a fault of ours.
     """
     started = time.monotonic()
     ingestion = store_ingestion.Ingestion(store.engine, connector, receipt)
@@ -136,106 +118,44 @@ def run_pull(
     def end(error: PullError | StoreUnavailable) -> None:
         try:
             store.pulls.end(receipt, error, time.monotonic() - started)
-        except StoreUnavailable:  # the lease will run out, and tell it
+        except StoreUnavailable:  # the lease runs out, and the pull is found lapsed
             log.warning("The store does not take the pull's outcome: %s", error)
 
     try:
         config = ingestion.patiently(lambda _again: store.connectors.connection_config(connector))
         source = open_source(config)
-        full_refresh = receipt.full_refresh
         pulling = pull(
             connector,
             source,
             ingestion,
-            full_refresh=full_refresh,
+            extent=receipt.extent,
             limits=limits,
             on_batch=on_batch,
             on_merge=on_merge,
         )
-        gc.set_threshold(_OBJECTS, *gc.get_threshold()[1:])
-        with asyncio.Runner(loop_factory=lambda: GuardedLoop(egress)) as runner:
-            return runner.run(pulling)
+        return run_guarded(pulling, egress)
     except (PullError, StoreUnavailable) as error:
         end(error)
         raise
     except Exception as error:
         end(PullBroken(type(error).__name__))
         raise
-    except BaseException:  # an interrupt: Dagster's, or the keyboard's
+    except BaseException:  # an interrupt, by Dagster or the keyboard
         end(PullCancelled())
         raise
 
 
-async def _read(
-    connector: Connector,
-    source: Source,
-    ingestion: Ingestion,
-    deadline: Deadline,
-    on_batch: Callable[[Progress], None],
-    *,
-    full_refresh: bool,
-) -> _Read:
-    at = now()
-    window = _window(connector, at, full_refresh=full_refresh)
-    async with AsyncExitStack() as stack:
-        source.named = Named(connector.id_column, connector.name_column or Named.name, connector.cursor_column)
-        opening = source.read(connector.query, window=window, batch_size=connector.batch_size)
-        reading = await deadline.answer(stack.enter_async_context(opening))
-        maker = maker_of(connector, reading)
-        cursor = Cursor(connector.cursor_column and reading.spelled(connector.cursor_column))
-        columns = {column.name: column for column in reading.columns or ()}
-        if reading.columns is not None:
-            maker.check(reading.columns)
-        async with Staging(maker, ingestion.stage, on_batch) as staging:
-            batches = aiter(reading.batches)
-            while (batch := await deadline.answer(anext(batches, None))) is not None:
-                columns |= {column.name: column for column in batch.columns}
-                cursor.see(batch)
-                await staging.take(batch)
-                del batch  # before the next one is read
-    watermark = reading.watermark if connector.cursor_column is None else cursor.greatest
-    return _Read(tuple(columns.values()), reading.columns or (), maker.roles, watermark, at)
+def tune_garbage_collector() -> None:
+    """Have the garbage collector run less often, for the rest of the process.
 
-
-def _window(connector: Connector, at: datetime, *, full_refresh: bool) -> Window:
-    integer = connector.cursor_column is not None
-    if full_refresh or connector.watermark is None:
-        return Window(overlap=connector.effective_overlap, integer=integer)
-    elapsed = max(at - (connector.watermark_at or at), timedelta(0))
-    return Window(connector.watermark, connector.effective_overlap, elapsed, integer)
-
-
-async def _commit(
-    ingestion: Ingestion, read: _Read, started: float, limits: Limits, on_merge: Callable[[float], None]
-) -> Pull:
-    """Raises MergeTimeout; a merge that is past its end by then counts."""
-
-    def merge() -> Pull:
-        ingestion.begin_merge()
-        return ingestion.commit(read.watermark, read.at, started, read.declared, read.roles)
-
-    begun = time.monotonic()
-    merging = asyncio.create_task(asyncio.to_thread(merge))
-    try:
-        while (left := begun + limits.merge_seconds - time.monotonic()) > 0:
-            await asyncio.wait({merging}, timeout=min(left, LEASE_SECONDS / 3))
-            if merging.done():
-                return merging.result()
-            on_merge(time.monotonic() - begun)
-        await asyncio.to_thread(ingestion.cancel)
-        return await merging
-    except PullCancelled:
-        if left > 0:
-            raise
-        raise MergeTimeout(limits.merge_seconds) from None
-    except asyncio.CancelledError:
-        await asyncio.to_thread(ingestion.cancel)  # its thread would go on
-        raise
+    For programs of ours whose process does nothing but pull. In another project's process the threshold is not ours.
+    """
+    gc.set_threshold(_ALLOCATIONS, *gc.get_threshold()[1:])
 
 
 @asynccontextmanager
-async def _sign_of_life(ingestion: Ingestion) -> AsyncIterator[None]:
-    """Renew the pull's lease while the source takes its time, and cancel the reading if the pull was given up."""
+async def _heartbeat(ingestion: Ingestion) -> AsyncIterator[None]:
+    """Renew the pull's lease in the background. If that fails, cancel the reading and raise the failure."""
     reader = cast(asyncio.Task[object], asyncio.current_task())
     lost: list[Exception] = []
 

@@ -1,4 +1,4 @@
-"""Why a row becomes no entity: a closed list of reasons, for what a source says of a row may hold the row."""
+"""Why a row becomes no entity. The reasons are a closed list, because a source's own message may contain the row."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -34,20 +34,20 @@ _SENTENCES = {
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What a source found wrong with a row, and in which column, if it is one's: it left that value out."""
+    """What a source found wrong with a row. If the fault is one column's, the source left that value out."""
 
     reason: Reason
     column: str | None = None
 
 
-GIANT = Fault(Reason.ROW_TOO_LARGE)
+OVERSIZED = Fault(Reason.ROW_TOO_LARGE)
 
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A row that could not become an entity. `row` counts from 1 in the order in which the source gave them.
+    """A row that could not become an entity. `row` counts from 1, in the order in which the source sent the rows.
 
-    `key` is the row's own, null where it has none that could be told.
+    `key` is the row's key; None if it has none, or one that cannot be shown.
     """
 
     row: int
@@ -57,11 +57,11 @@ class Rejection:
 
     @classmethod
     def read(cls, row: int, key: str | None, reason: str, column: str | None) -> Self:
-        """As it was kept."""
+        """A rejection from the columns of its row in the store."""
         return cls(row, key, Reason(reason), column)
 
 
-# A key that is longer is not told: nobody could look for it.
+# A longer key is not shown: nobody could search for it. In characters.
 LONGEST_KEY = 500
 
 
@@ -71,6 +71,6 @@ def rejection(row: int, key: str | None, fault: Fault) -> Rejection:
 
 
 def told_by_reason(counts: Mapping[Reason, int]) -> str:
-    """How many rows were rejected, and of these how many for what, the most first."""
+    """As `12 rejected: 9 name_missing, 3 not_json`, the most frequent reason first."""
     most = sorted(counts.items(), key=lambda one: (-one[1], one[0]))
     return f"{sum(counts.values()):,} rejected: " + ", ".join(f"{count:,} {reason}" for reason, count in most)

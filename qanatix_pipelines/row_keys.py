@@ -1,4 +1,4 @@
-"""The keys of a pull's rows: which column has them, and what is amiss with them, for keys that are none lose rows."""
+"""The keys of a pull's rows: which column has them, and warnings if they do not tell rows apart and so lose rows."""
 
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
@@ -6,12 +6,12 @@ from typing import NamedTuple, Self
 
 from pydantic import BaseModel, Field
 
-# Of keys that are amiss.
+# How many keys a warning names.
 KEYS_NAMED = 10
 
 
 class Roles(NamedTuple):
-    """Which columns of a result are its rows' key and name. None where none is, or where none is known."""
+    """Which columns of a result are its rows' key and name. None if there is none, or it is not known yet."""
 
     key: str | None = None
     name: str | None = None
@@ -27,7 +27,7 @@ class WarningCode(StrEnum):
 
 
 class PullWarning(BaseModel):
-    """What of a pull that completed may not be what was meant."""
+    """Something about a completed pull that is probably not intended."""
 
     code: WarningCode
     detail: str = Field(
@@ -44,9 +44,9 @@ class PullWarning(BaseModel):
 
     @property
     def sentences(self) -> str:
-        """All of it in words."""
+        """The warning in words, with its keys."""
         return (
-            f"{self.detail} Keys with the most of them: {', '.join(map(repr, self.keys))}."
+            f"{self.detail} Keys with the most such rows: {', '.join(map(repr, self.keys))}."
             if self.keys
             else self.detail
         )
@@ -56,20 +56,20 @@ class PullWarning(BaseModel):
 
 
 class Repeated(NamedTuple):
-    """How many rows have another content than the last row with their key, and the keys with the most of them."""
+    """How many rows differ from the last row with their key, and the keys with the most such rows."""
 
     rows: int = 0
     keys: Sequence[str] = ()
 
 
 def warnings(roles: Roles, accepted: int, keyless: int, repeated: Repeated) -> Iterator[PullWarning]:
-    """What is amiss where so many rows were not rejected, and so many of them have no key."""
+    """The warnings of a pull with `accepted` rows that were not rejected, `keyless` of them without a key."""
     if repeated.rows:
         yield PullWarning(
             code=WarningCode.KEYS_REPEATED,
             detail=(
-                f"{repeated.rows:,} rows are not what the last row with their key is, which alone counts: the "
-                f"column {roles.key!r} does not tell rows apart. Name one that does as id_column."
+                f"{_rows_have(repeated.rows)} the key of a later row, but other content. Only the last row with a key "
+                f"counts. Does the column {roles.key!r} tell rows apart? Else name one that does as id_column."
             ),
             keys=list(repeated.keys),
         )
@@ -85,7 +85,11 @@ def warnings(roles: Roles, accepted: int, keyless: int, repeated: Repeated) -> I
         yield PullWarning(
             code=WarningCode.KEYS_NULL,
             detail=(
-                f"{keyless:,} rows have no key: {roles.key!r} is null there. Each change of such a row is a new "
+                f"{_rows_have(keyless)} no key: {roles.key!r} is null there. Each change of such a row is a new "
                 "entity, and the old one stays."
             ),
         )
+
+
+def _rows_have(count: int) -> str:
+    return "1 row has" if count == 1 else f"{count:,} rows have"

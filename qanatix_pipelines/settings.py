@@ -1,37 +1,44 @@
-"""Everything that the environment decides, read once at each entrance and handed down."""
+"""The settings: environment variables, read once by each program and handed down."""
 
 import base64
 import binascii
 import ipaddress
 import os
+import re
 import secrets
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import AnyHttpUrl, Field, SecretStr, ValidationError
+from pydantic import AnyHttpUrl, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from qanatix_pipelines.egress import Egress
 from qanatix_pipelines.errors import SettingsError
+from qanatix_pipelines.naming import CODE_LOCATION
 
 ENCRYPTION_KEY = "CONNECTOR_ENCRYPTION_KEY"
 PEPPER = "QANATIX_API_KEY_PEPPER"
 STORE_URL = "QANATIX_STORE_URL"
-# For QANATIX_STORE_URL: SQLite in the data folder, which production takes only from who has said so.
+# A value of QANATIX_STORE_URL: SQLite in the data folder. Production uses it only if told so by this word.
 SQLITE = "sqlite"
 
-# What makes each secret.
+# The command that makes each secret.
 _MAKERS = {ENCRYPTION_KEY: "`qanatix generate-key`", PEPPER: "`openssl rand -hex 32`"}
 FERNET_KEY_BYTES = 32
 PEPPER_MIN_CHARACTERS = 32
 MAX_PER_MINUTE = 1_000_000
+OWNER_MAX_CHARACTERS = 256
+# As browsers write an origin (RFC 6454, section 6.2).
+_ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
+# Dagster's rule for an e-mail address.
+_EMAIL = re.compile(r"\b[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,7}\b")
 
 
 class _Variables(EnvSettingsSource):
-    """The environment, by the fields' aliases alone and to the letter: DATA_DIR or PEPPER may be anybody's."""
+    """The environment, by the exact aliases alone: other programs may use DATA_DIR or PEPPER."""
 
     def __init__(self, settings_cls: type[BaseSettings]) -> None:
         super().__init__(settings_cls, case_sensitive=True)
@@ -39,7 +46,7 @@ class _Variables(EnvSettingsSource):
 
 
 class Settings(BaseSettings):
-    """The environment's variables, each field under the name of its alias. Build it with `read_settings`."""
+    """One field for each environment variable, which is its alias. Build it with `read_settings`."""
 
     model_config = SettingsConfigDict(
         env_ignore_empty=True, hide_input_in_errors=True, populate_by_name=True, extra="ignore"
@@ -51,12 +58,16 @@ class Settings(BaseSettings):
     encryption_key: SecretStr | None = Field(None, alias=ENCRYPTION_KEY)
     pepper: SecretStr | None = Field(None, alias=PEPPER)
     dagster_url: AnyHttpUrl = Field(AnyHttpUrl("http://127.0.0.1:3000"), alias="QANATIX_DAGSTER_URL")
+    code_location: str = Field(CODE_LOCATION, alias="QANATIX_CODE_LOCATION")
+    owner: str = Field("team:data-engineering", alias="QANATIX_OWNER")
+    asset_prefix: str | None = Field(None, alias="QANATIX_ASSET_PREFIX")
     public_url: AnyHttpUrl | None = Field(None, alias="QANATIX_PUBLIC_URL")
     preview_entities: int = Field(0, alias="QANATIX_PREVIEW_ENTITIES", ge=0, le=50)
     stale_hours: float = Field(24, alias="QANATIX_STALE_HOURS", gt=0, le=87_600)
     run_retention_days: int = Field(30, alias="QANATIX_RUN_RETENTION_DAYS", ge=0, le=36_500)
     allow_networks: str = Field("", alias="QANATIX_ALLOW_NETWORKS")
     allow_strong_accounts: bool = Field(False, alias="QANATIX_ALLOW_STRONG_ACCOUNTS")
+    sqlite_folders: str = Field("", alias="QANATIX_SQLITE_FOLDERS")
     pull_wait_seconds: float = Field(600, alias="QANATIX_PULL_WAIT_SECONDS", gt=0, le=86_400)
     pull_seconds: float = Field(3600, alias="QANATIX_PULL_SECONDS", gt=0, le=604_800)
     answer_seconds: float = Field(600, alias="QANATIX_ANSWER_SECONDS", gt=0, le=86_400)
@@ -65,6 +76,7 @@ class Settings(BaseSettings):
     writes_per_minute: int = Field(60, alias="QANATIX_WRITES_PER_MINUTE", gt=0, le=MAX_PER_MINUTE)
     pulls_per_minute: int = Field(60, alias="QANATIX_PULLS_PER_MINUTE", gt=0, le=MAX_PER_MINUTE)
     failed_keys_per_minute: int = Field(20, alias="QANATIX_FAILED_KEYS_PER_MINUTE", gt=0, le=MAX_PER_MINUTE)
+    cors_origins: str = Field("", alias="QANATIX_CORS_ORIGINS")
 
     @classmethod
     def settings_customise_sources(
@@ -74,15 +86,35 @@ class Settings(BaseSettings):
         *_others: PydanticBaseSettingsSource,
         **_by_name: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """What is given in code, else the environment; no file is read."""
+        """Values given in code come first, then the environment. No file is read."""
         return init_settings, _Variables(settings_cls)
+
+    @field_validator("asset_prefix")
+    @classmethod
+    def _check_prefix(cls, prefix: str | None) -> str | None:
+        if prefix is None or re.fullmatch("[A-Za-z0-9_]{1,63}", prefix):
+            return prefix
+        raise ValueError("it must be 1 to 63 letters, digits or _")
+
+    @field_validator("owner")
+    @classmethod
+    def _check_owner(cls, owner: str) -> str:
+        """As Dagster checks the owner of an asset. Dagster shows it, so it is short and printable, too."""
+        team = owner.removeprefix("team:")
+        named = _EMAIL.fullmatch(owner) or (owner != team == team.strip() != "")
+        if named and len(owner) <= OWNER_MAX_CHARACTERS and owner.isprintable():
+            return owner
+        raise ValueError(
+            "it must be an e-mail address, or team: and a name without blanks at its ends, of at most "
+            f"{OWNER_MAX_CHARACTERS} printable characters"
+        )
 
     @property
     def production(self) -> bool:
         return self.environment == "production"
 
     def egress(self) -> Egress:
-        """Where pulls may connect to. Raises SettingsError if one of the networks is none."""
+        """Where pulls may connect to. Raises SettingsError if an entry is not a network."""
         texts = [text.strip() for text in self.allow_networks.split(",") if text.strip()]
         networks = []
         for position, text in enumerate(texts, start=1):
@@ -96,11 +128,39 @@ class Settings(BaseSettings):
                 ) from None
         return Egress(tuple(networks), loopback=not self.production)
 
+    def file_folders(self) -> tuple[Path, ...]:
+        """The folders whose files pulls may read. Raises SettingsError if one of them is none for that."""
+        texts = [text.strip() for text in self.sqlite_folders.split(",") if text.strip()]
+        data = self.data_dir.expanduser().resolve()
+        folders = tuple(Path(text) for text in texts)
+        for position, folder in enumerate(folders, start=1):
+            problem = None
+            real = folder.resolve()
+            if not folder.is_absolute() or ".." in folder.parts or real == Path(real.anchor):
+                problem = "is no absolute path of a folder, such as /srv/databases"
+            elif real == data or real in data.parents or data in real.parents:
+                problem = "holds QANATIX_DATA_DIR or lies in it, where the store and its keys are"
+            if problem is not None:
+                raise SettingsError("QANATIX_SQLITE_FOLDERS", f"is wrong: entry {position} of {len(texts)} {problem}.")
+        return folders
+
+    def origins(self) -> tuple[str, ...]:
+        """The origins of pages that may call the API. Raises SettingsError if an entry is none."""
+        texts = [text.strip() for text in self.cors_origins.split(",") if text.strip()]
+        for position, text in enumerate(texts, start=1):
+            if not _ORIGIN.fullmatch(text):
+                raise SettingsError(
+                    "QANATIX_CORS_ORIGINS",
+                    f"is wrong: entry {position} of {len(texts)} is no origin, such as https://app.example.com, in "
+                    "small letters and without a slash at its end.",
+                )
+        return tuple(texts)
+
     def store_address(self) -> str:
         """The store's URL: SQLite in the data folder unless another is set.
 
-        Raises SettingsError if there is no data folder, or if in production nothing is set: a forgotten variable would
-        be a second store, that is empty.
+        Raises SettingsError if there is no data folder, or if nothing is set in production: a forgotten variable would
+        make a second, empty store.
         """
         given = None if self.store_url is None else self.store_url.get_secret_value()
         if given is None and self.production:
@@ -148,12 +208,12 @@ class Settings(BaseSettings):
         return _kept_in(self._data_folder() / variable.lower(), variable, generate)
 
     def check_secrets(self) -> None:
-        """Raise SettingsError unless the key and the pepper are good: for who will need both."""
+        """Raise SettingsError unless both the key and the pepper are good."""
         self.encryption_keys()
         self.api_key_pepper()
 
     def _missing(self, variable: str) -> SettingsError:
-        """For a secret that is not set: says how it is made, and so of the other one if that is missing, too."""
+        """The error for a secret that is not set. It says how to make it, and the other one if that is missing too."""
         missing = [name for name, given in ((ENCRYPTION_KEY, self.encryption_key), (PEPPER, self.pepper)) if not given]
         makers = "; ".join(f"{_MAKERS[name]} prints one for {name}" for name in missing)
         others = [name for name in missing if name != variable]
@@ -164,7 +224,7 @@ class Settings(BaseSettings):
 
     def _data_folder(self) -> Path:
         folder = self.data_dir.expanduser().resolve()
-        if self.production:  # to make it would make a second store of a slip of the pen
+        if self.production:  # a mistyped folder would become a second store
             if not folder.is_dir():
                 raise SettingsError(
                     "QANATIX_DATA_DIR", f"names a folder that is not there, {folder}: make it; production does not."
@@ -177,14 +237,22 @@ class Settings(BaseSettings):
         return folder
 
 
-def read_settings() -> Settings:
-    """The settings of this process's environment. Raises SettingsError that names the first wrong variable."""
+def read_settings(given: Mapping[str, Any] | None = None) -> Settings:
+    """The settings of this process's environment, except for those that are `given` by their fields' names.
+
+    Raises SettingsError that names the first wrong variable.
+    """
     try:
-        settings = Settings()
+        settings = Settings(**(given or {}))
         settings.egress()
+        settings.file_folders()
+        settings.origins()
     except ValidationError as error:
         problem = error.errors(include_input=False, include_context=False, include_url=False)[0]
-        raise SettingsError(str(problem["loc"][0]), f"is wrong: {problem['msg']}.") from None
+        name = str(problem["loc"][0])
+        field = Settings.model_fields.get(name)  # pydantic names a value given in code by its field
+        variable = name if field is None else str(field.alias)
+        raise SettingsError(variable, f"is wrong: {problem['msg'].removeprefix('Value error, ')}.") from None
     return settings
 
 
@@ -200,13 +268,13 @@ def _is_fernet_key(key: str) -> bool:
 
 
 def _kept_in(file: Path, variable: str, generate: Callable[[], str]) -> str:
-    """The secret in `file`, made there if it is absent; two processes that start at once agree on one."""
+    """The secret in `file`, generated if absent. Two processes that start at once agree on one."""
     if not file.exists():
         draft = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as stream:
             stream.write(generate())
-        with suppress(FileExistsError):  # another process was first: its secret is the one
+        with suppress(FileExistsError):  # another process was first, and its secret counts
             os.link(draft, file)
             warnings.warn(
                 f"{variable} is not set: generated one for development in {file}. "

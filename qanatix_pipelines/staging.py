@@ -1,7 +1,6 @@
-"""A source's batches on their way to the store, while the source already sends the next one.
+"""A pipeline of two steps between source and store: a batch's rows become entities, and the entities are staged.
 
-Each takes two steps: its rows become entities, and these are staged. A batch may be in each of them, in the order of
-the source: what a core computes and what the store computes go on side by side.
+Each step works on one batch at a time, in the source's order. So reading, making entities and staging run in parallel.
 """
 
 import asyncio
@@ -13,13 +12,13 @@ from typing import Self
 from qanatix_pipelines.batches import Batch
 from qanatix_pipelines.entities import EntityBatch, EntityMaker
 
-# A batch over this is staged before the next one is read: memory is bounded, and so large a batch has no time to win.
+# A larger batch is staged before the next one is read. That bounds memory, and a parallel step would gain little.
 OVERLAPPED_BYTES = 8 * 1024 * 1024
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How much of a source was read and staged so far, and in how many seconds. Bytes are those of rows in memory."""
+    """How much was read and staged so far, and in how many seconds. Bytes are those of the rows in memory."""
 
     records: int
     bytes: int
@@ -27,9 +26,11 @@ class Progress:
 
 
 class Staging:
-    """A context in which batches are taken; at its end all of them are staged, or an exception has come of one.
+    """An async context that takes batches. When it exits without an exception, all of them are staged.
 
-    `stage` is what keeps a batch's entities, by the number of its rows and their bytes: it is called in a thread.
+    `stage` stores a batch's entities, given the number of its rows and their bytes; then `on_batch` is told. Both are
+    called in a thread. A log handler that `on_batch` reaches may open a connection, and one that is opened from the
+    pull's loop is taken for the pull's own.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class Staging:
         self._keeping: asyncio.Task[None] | None = None
 
     async def take(self, batch: Batch) -> None:
-        """Begin with the next batch, once the one before has left the first step."""
+        """Start with the next batch once the previous one has left the first step. Raises what a step raised."""
         await _done(self._making)
         size = round(batch.frame.estimated_size())
         self._making = asyncio.create_task(self._make(batch, size))
@@ -63,7 +64,8 @@ class Staging:
         await asyncio.to_thread(self._stage, entities, rows, size)
         self._rows += rows
         self._bytes += size
-        self._on_batch(Progress(self._rows, self._bytes, time.monotonic() - self._started))
+        progress = Progress(self._rows, self._bytes, time.monotonic() - self._started)
+        await asyncio.to_thread(self._on_batch, progress)
 
     async def _all_done(self) -> None:
         await _done(self._making)
@@ -75,14 +77,14 @@ class Staging:
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
             await self._all_done()
-        elif self._making is not None:  # threads have no other end
+        elif self._making is not None:  # threads cannot be stopped, so wait for them
             await asyncio.wait({self._making})
             if self._keeping is not None:
                 await asyncio.wait({self._keeping})
 
 
 async def _done(task: asyncio.Task[None] | None) -> None:
-    """Wait for it without ending it where the waiting is cancelled. Raises what it raised."""
+    """Wait for the task, and raise what it raised. Cancelling the wait does not cancel the task."""
     if task is not None:
         await asyncio.wait({task})
         task.result()

@@ -2,6 +2,6 @@
 
 from typing import Literal
 
-# What its configuration demands, so that no server can make it less. `verified`: encrypted, and surely with the host
-# that is named. `encrypted`: perhaps with somebody in between. `none`: in clear, the password as the protocol sends it.
+# What the configuration demands; a server cannot weaken it. `verified`: encrypted, and the host's certificate is
+# checked. `encrypted`: a man in the middle is possible. `none`: in clear; the password as the protocol sends it.
 Tls = Literal["verified", "encrypted", "none"]

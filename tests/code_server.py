@@ -2,11 +2,13 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from tests.servers import keeper
 from tests.stack import READY_SECONDS, ROOT
 from tests.system import until
 
@@ -25,9 +27,13 @@ class CodeServer:
         """Start it, and wait until it answers."""
         command = [*_COMMAND, "-p", self.port]
         self.process = subprocess.Popen(command, env=self._environment, cwd=ROOT, start_new_session=True)
+        keeper.keep(f"code server {self.port}", self.process.pid)
         until(lambda: self.answers() and self.process.poll() is None, seconds=READY_SECONDS)
 
     def answers(self) -> bool:
+        with socket.socket() as connection:
+            if connection.connect_ex(("127.0.0.1", int(self.port))) != 0:
+                return False  # a check costs a second of a core
         command = [*_COMMAND, "-p", self.port, "--check"]
         return subprocess.run(command, env=self._environment, cwd=ROOT, check=False).returncode == 0
 
@@ -37,7 +43,8 @@ class CodeServer:
         return pid
 
     def child(self) -> int:
-        """Dagster's process that has our code."""
+        """Dagster's process that has our code, once it is alone: one that it replaces ends up to a minute later."""
+        until(lambda: len(children(self.parent())) == 1, seconds=READY_SECONDS)
         (pid,) = children(self.parent())
         return pid
 
@@ -45,6 +52,7 @@ class CodeServer:
         """All of it at once, as a host that dies."""
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+        keeper.forget(f"code server {self.port}")
 
     def stop(self) -> None:
         if self.process.poll() is None:

@@ -1,42 +1,55 @@
 """Fixtures: real servers, started when a test first asks; a store of each kind; a whole pull without Dagster."""
 
+import gc
 import logging
 import shutil
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import hypothesis
 import psycopg
 import pytest
 from fastapi.testclient import TestClient
+from xdist.remote import Producer
 
 from qanatix_api.app import create_app
 from qanatix_pipelines.connectors import Connector, NewConnector
-from qanatix_pipelines.keys import Scope
+from qanatix_pipelines.extents import NEW_ROWS, Extent
+from qanatix_pipelines.keys import USUAL_SCOPES, Scope
 from qanatix_pipelines.pull import PullOutcome, run_pull
-from qanatix_pipelines.pulls import Pull
+from qanatix_pipelines.receipts import Receipt
 from qanatix_pipelines.rejections import Rejection
 from qanatix_pipelines.settings import Settings, new_fernet_key
 from qanatix_pipelines.sources import open_source
 from qanatix_pipelines.store import migrations
 from qanatix_pipelines.store.engine import connect
-from qanatix_pipelines.store.keys import KeyStore
+from qanatix_pipelines.store.keys import KeyStore, check_pepper
 from qanatix_pipelines.store.opening import Store, open_store
+from qanatix_pipelines.store.tables import metadata
 from qanatix_pipelines.tenants import Tenant
+from tests import compiled
 from tests import stack as stacks
 from tests.certificates import self_signed
-from tests.databases import DATABASES
-from tests.harness import Harness
-from tests.harness.mongodb import MongoDBHarness
+from tests.fakes import FakeDagster, completing
+from tests.scheduling import WITH_STACK, Scheduling, module_of, place_of
 from tests.servers import Server
 from tests.servers.debian import DownloadFailed
+from tests.sources.databases import DATABASES
+from tests.sources.harness import Harness
+from tests.sources.mongodb.harness import MongoDBHarness
+from tests.sources.sqlite import server as sqlite
 from tests.system import System
+
+hypothesis.settings.register_profile("few", max_examples=10)  # for `make check`
 
 ENCRYPTION_KEY = new_fernet_key()
 PEPPER = "a pepper that only these tests know"
+# How the fixtures end that give a server.
+SERVERS = ("harness", "_server", "_engine", "postgresql", "_neo4j")
 
 _started: dict[str, Server] = {}
 _not_downloaded: dict[str, str] = {}
@@ -58,9 +71,23 @@ def server(name: str) -> Server:
 def pytest_configure() -> None:
     """SIGTERM ends the tests as the keyboard's interrupt does, so that their servers are stopped, too."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    compiled.share()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What is imported and found now stays. To look through it for garbage takes a third of this time, and later a
+    sixth of each test's.
+    """
+    gc.disable()
+    found = yield
+    gc.freeze()
+    gc.enable()
+    return found
 
 
 def pytest_unconfigure() -> None:
+    sqlite.stop()  # first: a worker whose servers end slowly is killed before it has stopped them all
     while _started:
         _started.popitem()[1].stop()
 
@@ -70,16 +97,27 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(f"server: {name} {running.version}")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling | None:
+    return Scheduling(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A test says by its fixtures that it needs a server."""
+    """A test says by its fixtures that it needs a server, or the running stack."""
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
         on_postgresql = getattr(item, "callspec", None) and item.callspec.params.get("store_kind") == "postgresql"
-        if on_postgresql or any(name.endswith(("harness", "_server", "_engine")) for name in fixtures):
+        if on_postgresql or any(name.endswith(SERVERS) for name in fixtures):
             item.add_marker(pytest.mark.server)
         if "stack" in fixtures:
             item.add_marker(pytest.mark.stack)
+            (*_, used) = item._fixtureinfo.name2fixturedefs["stack"]  # type: ignore[attr-defined]
+            if used.scope == "session" and module_of(item) not in WITH_STACK:
+                raise pytest.UsageError(
+                    f"{module_of(item)} asks for the running stack: tests/scheduling.py must name it."
+                )
+    items.sort(key=place_of)
 
 
 @pytest.fixture
@@ -125,9 +163,12 @@ def harness(request: pytest.FixtureRequest) -> Harness:
     return DATABASES[request.param].harness(server(request.param))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """The API, Dagster and a worker as processes of their own, for the tests of one module."""
+    """The API, Dagster and a worker as processes of their own, for all tests that ask for it.
+
+    It holds what tests before have made: each looks at its own connectors, and leaves every process running.
+    """
     running = stacks.start(tmp_path_factory.mktemp("stack"))
     system = System(running)
     yield system
@@ -149,13 +190,40 @@ def new_database(postgresql: Server) -> str:
 
 
 @pytest.fixture(scope="session")
+def migrated_database() -> str:
+    """The DSN of a PostgreSQL store: to make one takes much longer than to empty it."""
+    address = new_database(server("postgresql"))
+    _migrate(address)
+    return address
+
+
+@pytest.fixture
+def store_database(migrated_database: str) -> str:
+    """The DSN of a PostgreSQL store that holds nothing. No other test's connection to it is left."""
+    tables = ", ".join(str(table) for table in metadata.sorted_tables)
+    with psycopg.connect(migrated_database, autocommit=True) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()"
+        )
+        connection.execute(f"TRUNCATE {tables} RESTART IDENTITY".encode())
+    return migrated_database
+
+
+@pytest.fixture(scope="session")
 def template_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A SQLite store that holds nothing yet: to migrate one takes much longer than to copy it."""
-    file = tmp_path_factory.mktemp("migrated") / "qanatix.db"
-    engine = connect(f"sqlite:///{file}")
+    """A SQLite store that holds nothing but its keys' proofs: to make one takes much longer than to copy it."""
+    folder = tmp_path_factory.mktemp("migrated")
+    store = open_store(Settings(data_dir=folder, encryption_key=ENCRYPTION_KEY, pepper=PEPPER))
+    check_pepper(store.engine, PEPPER.encode())
+    store.engine.dispose()
+    return folder / "qanatix.db"
+
+
+def _migrate(address: str) -> None:
+    engine = connect(address)
     migrations.upgrade(engine)
     engine.dispose()
-    return file
 
 
 @pytest.fixture
@@ -173,10 +241,11 @@ def store_kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def settings(store_kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Settings:
-    """Settings of a store of either kind."""
+    """Settings of a store of either kind. It has tables if the test takes a `store`."""
+    name = "store_database" if "store" in request.fixturenames else "database"
     return Settings(
         data_dir=tmp_path,
-        store_url=request.getfixturevalue("database") if store_kind == "postgresql" else None,
+        store_url=request.getfixturevalue(name) if store_kind == "postgresql" else None,
         encryption_key=ENCRYPTION_KEY,
         pepper=PEPPER,
     )
@@ -193,16 +262,43 @@ def store(settings: Settings, request: pytest.FixtureRequest) -> Iterator[Store]
 
 
 @pytest.fixture
-def client(store: Store, settings: Settings) -> Iterator[Callable[..., TestClient]]:
-    """The API, to a key of these scopes and this tenant."""
-    with TestClient(create_app(settings)) as api:
+def dagster(store: Store) -> Iterator[FakeDagster]:
+    """Dagster's webserver, faked: each launched run completes its pull at once, with one entity."""
+    fake = FakeDagster(completing(store))
+    yield fake
+    fake.stop()
 
-        def asking(*scopes: Scope, tenant: Tenant = store.pulls.tenant) -> TestClient:
-            key = KeyStore(store.engine, PEPPER.encode()).of(tenant).create("test", frozenset(scopes))
-            api.headers["Authorization"] = f"Bearer {key.text}"
-            return api
 
-        yield asking
+@pytest.fixture
+def keyless(
+    store: Store,  # noqa: ARG001  # it has the tables
+    settings: Settings,
+    dagster: FakeDagster,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[TestClient]:
+    """The API, asked without a key."""
+    monkeypatch.setattr("qanatix_api.dagster._RUN_POLL_SECONDS", 0.1)
+    given = settings.model_copy(update={"dagster_url": dagster.url, "pull_wait_seconds": 20})
+    with TestClient(create_app(given)) as api:
+        yield api
+
+
+@pytest.fixture
+def client(store: Store, keyless: TestClient) -> Callable[..., TestClient]:
+    """The API, asked by a key of these scopes and this tenant: `client(*scopes, tenant=DEFAULT)`."""
+
+    def asking(*scopes: Scope, tenant: Tenant = store.pulls.tenant) -> TestClient:
+        key = KeyStore(store.engine, PEPPER.encode()).of(tenant).create("test", frozenset(scopes))
+        keyless.headers["Authorization"] = f"Bearer {key.text}"
+        return keyless
+
+    return asking
+
+
+@pytest.fixture
+def api(client: Callable[..., TestClient]) -> TestClient:
+    """The API, asked by a key of the usual scopes."""
+    return client(*USUAL_SCOPES)
 
 
 @pytest.fixture
@@ -225,17 +321,18 @@ def register(store: Store) -> Callable[..., Connector]:
 
 @pytest.fixture
 def pulled(store: Store) -> Callable[..., PullOutcome]:
-    """Pull a connector once, without Dagster: `pulled(connector, full_refresh=False, **as_run_pull)`."""
+    """Pull a connector once, without Dagster: `pulled(connector, extent, **as_run_pull)`."""
 
-    def pull_once(connector: Connector, *, full_refresh: bool = False, **others: Any) -> PullOutcome:
+    def pull_once(connector: Connector, extent: Extent = NEW_ROWS, **others: Any) -> PullOutcome:
         current = store.connectors.get(connector.id)
-        receipt = store.pulls.begin(current, f"run-{uuid4()}", full_refresh=full_refresh)
-        return run_pull(store, current, receipt, partial(open_source, current.connector_type), **others)
+        receipt = store.pulls.begin(current, f"run-{uuid4()}", extent)
+        opened = partial(open_source, current.connector_type, folders=(sqlite.folder(),))
+        return run_pull(store, current, receipt, opened, **others)
 
     return pull_once
 
 
 @pytest.fixture
-def rejected(store: Store) -> Callable[[Pull], Sequence[Rejection]]:
+def rejected(store: Store) -> Callable[[Receipt], Sequence[Rejection]]:
     """The first hundred rows that a pull rejected."""
     return lambda receipt: store.rejections.page(receipt.id, limit=100)[0]

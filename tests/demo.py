@@ -22,8 +22,9 @@ import httpx2
 import psycopg
 
 from tests import stack as stacks
-from tests.databases import DATABASES, Database
-from tests.servers import Server, ServerMissing, free_port, postgresql
+from tests.servers import Server, ServerMissing, free_port
+from tests.sources.databases import DATABASES, Database
+from tests.sources.postgresql import server as postgresql
 
 FOLDER = stacks.ROOT / ".demo"
 QUERY = "SELECT * FROM products WHERE updated_at > :last_pull"
@@ -109,10 +110,14 @@ def _run(folder: Path, source: Server, servers: ExitStack, *, once: bool, every:
     say(f"PostgreSQL {source.version} is up. Starting Dagster and the API ...")
     stack = stacks.start(folder, api_port=preferred(8000), dagster_port=preferred(3000))
     try:
-        worked = tour(stack, source)
-        if every:
-            for name, database in DATABASES.items():
-                worked &= show(stack, name, database, servers)
+        key = stack.command("keys", "create", "--name", "demo")
+        with client(stack, key) as api:
+            worked = tour(api, source)
+            if not once:
+                invite(stack, source, key)
+            if every:
+                for name, database in DATABASES.items():
+                    worked &= show(api, stack, name, database, servers, stays=not once)
         if not once:
             say("Running. Ctrl-C stops all of it.")
             ended = stack.wait()
@@ -131,32 +136,37 @@ def stop_undisturbed() -> None:
         signal.signal(ending, signal.SIG_IGN)
 
 
-def tour(stack: stacks.Stack, source: Server) -> bool:
+def tour(api: httpx2.Client, source: Server) -> bool:
     """Register and pull over REST, as anyone would. Whether both pulls counted what they should."""
-    with client(stack) as api:
-        key = api.headers["Authorization"].removeprefix("Bearer ")
-        connector = shown(
-            "POST /connectors",
-            api.post(
-                "/connectors",
-                json={
-                    "name": "Demo products",
-                    "connector_type": "postgresql",
-                    "vertical": "manufacturing",
-                    "entity_type": "product",
-                    "connection_config": {"dsn": source.address},
-                    "query": QUERY,
-                    "name_column": "product_name",
-                },
-            ),
-        )
-        pull = f"/connectors/{connector['id']}/pull"
-        first = shown("POST /connectors/{id}/pull", api.post(pull))
-        with psycopg.connect(source.address) as connection:
-            connection.execute(CHANGES)
-        say("Three products changed and two were added in the source; only they are pulled now:")
-        second = shown("POST /connectors/{id}/pull", api.post(pull))
-        shown("GET /entities", api.get("/entities", params={"vertical": "manufacturing", "limit": 1}))
+    connector = shown(
+        "POST /connectors",
+        api.post(
+            "/connectors",
+            json={
+                "name": "Demo products",
+                "connector_type": "postgresql",
+                "vertical": "manufacturing",
+                "entity_type": "product",
+                "connection_config": {"dsn": source.address},
+                "query": QUERY,
+                "name_column": "product_name",
+            },
+        ),
+    )
+    pull = f"/connectors/{connector['id']}/pull"
+    first = shown("POST /connectors/{id}/pull", api.post(pull))
+    with psycopg.connect(source.address) as connection:
+        connection.execute(CHANGES)
+    say("Three products changed and two were added in the source; only they are pulled now:")
+    second = shown("POST /connectors/{id}/pull", api.post(pull))
+    say("It began where the first one had stopped, less five minutes; this is where the next one begins:")
+    shown("GET /connectors/{id}/watermark", api.get(f"/connectors/{connector['id']}/watermark"))
+    shown("GET /entities", api.get("/entities", params={"vertical": "manufacturing", "limit": 1}))
+    return FIRST.items() <= first.items() and SECOND.items() <= second.items()
+
+
+def invite(stack: stacks.Stack, source: Server, key: str) -> None:
+    """Say where everything is, for as long as it runs."""
     environment = stack.folder / "env"
     environment.touch(mode=0o600)
     given = {
@@ -176,11 +186,12 @@ def tour(stack: stacks.Stack, source: Server) -> bool:
         f"API key        {key}\n"
         f"To call it     . {environment}   # for the README's curl calls, and for qanatix on this store"
     )
-    return FIRST.items() <= first.items() and SECOND.items() <= second.items()
 
 
-def show(stack: stacks.Stack, name: str, database: Database, servers: ExitStack) -> bool:
-    """Register and pull one more database, whose server is stopped with `servers`.
+def show(
+    api: httpx2.Client, stack: stacks.Stack, name: str, database: Database, servers: ExitStack, *, stays: bool
+) -> bool:
+    """Register and pull one more database, whose server is stopped with `servers`. If it `stays`, say how to reach it.
 
     Whether that worked; a server that cannot be had is told and is no fault.
     """
@@ -195,32 +206,31 @@ def show(stack: stacks.Stack, name: str, database: Database, servers: ExitStack)
     servers.callback(server.stop)
     harness = database.harness(server)
     harness.fill(1000)
-    with client(stack) as api:
-        connector = shown(
-            f"POST /connectors  ({name} {server.version})",
-            api.post(
-                "/connectors",
-                json={
-                    "name": f"Demo {name}",
-                    "connector_type": harness.connector_type,
-                    "vertical": "demo",
-                    "entity_type": name,
-                    "connection_config": harness.config,
-                    "query": harness.since,
-                    "name_column": "name",
-                },
-            ),
-        )
-        pulled = shown("POST /connectors/{id}/pull", api.post(f"/connectors/{connector['id']}/pull"))
-    config = f"DEMO_{name.upper()}_CONFIG"
-    with (stack.folder / "env").open("a") as environment:
-        environment.write(f"export {config}={shlex.quote(json.dumps(harness.config))}\n")
-    say(f"It stays up. Its connection_config is {config} in {stack.folder / 'env'}.")
+    connector = shown(
+        f"POST /connectors  ({name} {server.version})",
+        api.post(
+            "/connectors",
+            json={
+                "name": f"Demo {name}",
+                "connector_type": harness.connector_type,
+                "vertical": "demo",
+                "entity_type": name,
+                "connection_config": harness.config,
+                "query": harness.since,
+                "name_column": "name",
+            },
+        ),
+    )
+    pulled = shown("POST /connectors/{id}/pull", api.post(f"/connectors/{connector['id']}/pull"))
+    if stays:
+        config = f"DEMO_{name.upper()}_CONFIG"
+        with (stack.folder / "env").open("a") as environment:
+            environment.write(f"export {config}={shlex.quote(json.dumps(harness.config))}\n")
+        say(f"It stays up. Its connection_config is {config} in {stack.folder / 'env'}.")
     return pulled.get("records_ingested") == 1000  # as many as it was filled with
 
 
-def client(stack: stacks.Stack) -> httpx2.Client:
-    key = stack.command("keys", "create", "--name", "demo")
+def client(stack: stacks.Stack, key: str) -> httpx2.Client:
     return httpx2.Client(base_url=f"{stack.api_url}/api/v1", headers={"Authorization": f"Bearer {key}"}, timeout=120)
 
 

@@ -18,9 +18,10 @@ import psycopg
 import pytest
 
 from qanatix_pipelines.errors import SourceError
-from tests.psql import PsqlMissing, printed
-from tests.servers import Server, new_folder, postgresql, remove
+from tests.servers import Server, new_folder, remove
 from tests.settings_table import setting_rows
+from tests.sources.postgresql import server as postgresql
+from tests.sources.postgresql.psql import PsqlMissing, printed
 from tests.types_table import entity_data, type_rows
 
 ROWS = setting_rows("postgresql")

@@ -11,19 +11,24 @@ from uuid import UUID, uuid4
 
 import polars as pl
 
-from qanatix_api import lineage, runs
+from qanatix_api import dagster, lineage, looks
 from qanatix_pipelines.entities import EntityBatch
-from qanatix_pipelines.naming import PULL_TAG
+from qanatix_pipelines.naming import DRAFT_TAG, PULL_TAG
 from qanatix_pipelines.store.ingestion import Ingestion
 from qanatix_pipelines.store.opening import Store
 
 
 class FakeDagster:
-    """`on_launch` is given a launch's tags and answers its run's id; `statuses` are what runs are said to be."""
+    """`on_launch` is given a launch's tags and answers its run's id; `statuses` are what runs are said to be.
+
+    `on_look` is the same for tests and dry runs, which are started otherwise.
+    """
 
     def __init__(self, on_launch: Callable[[dict[str, str]], str]) -> None:
         self.on_launch = on_launch
+        self.on_look: Callable[[dict[str, str]], str] = lambda _tags: str(uuid4())
         self.statuses: dict[str, str] = {}
+        self.looking: dict[str, str] = {}  # runs of drafts
         self.launches: list[dict[str, Any]] = []
         self.faults = 0  # to how many requests it will answer 500
         self.raw: bytes | None = None  # what is answered instead, if it is not Dagster that answers
@@ -40,14 +45,11 @@ class FakeDagster:
         self._server.server_close()
 
     def answer(self, document: str, variables: dict[str, Any]) -> dict[str, Any]:
-        if document == runs.LAUNCH:
-            self.launches.append(variables)
-            tags = {tag["key"]: tag["value"] for tag in variables["execution"]["executionMetadata"]["tags"]}
-            return {"launchRun": {"__typename": "LaunchRunSuccess", "run": {"runId": self.on_launch(tags)}}}
-        if document == runs.STATUS:
-            status = self.statuses.get(variables["run"])
-            return {"runOrError": {"__typename": "Run", "status": status}}
-        if document == runs.ADD_PARTITION:
+        if document in (dagster.LAUNCH, looks.LOOK):
+            return {"launchRun": {"__typename": "LaunchRunSuccess", "run": {"runId": self._launched(variables)}}}
+        if document in (dagster.STATUS, dagster.STATUSES, looks.OF_DRAFT):
+            return self._status(variables)
+        if document == dagster.ADD_PARTITION:
             self.partitions.append(("add", variables["partition"]))
             return {"addDynamicPartition": {"__typename": "Success"}}
         if document == lineage.SHOWN:
@@ -56,9 +58,30 @@ class FakeDagster:
         if document == lineage.RELOAD:
             self.reloads += 1
             return {"reloadRepositoryLocation": {"__typename": "WorkspaceLocationEntry"}}
-        assert document == runs.TERMINATE
+        assert document == dagster.TERMINATE
         self.terminated.append(variables["run"])
         return {"terminateRun": {"__typename": "TerminateRunSuccess"}}
+
+    def _launched(self, variables: dict[str, Any]) -> str:
+        self.launches.append(variables)
+        tags = {tag["key"]: tag["value"] for tag in variables["execution"]["executionMetadata"]["tags"]}
+        if DRAFT_TAG not in tags:
+            return self.on_launch(tags)
+        run_id = self.on_look(tags)
+        self.looking[run_id] = tags[DRAFT_TAG]
+        return run_id
+
+    def _status(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """Of a run, of several, or of those of a draft."""
+        if "run" in asked:
+            return {"runOrError": {"__typename": "Run", "status": self.statuses.get(asked["run"])}}
+        if "runs" in asked:
+            known = [{"runId": run, "status": self.statuses[run]} for run in asked["runs"] if run in self.statuses]
+            return {"runsOrError": {"__typename": "Runs", "results": known}}
+        (tag,) = asked["filter"]["tags"]
+        found = [run for run, draft in self.looking.items() if draft == tag["value"]]
+        results = [{"runId": run, "status": self.statuses.get(run, "STARTED")} for run in found]
+        return {"runsOrError": {"__typename": "Runs", "results": results}}
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         fake = self
@@ -80,18 +103,21 @@ class FakeDagster:
         return Handler
 
 
-def completing(store: Store) -> Callable[[dict[str, str]], str]:
-    """What a launch does where each run completes its pull at once, with one entity of three rows in 120 bytes."""
+def completing(store: Store, run: str | None = None) -> Callable[[dict[str, str]], str]:
+    """What a launch does where each run completes its pull at once, with one entity of three rows in 120 bytes.
+
+    A run is new, or the one with the id `run`.
+    """
 
     def complete(tags: dict[str, str]) -> str:
-        run_id = str(uuid4())
+        run_id = run or str(uuid4())
         connector = store.connectors.by_partition(tags["dagster/partition"])
         receipt = store.pulls.claim(UUID(tags[PULL_TAG]), connector, run_id)
         frame = pl.DataFrame(
             {
-                "id": [UUID(int=7).hex],
+                "id": [UUID(int=7).bytes],
                 "source_id": ["7"],
-                "digest": [bytes(32).hex()],
+                "digest": [bytes(32)],
                 "name": ["Bolt"],
                 "data": ['{"price":12.50,"big":123456789012345678901234567890.5}'],
                 "alike": [3],

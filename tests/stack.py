@@ -14,7 +14,8 @@ from pathlib import Path
 import httpx2
 
 from qanatix_pipelines.launcher.calls import ask
-from tests.servers import free_port
+from tests.servers import free_port, keeper
+from tests.sources.sqlite import server as sqlite
 
 ROOT = Path(__file__).resolve().parents[1]
 READY_SECONDS = 120
@@ -70,6 +71,8 @@ class Stack:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)  # what of the group outlived its leader, too
             process.wait()
+        for name in self.processes:
+            keeper.forget(f"{self.folder}/{name}")
 
 
 def start(
@@ -98,6 +101,7 @@ def start(
         "DAGSTER_HOME": str(home),
         "QANATIX_DATA_DIR": str(folder / "qanatix"),
         "QANATIX_DAGSTER_URL": f"http://127.0.0.1:{dagster_port}",
+        "QANATIX_SQLITE_FOLDERS": str(sqlite.folder()),
         # One key asks for all that the tests do.
         "QANATIX_WRITES_PER_MINUTE": "100000",
         "QANATIX_PULLS_PER_MINUTE": "100000",
@@ -170,7 +174,9 @@ def _check_is_ours(stack: Stack, name: str) -> None:
     """
     entries = "workspaceOrError { ... on Workspace { locationEntries { locationOrLoadError { __typename } } } }"
     query = f"{{ {entries} instance {{ info }} }}"
-    answer = httpx2.post(f"{stack.dagster_url}/graphql", json={"query": query}, timeout=READY_SECONDS).json()
+    answer = httpx2.post(
+        f"{stack.dagster_url}/graphql", json={"query": query}, timeout=READY_SECONDS, verify=False
+    ).json()
     if stack.environment["DAGSTER_HOME"] not in answer["data"]["instance"]["info"]:
         raise RuntimeError(f"Another Dagster answers at {stack.dagster_url}. Try again.")
     locations = answer["data"]["workspaceOrError"]["locationEntries"]
@@ -191,6 +197,7 @@ def spawn(stack: Stack, name: str, command: list[Path | str]) -> None:
             start_new_session=True,  # a group of its own, to be stopped whole, and not by the terminal's Ctrl-C
         )
     stack.processes[name] = process
+    keeper.keep(f"{stack.folder}/{name}", process.pid)
 
 
 def wait_for_answer(stack: Stack, name: str, url: str) -> None:
@@ -200,7 +207,8 @@ def wait_for_answer(stack: Stack, name: str, url: str) -> None:
         if stack.processes[name].poll() is not None:
             break
         with suppress(httpx2.HTTPError):
-            if httpx2.get(url, timeout=5).is_success:
+            # To read the certificates that this machine trusts, which a call over HTTP does not need, takes longer.
+            if httpx2.get(url, timeout=5, verify=False).is_success:
                 return
         time.sleep(0.1)
     raise RuntimeError(f"{name} did not start; the end of {stack.folder / name}.log:\n{stack.log_end(name)}")

@@ -8,16 +8,19 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from qanatix_pipelines.accounts import neo4j as neo4j_account
 from qanatix_pipelines.errors import AccountTooStrong, QueryRejected
 from qanatix_pipelines.sources import open_source
+from qanatix_pipelines.sources.neo4j import account as neo4j_account
+from qanatix_pipelines.sources.source import Stage
 from qanatix_pipelines.watermarks import Window
-from tests.harness.mongodb import MongoDBHarness
-from tests.harness.mysql import MySQLHarness
-from tests.harness.neo4j import Neo4jHarness
-from tests.servers import Server, new_password, postgresql
-from tests.servers.mongodb import Engine, start_engine, start_gateway
-from tests.servers.mysql import execute, parts
+from tests.reported import report_of, statuses
+from tests.servers import Server, new_password
+from tests.sources.mongodb.harness import MongoDBHarness
+from tests.sources.mongodb.server import Engine, start_engine, start_gateway
+from tests.sources.mysql.harness import MySQLHarness
+from tests.sources.mysql.server import execute, parts
+from tests.sources.neo4j.harness import Neo4jHarness
+from tests.sources.postgresql import server as postgresql
 
 QUERY = "SELECT 1 AS id"
 
@@ -29,6 +32,21 @@ def rows(connector_type: str, config: dict[str, Any], query: str, *, strong_acco
             return sum([batch.frame.height async for batch in reading.batches])
 
     return asyncio.run(read())
+
+
+def stages(connector_type: str, config: dict[str, Any], query: str) -> list[Stage]:
+    """What is over when the account is refused."""
+    over: list[Stage] = []
+
+    async def opened() -> None:
+        source = open_source(connector_type, config)
+        source.passed = lambda stage, _sight=None: over.append(stage)
+        async with source.read(query, window=Window(), batch_size=10):
+            pass
+
+    with pytest.raises(AccountTooStrong):
+        asyncio.run(opened())
+    return over
 
 
 # PostgreSQL
@@ -297,7 +315,9 @@ def test_mongodb_says_what_its_user_may_do(engine: Engine, privilege: dict[str, 
         else:
             with pytest.raises(AccountTooStrong, match=f"^The connector's account {right}"):
                 rows("mongodb", harness.config, harness.nothing)
+            assert statuses(report_of(harness, harness.nothing))["account"] == "failed"
             assert rows("mongodb", harness.config, harness.nothing, strong_accounts=True) == 0
+            assert stages("mongodb", harness.config, harness.nothing) == [Stage.LOGIN]
     finally:
         server.stop()
 

@@ -1,13 +1,15 @@
 """The API by itself: requests, answers, and what they never show. Dagster is faked at its socket, the store is real."""
 
 import json
+import re
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime
 from decimal import Decimal
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -16,20 +18,15 @@ import httpx2
 import pytest
 from fastapi.testclient import TestClient
 
-from qanatix_api import runs
-from qanatix_api.app import create_app
-from qanatix_api.runs import STATUS
+from qanatix_api.dagster import STATUSES
 from qanatix_pipelines.errors import PullError, QueryRejected, ResultUnusable, SourceUnreachable, StoreUnavailable
 from qanatix_pipelines.naming import PULL_TAG
-from qanatix_pipelines.pulls import Pull
-from qanatix_pipelines.settings import Settings
+from qanatix_pipelines.receipts import Receipt
 from qanatix_pipelines.store import tables
 from qanatix_pipelines.store.engine import connect
-from qanatix_pipelines.store.keys import KeyStore
-from qanatix_pipelines.store.opening import Store, open_store
+from qanatix_pipelines.store.opening import Store
 from qanatix_pipelines.store.pulls import PullStore
-from tests.conftest import ENCRYPTION_KEY, PEPPER
-from tests.fakes import FakeDagster, completing
+from tests.fakes import FakeDagster
 
 PASSWORD = "hunter2-of-the-source"
 BODY: dict[str, Any] = {
@@ -45,40 +42,28 @@ CONNECTORS = "/api/v1/connectors"
 
 
 @pytest.fixture
-def store(data_dir: Path) -> Iterator[Store]:
-    opened = open_store(Settings(data_dir=data_dir, encryption_key=ENCRYPTION_KEY, pepper=PEPPER))
-    yield opened
-    opened.engine.dispose()
-
-
-@pytest.fixture
-def dagster(store: Store) -> Iterator[FakeDagster]:
-    """Each launched run completes its pull at once, with one entity."""
-    fake = FakeDagster(completing(store))
-    yield fake
-    fake.stop()
-
-
-@pytest.fixture
-def api(store: Store, dagster: FakeDagster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
-    monkeypatch.setattr(runs, "_RUN_POLL_SECONDS", 0.1)
-    settings = Settings(
-        data_dir=tmp_path, encryption_key=ENCRYPTION_KEY, pepper=PEPPER, dagster_url=dagster.url, pull_wait_seconds=20
-    )
-    key = KeyStore(store.engine, PEPPER.encode()).create("test").text
-    with TestClient(create_app(settings), headers={"Authorization": f"Bearer {key}"}) as client:
-        yield client
+def store_kind() -> str:
+    return "sqlite"
 
 
 @pytest.fixture
 def registered(api: TestClient) -> dict[str, Any]:
-    answer: dict[str, Any] = api.post(CONNECTORS, json=BODY).json()
+    """A connector, as it is shown."""
+    made = api.post(CONNECTORS, json=BODY).json()["id"]
+    answer: dict[str, Any] = api.get(f"{CONNECTORS}/{made}").json()
     return answer
 
 
-def told(response: httpx2.Response, detail: str) -> dict[str, str]:
-    """The body of an error with this sentence."""
-    return {"detail": detail, "request_id": response.headers["X-Request-Id"]}
+def told(response: httpx2.Response, detail: str) -> dict[str, Any]:
+    """The body of an error with this sentence, and without a code."""
+    assert response.headers["Content-Type"] == "application/problem+json"
+    return {
+        "type": "about:blank",
+        "title": HTTPStatus(response.status_code).phrase,
+        "status": response.status_code,
+        "detail": detail,
+        "request_id": response.headers["X-Request-Id"],
+    }
 
 
 class TestRegistering:
@@ -108,8 +93,33 @@ class TestRegistering:
         assert (answer["vertical"], answer["entity_type"]) == ("retail", "shop")
         assert (answer["collection"], answer["record_type"]) == ("retail", "shop")
 
-    def test_both_words_for_one_thing_are_refused_where_they_differ(self, api: TestClient) -> None:
-        assert api.post(CONNECTORS, json=BODY | {"collection": "retail"}).status_code == 422
+    @pytest.mark.parametrize("newer", [{"collection": "manufacturing"}, {"record_type": "product"}])
+    def test_both_words_for_one_thing_are_taken_where_they_say_the_same(
+        self, api: TestClient, registered: dict[str, Any], newer: dict[str, str]
+    ) -> None:
+        assert api.post(CONNECTORS, json=BODY | newer | {"name": "Other"}).status_code == 201
+        assert api.patch(f"{CONNECTORS}/{registered['id']}", json=newer).json()["vertical"] == "manufacturing"
+
+    @pytest.mark.parametrize(
+        ("newer", "older"), [({"collection": "retail"}, "vertical"), ({"record_type": "shop"}, "entity_type")]
+    )
+    def test_both_words_for_one_thing_are_refused_where_they_differ(
+        self, api: TestClient, registered: dict[str, Any], newer: dict[str, str], older: str
+    ) -> None:
+        refused = [
+            api.post(CONNECTORS, json=BODY | newer),
+            api.patch(f"{CONNECTORS}/{registered['id']}", json={older: BODY[older]} | newer),
+        ]
+
+        assert [answer.status_code for answer in refused] == [422, 422]
+        assert [answer.json()["detail"][0]["loc"] for answer in refused] == [["body", older]] * 2
+
+    def test_the_document_has_both_words(self, api: TestClient) -> None:
+        schemas = api.get("/openapi.json").json()["components"]["schemas"]
+
+        for request in ("MysqlConnectorRequest", "MysqlConnectorReplacement", "ConnectorChanges"):
+            assert {"vertical", "collection", "entity_type", "record_type"} <= schemas[request]["properties"].keys()
+            assert not {"vertical", "collection"} & set(schemas[request].get("required", ()))
 
     def test_the_new_connector_becomes_a_partition(self, api: TestClient, dagster: FakeDagster) -> None:
         api.post(CONNECTORS, json=BODY)
@@ -137,6 +147,8 @@ class TestRegistering:
             (["body", "name"], {"name": " "}),
             (["body", "name"], {"name": "\ufb2c" * 100}),
             (["body", "name"], {"name": "a\u202eb"}),
+            (["body", "name"], {"name": "\u200b"}),
+            (["body", "name"], {"name": "\u3164 \u2800\ufe0f"}),
             (["body", "connector_type"], {"connector_type": "oracle"}),
             (["body", "vertical"], {"vertical": "a/b"}),
             (["body", "vertical"], {"vertical": "connectors"}),
@@ -220,8 +232,8 @@ class TestChanging:
 
         assert response.status_code == 200
         changed = {"name": "Parts", "entity_type": "part", "record_type": "part"}
-        assert response.json() == registered | changed
-        assert api.get(f"{CONNECTORS}/{registered['id']}").json() == response.json()
+        assert response.json() == registered | changed | {"warnings": []}
+        assert api.get(f"{CONNECTORS}/{registered['id']}").json() == registered | changed
 
     def test_the_type_cannot_change_and_what_is_no_field_is_told(
         self, api: TestClient, registered: dict[str, Any]
@@ -233,7 +245,7 @@ class TestChanging:
         told = {part["loc"][-1]: part["msg"] for part in response.json()["detail"]}
         assert told["connector_type"] == "cannot be changed: register another connector"
         assert told["nmae"].startswith(
-            "is not a field here: check how it is spelt; it takes name, vertical, entity_type"
+            "is not a field here: check how it is spelt; it takes name, key, vertical, entity_type"
         )
 
     def test_null_takes_back_what_is_optional(self, api: TestClient, registered: dict[str, Any]) -> None:
@@ -396,13 +408,15 @@ class TestPulling:
         assert response.status_code == status
         assert response.json()["detail"] == str(error)
         assert response.json()["code"] == error.code
+        assert response.json()["type"] == f"urn:qanatix:error:{error.code}"
+        assert (response.json()["status"], response.json()["pull_status"]) == (status, "failed")
 
     def test_many_requests_at_once_are_one_pull_with_one_answer(
         self, api: TestClient, registered: dict[str, Any], dagster: FakeDagster, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         queue, everybody_asked = PullStore.queue, threading.Barrier(10)
 
-        def queued(*asked: Any, **how: Any) -> tuple[Pull, bool]:
+        def queued(*asked: Any, **how: Any) -> tuple[Receipt, bool]:
             answer = queue(*asked, **how)
             everybody_asked.wait(60)
             return answer
@@ -464,6 +478,18 @@ class TestPulling:
 
         assert (response.status_code, response.json()["code"]) == (500, "pull_lost")
 
+    def test_a_run_that_succeeds_without_beginning_its_pull_is_told_to_use_another_store(
+        self, api: TestClient, registered: dict[str, Any], dagster: FakeDagster
+    ) -> None:
+        dagster.on_launch = lambda _tags: "elsewhere"
+        dagster.statuses["elsewhere"] = "SUCCESS"
+
+        response = api.post(f"{CONNECTORS}/{registered['id']}/pull")
+
+        assert (response.status_code, response.json()["code"]) == (500, "wrong_store")
+        assert "QANATIX_STORE_URL" in response.json()["detail"]
+        assert len(dagster.launches) == 1
+
     def test_a_dagster_that_is_away_meanwhile_costs_the_pull_none_of_its_attempts(
         self,
         api: TestClient,
@@ -478,8 +504,8 @@ class TestPulling:
         answer, asked = dagster.answer, []
 
         def away_thrice(document: str, variables: dict[str, Any]) -> dict[str, Any] | None:
-            asked.extend([document] if document == STATUS else [])
-            return None if document == STATUS and len(asked) <= 3 else answer(document, variables)
+            asked.extend([document] if document == STATUSES else [])
+            return None if document == STATUSES and len(asked) <= 3 else answer(document, variables)
 
         monkeypatch.setattr(dagster, "answer", away_thrice)
 
@@ -500,15 +526,15 @@ class TestPulling:
         services = api.app.state.services  # type: ignore[attr-defined]
         object.__setattr__(services, "settings", services.settings.model_copy(update={"pull_wait_seconds": 2}))
         pulls, misses = services.store.pulls, []
-        get = pulls.get
+        several = pulls.several
 
-        def away(pull_id: UUID) -> Pull:
-            misses.append(pull_id)
-            if 1 < len(misses) <= missed:  # the first asks for what was queued
+        def away(pull_ids: Collection[UUID]) -> dict[UUID, Receipt]:
+            misses.append(pull_ids)
+            if len(misses) <= missed:
                 raise StoreUnavailable
-            return get(pull_id)
+            return several(pull_ids)
 
-        monkeypatch.setattr(pulls, "get", away)
+        monkeypatch.setattr(pulls, "several", away)
 
         response = api.post(f"{CONNECTORS}/{registered['id']}/pull")
 
@@ -529,6 +555,37 @@ class TestPulling:
         response = api.post(f"{CONNECTORS}/{registered['id']}/pull")
 
         assert (response.status_code, response.json()["code"]) == (500, "pull_lost")
+
+    @pytest.mark.parametrize(
+        ("error", "told"),
+        [
+            *(
+                (error, (error, "'pull_postgresql'", "'qanatix'", "QANATIX_CODE_LOCATION"))
+                for error in (
+                    "PipelineNotFoundError",
+                    "InvalidSubsetError",
+                    "RunConfigValidationInvalid",
+                    "PythonError",
+                )
+            ),
+            ("UnauthorizedError", ("--read-only",)),
+        ],
+    )
+    def test_a_launch_that_dagster_refuses_is_told_with_what_to_check(
+        self,
+        api: TestClient,
+        registered: dict[str, Any],
+        dagster: FakeDagster,
+        monkeypatch: pytest.MonkeyPatch,
+        error: str,
+        told: tuple[str, ...],
+    ) -> None:
+        monkeypatch.setattr(dagster, "answer", lambda *_: {"launchRun": {"__typename": error}})
+
+        response = api.post(f"{CONNECTORS}/{registered['id']}/pull")
+
+        assert (response.status_code, response.json()["code"]) == (503, "pull_not_started")
+        assert [part for part in told if part not in response.json()["detail"]] == []
 
     def test_what_is_not_dagster_is_told_and_nothing_is_left_waiting(
         self, api: TestClient, registered: dict[str, Any], dagster: FakeDagster, store: Store
@@ -683,21 +740,37 @@ class TestMethods:
     @pytest.mark.parametrize(
         ("path", "methods"),
         [
-            (CONNECTORS, "GET, POST"),
-            (f"{CONNECTORS}/{UUID(int=1)}", "DELETE, GET, PATCH"),
-            (f"{CONNECTORS}/{UUID(int=1)}/pull", "POST"),
-            ("/healthz", "GET"),
+            (CONNECTORS, "GET, HEAD, OPTIONS, POST"),
+            (f"{CONNECTORS}/{UUID(int=1)}", "DELETE, GET, HEAD, OPTIONS, PATCH"),
+            (f"{CONNECTORS}/{UUID(int=1)}/pull", "OPTIONS, POST"),
+            ("/healthz", "GET, HEAD, OPTIONS"),
         ],
     )
     def test_another_method_is_told_all_that_are_taken(self, api: TestClient, path: str, methods: str) -> None:
-        response = api.put(path)
+        response, asked = api.put(path), api.options(path)
 
         assert (response.status_code, response.headers["Allow"]) == (405, methods)
+        assert (asked.status_code, asked.headers["Allow"], asked.content) == (204, methods, b"")
+
+    def test_head_is_answered_wherever_get_is_without_a_body(self, api: TestClient, registered: dict[str, Any]) -> None:
+        documented = api.get("/openapi.json").json()["paths"]
+        paths = [re.sub(r"{\w+}", registered["id"], path) for path, methods in documented.items() if "get" in methods]
+        answers = {path: (api.get(path), api.head(path)) for path in [*paths, "/openapi.json", "/docs"]}
+
+        told = ("Content-Type", "Content-Length", "X-RateLimit-Limit", "ETag")
+        assert {got.status_code for got, _ in answers.values()} >= {200, 404}
+        for path, (got, headed) in answers.items():
+            assert (headed.status_code, headed.content) == (got.status_code, b""), path
+            assert [headed.headers.get(name) for name in told] == [got.headers.get(name) for name in told], path
+
+    def test_head_of_what_is_only_posted_is_not_taken(self, api: TestClient, dagster: FakeDagster) -> None:
+        assert api.head(f"{CONNECTORS}/{UUID(int=1)}/pull").status_code == 405
+        assert dagster.launches == []
 
 
 class TestFaults:
     @pytest.fixture
-    def impatient(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def impatient(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG002  # the test's is patient
         monkeypatch.setattr("qanatix_pipelines.store.opening.connect", lambda address, _: connect(address, 0))
 
     def test_a_store_that_somebody_keeps_locked_is_told_to_try_again(
@@ -719,7 +792,7 @@ class TestFaults:
         def broken(*_: object) -> None:
             raise ZeroDivisionError(PASSWORD)
 
-        monkeypatch.setattr("qanatix_pipelines.store.connectors.ConnectorStore.list", broken)
+        monkeypatch.setattr("qanatix_pipelines.store.connectors.ConnectorStore.page", broken)
         monkeypatch.setattr(api._transport, "raise_server_exceptions", False)  # another client has a loop of its own
 
         response = api.get(CONNECTORS)

@@ -2,9 +2,8 @@
 
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -13,9 +12,7 @@ from fastapi.testclient import TestClient
 
 from qanatix_api.app import create_app
 from qanatix_pipelines.keys import ApiKey, Scope
-from qanatix_pipelines.settings import Settings
-from tests.conftest import ENCRYPTION_KEY, PEPPER
-from tests.servers import free_port
+from tests.fakes import FakeDagster
 
 CONNECTORS, KEYS = "/api/v1/connectors", "/api/v1/auth/keys"
 CANARY = "hunter2-canary"
@@ -25,21 +22,19 @@ BODY = {
     "vertical": CANARY,
     "entity_type": CANARY,
     "connection_config": {"dsn": f"postgresql://{CANARY}:{CANARY}@db.internal:5432/{CANARY}"},
-    "query": f"SELECT '{CANARY}'",
+    "query": f"SELECT '{CANARY}' WHERE now() > :last_pull",
 }
 
 
 @pytest.fixture
-def api(data_dir: Path, caplog: pytest.LogCaptureFixture) -> Iterator[TestClient]:
-    settings = Settings(
-        data_dir=data_dir,
-        encryption_key=ENCRYPTION_KEY,
-        pepper=PEPPER,
-        dagster_url=f"http://127.0.0.1:{free_port()}",  # nobody is there
-    )
+def store_kind() -> str:
+    return "sqlite"
+
+
+@pytest.fixture
+def api(keyless: TestClient, caplog: pytest.LogCaptureFixture) -> TestClient:
     caplog.set_level(logging.INFO)
-    with TestClient(create_app(settings)) as client:
-        yield client
+    return keyless
 
 
 @pytest.fixture
@@ -67,10 +62,12 @@ def test_a_line_says_who_did_what_to_what_by_which_request(
 
 
 def test_whatever_a_key_changes_is_told_and_nothing_that_it_said(
-    api: TestClient, key: ApiKey, caplog: pytest.LogCaptureFixture
+    api: TestClient, key: ApiKey, dagster: FakeDagster, caplog: pytest.LogCaptureFixture
 ) -> None:
+    dagster.stop()
     connector = api.post(CONNECTORS, json=BODY).json()["id"]
     api.patch(f"{CONNECTORS}/{connector}", json={"name": f"{CANARY} changed"})
+    api.put(f"{CONNECTORS}/{connector}/watermark", json={"value": "2026-01-01T00:00:00Z"})
     pull = api.post(f"{CONNECTORS}/{connector}/pull")
     api.delete(f"{CONNECTORS}/{connector}")
     made = api.post(KEYS, json={"name": CANARY}).json()
@@ -81,6 +78,7 @@ def test_whatever_a_key_changes_is_told_and_nothing_that_it_said(
     assert [(line["action"], line["id"]) for line in lines] == [
         ("connector.created", connector),
         ("connector.changed", connector),
+        ("connector.watermark_set", connector),
         ("connector.pulled", connector),
         ("connector.deleted", connector),
         ("key.created", made["id"]),
@@ -93,6 +91,30 @@ def test_whatever_a_key_changes_is_told_and_nothing_that_it_said(
         assert secret not in caplog.text
 
 
+def test_whatever_connects_to_a_source_is_told(
+    api: TestClient, key: ApiKey, dagster: FakeDagster, caplog: pytest.LogCaptureFixture
+) -> None:
+    connector = api.post(CONNECTORS, json=BODY).json()["id"]
+    dagster.stop()
+    answers = [
+        api.post(f"{CONNECTORS}/test", json=BODY),
+        api.post(f"{CONNECTORS}?test=true", json=BODY),
+        api.post(f"{CONNECTORS}/{connector}/test"),
+        api.post(f"{CONNECTORS}/{connector}/pull", json={"dry_run": True}),
+    ]
+
+    lines = trail(caplog)[1:]
+    assert [answer.status_code for answer in answers] == [503] * 4
+    assert [(line["action"], line["id"]) for line in lines] == [
+        ("connector.tested", "unsaved"),
+        ("connector.tested", "unsaved"),
+        ("connector.tested", connector),
+        ("connector.dry_run", connector),
+    ]
+    assert {line["key_id"] for line in lines} == {key.id}
+    assert CANARY not in caplog.text
+
+
 @pytest.mark.usefixtures("key")
 def test_what_changed_nothing_is_not_told(api: TestClient, caplog: pytest.LogCaptureFixture) -> None:
     nowhere = f"{CONNECTORS}/{uuid4()}"
@@ -100,12 +122,13 @@ def test_what_changed_nothing_is_not_told(api: TestClient, caplog: pytest.LogCap
         api.get(CONNECTORS),
         api.post(CONNECTORS, json={}),
         api.patch(nowhere, json={"name": "x"}),
+        api.put(f"{nowhere}/watermark", json={"value": None}),
         api.post(f"{nowhere}/pull"),
         api.delete(nowhere),
         api.delete(f"{KEYS}/00000000"),
     ]
 
-    assert [answer.status_code for answer in answers] == [200, 422, 404, 404, 404, 404]
+    assert [answer.status_code for answer in answers] == [200, 422, 404, 404, 404, 404, 404]
     assert trail(caplog) == []
 
 

@@ -10,7 +10,7 @@ from qanatix_pipelines.sources import open_source
 from qanatix_pipelines.watermarks import Window
 from tests.campaigns.hostile_answers import MONGODB_GREETINGS, MYSQL_GREETINGS, NEO4J_GREETINGS, POSTGRESQL_GREETINGS
 from tests.servers.hostile import HostileServers, Line, Script
-from tests.servers.hostile_postgresql import (
+from tests.sources.postgresql.hostile import (
     COMPLETE,
     OF_A_USER,
     RECORD,
@@ -174,6 +174,7 @@ def test_a_message_of_neo4j_has_an_end() -> None:
         read_from("neo4j", NEO4J_GREETINGS["endless chunks"])
 
 
+@pytest.mark.slow
 def test_the_values_of_a_neo4j_message_have_an_end() -> None:
     with pytest.raises(SourceFailed, match="of more than 1,000,000 values"):
         read_from("neo4j", NEO4J_GREETINGS["6,000,000 empty lists"])

@@ -12,12 +12,14 @@ from dagster import DagsterEvent, DagsterEventType
 
 from qanatix_pipelines.connectors import Connector
 from qanatix_pipelines.defs import checks, failures, resources
+from qanatix_pipelines.defs.build import with_entity_sets
 from qanatix_pipelines.errors import PullInProgress
 from qanatix_pipelines.health import Health
 from qanatix_pipelines.naming import PARTITION_TAG, PULL_TAG
-from qanatix_pipelines.pulls import PullStatus
+from qanatix_pipelines.receipts import PullStatus
 from qanatix_pipelines.row_keys import PullWarning, WarningCode
-from qanatix_pipelines.settings import Settings
+from qanatix_pipelines.settings import Settings, read_settings
+from qanatix_pipelines.sources import connector_types
 from qanatix_pipelines.store.ingestion import Ingestion
 from qanatix_pipelines.store.opening import Store, open_store
 from qanatix_pipelines.tenants import DEFAULT, Tenant
@@ -35,12 +37,10 @@ NO_KEY = PullWarning(code=WarningCode.NO_KEY, detail="There is none.")
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     monkeypatch.setenv("QANATIX_DATA_DIR", str(tmp_path))
     monkeypatch.setenv("CONNECTOR_ENCRYPTION_KEY", ENCRYPTION_KEY)
-    resources._opened.cache_clear()
     opened = open_store(Settings(data_dir=tmp_path, encryption_key=ENCRYPTION_KEY, pepper=PEPPER))
     yield opened
     opened.engine.dispose()
-    resources._opened().engine.dispose()
-    resources._opened.cache_clear()
+    resources.close_stores()
 
 
 @pytest.fixture
@@ -133,14 +133,12 @@ def test_of_very_many_fifty_are_named_and_all_are_counted() -> None:
 class TestSensor:
     @pytest.fixture
     def tick(self, store: Store, instance: dg.DagsterInstance) -> Callable[[], list[tuple[str, bool]]]:  # noqa: ARG002
-        from qanatix_pipelines.definitions import with_entity_sets
-
-        sensor = with_entity_sets([]).resolve_sensor_def("connector_health")
+        sensor = with_entity_sets(read_settings(), []).resolve_sensor_def("connector_health")
         cursor: list[str | None] = [None]
 
         def evaluate() -> list[tuple[str, bool]]:
             context = dg.build_sensor_context(
-                instance=instance, cursor=cursor[0], resources={"store": resources.StoreResource()}
+                instance=instance, cursor=cursor[0], resources={resources.STORE: resources.StoreResource()}
             )
             result: Any = sensor(context)
             cursor[0] = result.cursor
@@ -164,6 +162,7 @@ class TestSensor:
         assert changed == [("same_columns_postgresql", False)]
 
 
+@pytest.mark.slow
 def test_the_checks_can_be_run_from_dagsters_page(
     store: Store,
     connector: Connector,  # noqa: ARG001
@@ -176,15 +175,15 @@ def test_the_checks_can_be_run_from_dagsters_page(
     selection = dg.AssetSelection.checks(checks.connector_checks)
     job = dg.define_asset_job("check", selection, executor_def=dg.in_process_executor)
     definitions = dg.Definitions(
-        assets=[checks.health_asset],
+        assets=[checks.health_asset("team:tests")],
         asset_checks=[checks.connector_checks],
         jobs=[job],
-        resources={"store": resources.StoreResource()},
+        resources={resources.STORE: resources.StoreResource()},
     )
     result = definitions.resolve_job_def("check").execute_in_process(instance=instance)
 
     evaluations = {one.check_name: one for one in result.get_asset_check_evaluations()}
-    assert len(evaluations) == 20
+    assert len(evaluations) == 5 * len(connector_types())
     assert evaluations["fresh_postgresql"].passed
     assert evaluations["fresh_postgresql"].metadata["connectors"].value == 2
 
@@ -193,9 +192,7 @@ class TestFailedRuns:
     @pytest.fixture
     def fail(self, store: Store, instance: dg.DagsterInstance) -> Callable[..., str]:  # noqa: ARG002
         """A run that fails with these tags, and what the sensor does about it."""
-        from qanatix_pipelines.definitions import with_entity_sets
-
-        job = with_entity_sets([]).resolve_job_def(JOB)
+        job = with_entity_sets(read_settings(), []).resolve_job_def(JOB)
 
         def failed(tags: dict[str, str], before: Callable[[str], None] = lambda _run_id: None) -> str:
             run = instance.create_run_for_job(job, run_id=str(uuid4()), tags=tags)
@@ -207,7 +204,7 @@ class TestFailedRuns:
                 event,
                 instance,
                 run,
-                resources={"store": resources.StoreResource()},
+                resources={resources.STORE: resources.StoreResource()},
             ).for_run_failure()
             failures.failed_runs(context)
             return run.run_id

@@ -10,21 +10,17 @@ import pytest
 
 from qanatix_pipelines.settings import Settings, new_fernet_key
 from qanatix_pipelines.store.opening import open_store
+from tests.commands import qanatix
 from tests.test_store import NEW
 
 pytestmark = pytest.mark.stack
 STORE = "Store: SQLite in {}/qanatix.db."
-QANATIX = Path(sys.executable).with_name("qanatix")
 
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
     ours = {"QANATIX_DATA_DIR": str(tmp_path), "QANATIX_API_KEY_PEPPER": "p" * 40}
     return {key: value for key, value in os.environ.items() if not key.startswith("QANATIX")} | ours
-
-
-def qanatix(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([QANATIX, *arguments], env=environment, capture_output=True, text=True, check=False)
 
 
 def test_a_key_is_printed_once_and_listed_without_its_secret(environment: dict[str, str]) -> None:
@@ -95,7 +91,7 @@ def test_a_key_that_is_revoked_is_listed_and_not_rotated(environment: dict[str, 
 
     assert "  revoked 20" in qanatix(environment, "keys", "list").stdout
     refused = qanatix(environment, "keys", "rotate", key_id)
-    told = f"Error: The key {key_id} of the tenant default is revoked or at its end: make another."
+    told = f"Error: The key {key_id} of the tenant default is revoked or expired: make another."
     assert (refused.returncode, refused.stderr.startswith(told)) == (1, True)
 
 
@@ -311,6 +307,15 @@ def test_production_does_not_start_with_a_missing_or_wrong_variable(
         assert line.startswith(f"The API does not start. {variable} ")
     assert f"SettingsError: {variable}" in refused.stderr or "api" in module
     assert "hunter2" not in refused.stderr
+
+
+def test_the_workers_help_needs_no_variable(environment: dict[str, str]) -> None:
+    environment.pop("DAGSTER_HOME", None)
+    worker = Path(sys.executable).with_name("qanatix-worker")
+
+    shown = subprocess.run([worker, "--help"], env=environment, capture_output=True, text=True, check=False)
+
+    assert (shown.returncode, shown.stdout[:21], shown.stderr) == (0, "usage: qanatix-worker", "")
 
 
 def test_the_api_does_not_start_in_production_without_a_pepper(production: dict[str, str]) -> None:

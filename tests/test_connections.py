@@ -48,6 +48,7 @@ DSN = {"dsn": f"postgresql://reader:{SECRET}@db.internal/shop"}
             {"uri": "neo4j+s://[2001:db8::1]", "user": "reader", "password": SECRET, "database": "neo4j"},
             {"host": "2001:db8::1", "port": 7687, "database": "neo4j", "user": "reader"},
         ),
+        ("sqlite", {"path": "/srv/shop/orders.db"}, {"path": "/srv/shop/orders.db"}),
     ],
 )
 def test_it_has_the_parts_that_are_no_secret(

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, cast
@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import dagster as dg
 import pytest
+import yaml
 from dagster import DagsterRun, DagsterRunStatus
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 from dagster._core.run_coordinator import SubmitRunContext
@@ -18,6 +19,7 @@ from qanatix_pipelines.launcher.coordinator import PullRunCoordinator
 
 ORIGIN = RemoteJobOrigin(RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("here"), "pulls"), "pull_postgresql")
 AT_ONCE = 8
+ROOT = Path(__file__).parents[1]
 
 
 class Launching:
@@ -51,20 +53,23 @@ def coordinated(instance: dg.DagsterInstance, **limits: Any) -> PullRunCoordinat
     return coordinator
 
 
-def submission(instance: dg.DagsterInstance) -> SubmitRunContext:
-    """Of a pull that is asked for over REST."""
-    tags = {"qanatix/trigger": "api", "qanatix/connector": "c", "qanatix/source": "s"}
+def submission(instance: dg.DagsterInstance, kind: str | None = None) -> SubmitRunContext:
+    """Of a pull that is asked for over REST, or of a test or a dry run."""
+    tags = {"qanatix/trigger": "api", "qanatix/source": "s"}
+    tags |= {"qanatix/connector": "c"} if kind is None else {"qanatix/kind": kind}
     run = DagsterRun("pull_postgresql", run_id=str(uuid4()), tags=tags, remote_job_origin=ORIGIN)
     return SubmitRunContext(instance.add_run(run), cast(Any, None))
 
 
-def submitted_at_once(instance: dg.DagsterInstance, launching: Launching, **limits: Any) -> list[DagsterRunStatus]:
+def submitted_at_once(
+    instance: dg.DagsterInstance, launching: Launching, kinds: Sequence[str | None] = (None,) * AT_ONCE, **limits: Any
+) -> list[DagsterRunStatus]:
     """What becomes of pulls that are all submitted before the first of them has begun."""
     coordinator = coordinated(instance, **limits)
-    contexts = [submission(instance) for _ in range(AT_ONCE)]
-    with ThreadPoolExecutor(AT_ONCE) as threads:
+    contexts = [submission(instance, kind) for kind in kinds]
+    with ThreadPoolExecutor(len(kinds)) as threads:
         submitting = [threads.submit(coordinator.submit_run, context) for context in contexts]
-        while len(launching.launched) + sum(one.done() for one in submitting) < AT_ONCE:
+        while len(launching.launched) + sum(one.done() for one in submitting) < len(kinds):
             time.sleep(0.01)
         launching.may_end.set()
     for one in submitting:
@@ -72,18 +77,36 @@ def submitted_at_once(instance: dg.DagsterInstance, launching: Launching, **limi
     return [run.status for run in instance.get_runs()]
 
 
+@pytest.mark.slow
 def test_no_more_than_there_is_room_for_start_at_once(instance: dg.DagsterInstance, launching: Launching) -> None:
     statuses = submitted_at_once(instance, launching, max_concurrent_runs=3)
 
     assert (len(launching.launched), statuses.count(DagsterRunStatus.QUEUED)) == (3, AT_ONCE - 3)
 
 
+@pytest.mark.slow
 def test_no_more_of_a_source_than_its_limit_start_at_once(instance: dg.DagsterInstance, launching: Launching) -> None:
     limit = {"key": "qanatix/source", "value": {"applyLimitPerUniqueValue": True}, "limit": 2}
 
     statuses = submitted_at_once(instance, launching, tag_concurrency_limits=[limit])
 
     assert (len(launching.launched), statuses.count(DagsterRunStatus.QUEUED)) == (2, AT_ONCE - 2)
+
+
+@pytest.mark.parametrize("kind", ["test", "dry_run"])
+@pytest.mark.parametrize("file", ["dagster.yaml", "deploy/several-hosts/dagster.yaml"])
+def test_tests_and_dry_runs_that_never_end_leave_places_to_pulls(
+    instance: dg.DagsterInstance, launching: Launching, file: str, kind: str
+) -> None:
+    configured = yaml.safe_load((ROOT / file).read_text())["run_coordinator"]["config"]
+    limits = {name: configured[name] for name in ("max_concurrent_runs", "tag_concurrency_limits")}
+    allowed = next(one["limit"] for one in limits["tag_concurrency_limits"] if one.get("value") == kind)
+
+    submitted_at_once(instance, launching, kinds=[*[kind] * (allowed + 3), *[None] * 4], **limits)
+
+    launched = [instance.get_run_by_id(run_id) for run_id in launching.launched]
+    kinds = [run.tags.get("qanatix/kind") for run in launched if run is not None]
+    assert (kinds.count(kind), kinds.count(None)) == (allowed, 4)
 
 
 def test_who_could_not_be_launched_takes_no_room(

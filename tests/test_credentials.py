@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from qanatix_api.connectors import ConnectorChanges, ConnectorRequest
+from qanatix_api.connector_requests import ConnectorChanges, ConnectorRequest
 from qanatix_pipelines.connectors import NewConnector
 from qanatix_pipelines.credentials import CredentialCipher
 from qanatix_pipelines.errors import CredentialsUnreadable

@@ -3,8 +3,7 @@
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,9 @@ import pytest
 
 from tests import stack as stacks
 from tests.conftest import server
-from tests.harness.postgresql import PostgreSQLHarness
 from tests.servers import free_port
-from tests.system import System, finished
+from tests.sources.postgresql.harness import PostgreSQLHarness
+from tests.system import System, finished, until
 
 SELECTOR = {"repositoryLocationName": "qanatix", "repositoryName": "__repository__"}
 
@@ -42,7 +41,7 @@ def harness() -> PostgreSQLHarness:
 def test_a_new_entity_set_comes_to_stand_below_its_connectors(stack: System, harness: PostgreSQLHarness) -> None:
     connector = stack.register(harness.everything, harness.config)
 
-    _until(lambda: _parents(stack, ["testing", connector["entity_type"]]) == [["connectors", "postgresql"]])
+    until(lambda: _parents(stack, ["testing", connector["entity_type"]]) == [["connectors", "postgresql"]], seconds=180)
 
 
 def test_an_asset_of_another_code_location_is_materialized_after_each_pull(
@@ -52,10 +51,10 @@ def test_an_asset_of_another_code_location_is_materialized_after_each_pull(
     connector = stack.register(harness.everything, harness.config, vertical="manufacturing", entity_type="product")
 
     stack.pull(connector)
-    _until(lambda: _counted(stack) == [3])
+    until(lambda: _counted(stack) == [3], seconds=180)
     harness.fill(4)
     stack.pull(connector)
-    _until(lambda: _counted(stack) == [4, 3])
+    until(lambda: _counted(stack) == [4, 3], seconds=180)
 
 
 def test_a_backfill_pulls_its_connectors_and_no_others(stack: System, harness: PostgreSQLHarness) -> None:
@@ -63,7 +62,7 @@ def test_a_backfill_pulls_its_connectors_and_no_others(stack: System, harness: P
     good = [stack.register(harness.everything, harness.config, name=name) for name in ("One", "Two")]
     bad = stack.register(harness.missing, harness.config, name="Three")
     other = stack.register(harness.everything, harness.config, name="Four")
-    keys = {connector["id"]: _partition(stack, connector) for connector in (*good, bad, other)}
+    keys = {connector["id"]: stack.partition(connector) for connector in (*good, bad, other)}
     launch = """
     mutation Backfill($params: LaunchBackfillParams!) {
       launchPartitionBackfill(backfillParams: $params) { __typename ... on LaunchBackfillSuccess { backfillId } }
@@ -74,7 +73,7 @@ def test_a_backfill_pulls_its_connectors_and_no_others(stack: System, harness: P
 
     backfill = stack.ask_dagster(launch, params=params)["launchPartitionBackfill"]["backfillId"]
 
-    _until(lambda: len(_ended(stack, backfill)) == 3)
+    until(lambda: len(_ended(stack, backfill)) == 3, seconds=180)
     tags = {run["tags"]["dagster/partition"]: run for run in _ended(stack, backfill)}
     assert {key: run["status"] for key, run in tags.items()} == dict(
         zip(wanted, ["SUCCESS", "SUCCESS", "FAILURE"], strict=True)
@@ -96,7 +95,7 @@ def test_a_backfill_pulls_its_connectors_and_no_others(stack: System, harness: P
 def test_a_run_says_what_started_it(stack: System, harness: PostgreSQLHarness, trigger: str) -> None:
     harness.fill(1)
     connector = stack.register(harness.everything, harness.config)
-    tags = [{"key": "dagster/partition", "value": _partition(stack, connector)}]
+    tags = [{"key": "dagster/partition", "value": stack.partition(connector)}]
     metadata: dict[str, Any] = {"tags": tags}
     if trigger == "re-execution":
         parent = stack.pull(connector).json()["run_id"]
@@ -113,14 +112,7 @@ def test_a_run_says_what_started_it(stack: System, harness: PostgreSQLHarness, t
 
     assert run["status"] == "SUCCESS"
     assert {tag["key"]: tag["value"] for tag in run["tags"]}["qanatix/trigger"] == trigger
-
-
-def _until(true: Callable[[], bool]) -> None:
-    for _ in range(360):
-        if true():
-            return
-        time.sleep(0.5)
-    raise AssertionError("it did not come to be within three minutes")
+    assert stack.api.get(f"/connectors/{connector['id']}/pulls").json()["items"][0]["trigger"] == trigger
 
 
 def _ended(stack: System, backfill: str) -> list[dict[str, Any]]:
@@ -166,18 +158,3 @@ def _counted(stack: System) -> list[int]:
     shown = stack.ask_dagster(query)["assetNodeOrError"]["assetMaterializations"]
     told = [{entry["label"]: entry.get("intValue") for entry in one["metadataEntries"]} for one in shown]
     return [one["products"] for one in told]
-
-
-def _partition(stack: System, connector: dict[str, Any]) -> str:
-    query = """
-    { assetNodeOrError(assetKey: {path: ["connectors", "postgresql"]}) { ... on AssetNode { partitionKeys } } }
-    """
-    found: list[str] = []
-
-    def known() -> bool:
-        keys = stack.ask_dagster(query)["assetNodeOrError"]["partitionKeys"]
-        found.extend(key for key in keys if key.endswith(connector["id"][:8]))
-        return bool(found)
-
-    _until(known)
-    return found[0]

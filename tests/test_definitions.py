@@ -1,11 +1,15 @@
 """What Dagster sees, and what a materialization does, in process."""
 
+import importlib
 import logging
 import os
+import re
 import subprocess
 import sys
 import tomllib
+import traceback
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +21,26 @@ import yaml
 from dagster import DagsterExecutionInterruptedError
 from dagster._core.definitions.assets.graph.asset_graph_subset import AssetGraphSubset
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
+from dagster._core.storage.partition_status_cache import AssetPartitionStatus
 
 from qanatix_pipelines.connectors import Connector, NewConnector
 from qanatix_pipelines.defs import resources, sensors
+from qanatix_pipelines.defs.assets import partitions_of
+from qanatix_pipelines.defs.build import with_entity_sets
 from qanatix_pipelines.defs.checks import HEALTH
 from qanatix_pipelines.defs.entity_sets import known_entity_sets
+from qanatix_pipelines.defs.opening import open_store
 from qanatix_pipelines.naming import CODE_LOCATION, PARTITION_TAG, PULL_TAG
-from qanatix_pipelines.settings import Settings, new_fernet_key
+from qanatix_pipelines.settings import Settings, new_fernet_key, read_settings
 from qanatix_pipelines.store.entity_sets import EntitySet
+from qanatix_pipelines.store.history import WantedPulls
 from qanatix_pipelines.store.ingestion import Ingestion
 from qanatix_pipelines.store.opening import Store
 from qanatix_pipelines.tenants import DEFAULT, Tenant
 from tests.conftest import ENCRYPTION_KEY, PEPPER
-from tests.harness import Harness
-from tests.harness.postgresql import PostgreSQLHarness
 from tests.servers import Server, free_port
+from tests.sources.harness import Harness
+from tests.sources.postgresql.harness import PostgreSQLHarness
 from tests.stack import ROOT
 
 
@@ -41,17 +50,25 @@ def settings(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settin
     monkeypatch.setenv("QANATIX_DATA_DIR", str(data_dir))
     monkeypatch.setenv("CONNECTOR_ENCRYPTION_KEY", ENCRYPTION_KEY)
     monkeypatch.setenv("QANATIX_API_KEY_PEPPER", PEPPER)
-    resources._opened.cache_clear()
     yield Settings(data_dir=data_dir, encryption_key=ENCRYPTION_KEY, pepper=PEPPER)
-    resources._opened().engine.dispose()
-    resources._opened.cache_clear()
+    resources.close_stores()
 
 
 @pytest.fixture
 def definitions(settings: Settings) -> dg.Definitions:  # noqa: ARG001  # it sets the environment
-    from qanatix_pipelines.definitions import with_entity_sets
+    return with_entity_sets(read_settings(), [])
 
-    return with_entity_sets([])
+
+@pytest.fixture
+def code_location(
+    settings: Settings,  # noqa: ARG001  # it sets the environment
+    monkeypatch: pytest.MonkeyPatch,
+) -> dg.Definitions:
+    """All of ours, which another project does not have."""
+    # It is loaded anew: another test of this process may have loaded it over a store of its own.
+    monkeypatch.delitem(sys.modules, "qanatix_pipelines.definitions", raising=False)
+    defs: dg.Definitions = importlib.import_module("qanatix_pipelines.definitions").defs
+    return defs
 
 
 @pytest.fixture
@@ -74,9 +91,26 @@ def materialize(
     )
 
 
-def test_dagster_sees_these_assets_jobs_and_sensors(definitions: dg.Definitions) -> None:
-    dg.Definitions.validate_loadable(definitions)
-    repository = definitions.get_repository_def()
+def test_the_page_says_of_each_sensor_and_schedule_when_it_acts(code_location: dg.Definitions) -> None:
+    repository = code_location.get_repository_def()
+    acting = {
+        **{one.name: f"every {one.minimum_interval_seconds} seconds" for one in repository.sensor_defs},
+        **{one.name: cron(str(one.cron_schedule)) for one in repository.schedule_defs},
+    }
+    page = (ROOT / "docs" / "dagster.md").read_text()
+
+    assert dict(re.findall(r"^\| `(\w+)` \| (every \d+ seconds|\d\d:\d\d UTC) \|", page, re.MULTILINE)) == acting
+
+
+def cron(daily: str) -> str:
+    """How the page writes the time of a daily schedule."""
+    minute, hour, *_ = daily.split()
+    return f"{int(hour):02}:{int(minute):02} UTC"
+
+
+def test_dagster_sees_these_assets_jobs_and_sensors(code_location: dg.Definitions) -> None:
+    dg.Definitions.validate_loadable(code_location)
+    repository = code_location.get_repository_def()
     seen = {
         "assets": sorted(key.to_user_string() for key in repository.asset_graph.get_all_asset_keys()),
         "checks": sorted(key.to_user_string() for key in repository.asset_graph.asset_check_keys),
@@ -86,7 +120,7 @@ def test_dagster_sees_these_assets_jobs_and_sensors(definitions: dg.Definitions)
         "resources": sorted(repository.get_top_level_resources()),
     }
 
-    types = ("mongodb", "mysql", "neo4j", "postgresql")
+    types = ("mongodb", "mysql", "neo4j", "postgresql", "sqlite")
     checks = ("fresh", "none_rejected", "not_empty", "same_columns", "sound_keys")
     assert seen == {
         "assets": ["connectors/health", *(f"connectors/{name}" for name in types)],
@@ -94,7 +128,7 @@ def test_dagster_sees_these_assets_jobs_and_sensors(definitions: dg.Definitions)
             *(f"connectors/health:{check}_{name}" for check in checks for name in types),
             *(f"connectors/{name}:counts_add_up" for name in types),
         ],
-        "jobs": [*(f"pull_{name}" for name in types), "retention"],
+        "jobs": [*(f"pull_{name}" for name in types), "retention", "test_connector"],
         "schedules": ["retention_schedule"],
         "sensors": [
             "connector_health",
@@ -104,7 +138,7 @@ def test_dagster_sees_these_assets_jobs_and_sensors(definitions: dg.Definitions)
             "failed_runs",
             "lost_pulls",
         ],
-        "resources": [*types, "store"],
+        "resources": [*sorted(f"qanatix_{name}" for name in (*types, "store"))],
     }
 
 
@@ -148,11 +182,9 @@ def test_a_pull_is_one_step(definitions: dg.Definitions) -> None:
 
 
 def test_an_entity_set_stands_below_the_connectors_that_fill_it(definitions: dg.Definitions) -> None:  # noqa: ARG001
-    from qanatix_pipelines.definitions import with_entity_sets
-
     ours = EntitySet(DEFAULT, "spare-parts", "bolt.metric", ("mysql", "postgresql"))
     theirs = EntitySet(Tenant("acme"), "spare-parts", "bolt.metric", ("neo4j",))
-    graph = with_entity_sets([ours, theirs]).get_repository_def().asset_graph
+    graph = with_entity_sets(read_settings(), [ours, theirs]).get_repository_def().asset_graph
 
     found = {
         key: (sorted(parent.path[-1] for parent in graph.get(key).parent_keys), graph.get(key).group_name)
@@ -186,9 +218,9 @@ def test_without_the_store_there_are_no_entity_sets_and_no_error(tmp_path: Path,
     assert list(tmp_path.iterdir()) == []  # nor is one made
 
 
-def test_a_pull_runs_in_one_process(definitions: dg.Definitions) -> None:
+def test_a_pull_runs_in_one_process(code_location: dg.Definitions) -> None:
     for name in ("pull_postgresql", "__ASSET_JOB"):
-        assert definitions.resolve_job_def(name).executor_def is dg.in_process_executor
+        assert code_location.resolve_job_def(name).executor_def is dg.in_process_executor
 
 
 def test_a_materialization_is_a_pull_with_its_counts_as_metadata(
@@ -241,11 +273,11 @@ def test_a_key_that_is_none_is_told_in_the_metadata(
     assert (metadata["key_column"], metadata["name_column"]) == ("id", "name")
     (warning,) = [record.data for record in metadata["warnings"].records]
     assert warning["code"] == "keys_repeated"
-    assert warning["detail"].endswith("Keys with the most of them: '0', '1'.")
+    assert warning["detail"].endswith("Keys with the most such rows: '0', '1'.")
 
 
 def test_an_operator_may_have_the_newest_entities_and_links_shown(
-    definitions: dg.Definitions,
+    settings: Settings,  # noqa: ARG001  # it sets the environment
     instance: dg.DagsterInstance,
     harness: Harness,
     register: Callable[..., Connector],
@@ -253,6 +285,7 @@ def test_an_operator_may_have_the_newest_entities_and_links_shown(
 ) -> None:
     monkeypatch.setenv("QANATIX_PREVIEW_ENTITIES", "2")
     monkeypatch.setenv("QANATIX_PUBLIC_URL", "https://connectors.example.com/")
+    definitions = with_entity_sets(read_settings(), [])
     harness.fill(3)
     connector = register(harness, "SELECT id, repeat('long', 1000) AS note FROM items ORDER BY id")
 
@@ -402,7 +435,7 @@ def test_the_run_of_a_completed_pull_succeeds_though_the_store_goes_away_then(
     """Just before this table is asked. What only the store knows is not told."""
     harness.fill(3)
     monkeypatch.setenv("QANATIX_STORE_URL", database)
-    store = resources._opened()
+    store = resources.StoreResource().open()
     new = NewConnector(
         name="Items",
         connector_type="postgresql",
@@ -474,7 +507,7 @@ def test_a_pull_whose_connector_is_deleted_meanwhile_is_skipped(
 
     assert result.success
     assert result.asset_materializations_for_node("connectors__postgresql") == []
-    ((receipt,), _) = store.pulls.page(connector.id, status=None, limit=2, cursor=None)
+    ((receipt,), _) = store.history.page(WantedPulls(connector.id), limit=2, cursor=None)
     assert (receipt.status, receipt.error_code) == ("cancelled", "pull_superseded")
 
 
@@ -521,6 +554,26 @@ def test_a_run_without_a_partition_fails_with_a_sentence_that_says_what_to_do(
     assert (failure.description or "").startswith("This run names no partition")
     assert "Choose one partition and launch the run again" in (failure.description or "")
     assert "where" not in failure.metadata
+
+
+def test_a_run_without_a_partition_makes_no_connector_a_failed_one(
+    definitions: dg.Definitions, instance: dg.DagsterInstance, harness: Harness, register: Callable[..., Connector]
+) -> None:
+    """Dagster plans a materialization of the whole asset as it makes the run. The grid is that of the partitions."""
+    harness.fill(1)
+    partition = register(harness, harness.everything).partition_key
+    asset = dg.AssetKey(["connectors", "postgresql"])
+    assert materialize(definitions, instance, partition).success
+
+    assert (
+        not definitions.resolve_job_def("pull_postgresql")
+        .execute_in_process(instance=instance, raise_on_error=False)
+        .success
+    )
+
+    shown = instance.get_status_by_partition(asset, [partition], partitions_of("postgresql"))
+    assert shown == {partition: AssetPartitionStatus.MATERIALIZED}
+    assert instance.fetch_failed_materializations(asset, limit=1).records == []
 
 
 def test_a_queued_pull_is_taken_by_its_run(
@@ -572,7 +625,7 @@ def test_the_sensor_brings_partitions_in_step_with_the_store(
     instance.add_dynamic_partitions("connectors_postgresql", ["deleted-12345678"])
     sensor = definitions.resolve_sensor_def("connector_partitions")
     context = dg.build_sensor_context(
-        instance=instance, definitions=definitions, resources={"store": resources.StoreResource()}
+        instance=instance, definitions=definitions, resources={resources.STORE: resources.StoreResource()}
     )
 
     result = sensor(context)
@@ -604,7 +657,7 @@ def test_what_is_registered_while_the_sensor_looks_is_not_taken_for_deleted(
     monkeypatch.setattr(sensors, "_registered", registered_meanwhile)
     sensor = definitions.resolve_sensor_def("connector_partitions")
     context = dg.build_sensor_context(
-        instance=instance, definitions=definitions, resources={"store": resources.StoreResource()}
+        instance=instance, definitions=definitions, resources={resources.STORE: resources.StoreResource()}
     )
 
     assert sensor(context).dynamic_partitions_requests == []
@@ -633,7 +686,7 @@ def test_a_partition_stays_while_an_unfinished_backfill_names_it(
     instance.add_backfill(backfill.with_status(BulkActionStatus(status)))
     sensor = definitions.resolve_sensor_def("connector_partitions")
     context = dg.build_sensor_context(
-        instance=instance, definitions=definitions, resources={"store": resources.StoreResource()}
+        instance=instance, definitions=definitions, resources={resources.STORE: resources.StoreResource()}
     )
 
     (request,) = sensor(context).dynamic_partitions_requests
@@ -674,8 +727,61 @@ def test_a_receipt_says_who_asked_for_its_run(
 
     materialize(definitions, instance, connector.partition_key, tags)
 
-    ((receipt,), _) = store.pulls.page(connector.id, status=None, limit=2, cursor=None)
+    ((receipt,), _) = store.history.page(WantedPulls(connector.id), limit=2, cursor=None)
     assert receipt.trigger == trigger
+
+
+def test_a_run_with_the_tags_of_a_part_reads_it_and_leaves_the_watermark(
+    definitions: dg.Definitions,
+    instance: dg.DagsterInstance,
+    harness: Harness,
+    register: Callable[..., Connector],
+    store: Store,
+) -> None:
+    """As a backfill's runs have them, which somebody launched in the UI."""
+    harness.fill(3)
+    connector = register(harness, harness.since)
+    materialize(definitions, instance, connector.partition_key)
+    before = store.connectors.get(connector.id)
+
+    result = materialize(definitions, instance, connector.partition_key, {"qanatix/since": "2000-01-01T00:00:00Z"})
+
+    assert result.success
+    ((receipt, first), _) = store.history.page(WantedPulls(connector.id), limit=2, cursor=None)
+    assert (receipt.since, receipt.records_pulled) == (datetime(2000, 1, 1, tzinfo=UTC), 3)
+    assert (first.since, first.watermark) == (None, before.watermark)
+    assert store.connectors.get(connector.id) == before
+
+
+@pytest.mark.parametrize(
+    ("tags", "said"),
+    [
+        ({"qanatix/since": "hunter2"}, "The run's tag qanatix/since must be a time with its zone"),
+        ({"qanatix/since": "5"}, "The run's tag qanatix/since must be a time: the connector has no cursor_column."),
+        ({"qanatix/until": "2026-01-01T00:00:00Z"}, "The run's tag qanatix/until needs since"),
+        (
+            {"qanatix/since": "2026-01-01T00:00:00Z", "qanatix/until": "2026-02-01T00:00:00Z"},
+            "The run's tag qanatix/until needs a query that says :until",
+        ),
+        ({"qanatix/limit": "many"}, "The run's tag qanatix/limit"),
+    ],
+)
+def test_a_run_with_wrong_tags_fails_and_names_the_tag(
+    definitions: dg.Definitions,
+    instance: dg.DagsterInstance,
+    harness: Harness,
+    register: Callable[..., Connector],
+    store: Store,
+    tags: dict[str, str],
+    said: str,
+) -> None:
+    connector = register(harness, harness.since)
+
+    failure = _failure(materialize(definitions, instance, connector.partition_key, tags))
+
+    assert failure.description.startswith(said)
+    assert "hunter2" not in failure.description
+    assert store.history.page(WantedPulls(connector.id), limit=1, cursor=None) == ([], None)
 
 
 def _failure(result: dg.ExecuteInProcessResult) -> Any:
@@ -695,3 +801,26 @@ def test_only_the_environment_allows_strong_accounts(monkeypatch: pytest.MonkeyP
     allowed = resource.open(config)
 
     assert (refused.strong_accounts, allowed.strong_accounts) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("address", "code"),
+    [
+        ("postgresql://u:hunter2@127.0.0.1:1/x", "store_unavailable"),
+        ("postgresql://u:p@127.0.0.1:1/x?sslmode=hunter2", None),
+    ],
+)
+def test_a_run_without_its_store_tells_nothing_of_the_stores_address(
+    address: str, code: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STORE", address)
+    monkeypatch.setenv("QANATIX_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("CONNECTOR_ENCRYPTION_KEY", ENCRYPTION_KEY)
+    monkeypatch.setattr("qanatix_pipelines.defs.resources.PULL_PATIENCE_SECONDS", 0)
+
+    with pytest.raises(dg.Failure) as raised:
+        open_store(resources.StoreResource(store_url=dg.EnvVar("STORE")))
+
+    assert code in (None, raised.value.metadata["code"].value), raised.value.description
+    assert raised.value.allow_retries is False
+    assert "hunter2" not in "".join(traceback.format_exception(raised.value))

@@ -67,7 +67,7 @@ def test_its_first_pull_counts_2847_2841_6(stack: Demo) -> None:
 
 
 def test_the_readmes_curl_calls_work_as_printed(stack: Demo) -> None:
-    script = block("sh", ". .demo/env") + block("sh", "-X PATCH") + block("sh", "-X DELETE")
+    script = block("sh", "# Register a connector") + block("sh", "-X PATCH") + block("sh", "-X DELETE")
     script = script.replace(". .demo/env", f". {stack.folder}/env")
     script = script.replace("curl -s ", "curl -s -w '\\n%{http_code}\\n' ")
     # The first call's answer goes into a variable: its status is not to be added to it.
@@ -106,8 +106,10 @@ def test_a_second_demo_in_the_same_folder_leaves_the_first_alone(stack: Demo) ->
 
 
 def test_the_command_line_pulls_the_demos_connector_as_the_readme_has_it(stack: Demo) -> None:
-    register = block("sh", ". .demo/env").partition("# Pull it")[0].replace(". .demo/env", f". {stack.folder}/env")
-    script = register + block("sh", 'qanatix pull "$CONNECTOR"')
+    register = (
+        block("sh", "# Register a connector").partition("# Pull it")[0].replace(". .demo/env", f". {stack.folder}/env")
+    )
+    script = register + block("sh", "shows how far it is")
 
     done = subprocess.run(["bash", "-euo", "pipefail", "-c", script], capture_output=True, text=True, check=False)
 
@@ -115,7 +117,9 @@ def test_the_command_line_pulls_the_demos_connector_as_the_readme_has_it(stack: 
 
 
 def test_the_readmes_calls_about_one_pull_work_as_printed(stack: Demo) -> None:
-    register = block("sh", ". .demo/env").partition("# Pull it")[0].replace(". .demo/env", f". {stack.folder}/env")
+    register = (
+        block("sh", "# Register a connector").partition("# Pull it")[0].replace(". .demo/env", f". {stack.folder}/env")
+    )
     calls = block("sh", "Start a pull").replace("\ncurl -s ", "\ncurl -s -w '\\n%{http_code}\\n' ")
 
     script = register + calls

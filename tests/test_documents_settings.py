@@ -4,19 +4,22 @@ import asyncio
 import json
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
+import bson
 import neo4j
 import pytest
-from pymongo import monitoring
 
 from qanatix_pipelines.batches import OBJECT
+from qanatix_pipelines.errors import SourceUnreachable
 from qanatix_pipelines.sources import open_source
 from qanatix_pipelines.watermarks import Window
-from tests.harness.mongodb import MongoDBHarness
-from tests.harness.neo4j import Neo4jHarness
 from tests.servers import Server
-from tests.servers.neo4j import driver, start
+from tests.servers.hostile import HostileServers, Line, relayed
 from tests.settings_table import setting_rows
+from tests.sources.mongodb.harness import MongoDBHarness
+from tests.sources.neo4j.harness import Neo4jHarness
+from tests.sources.neo4j.server import driver, start
 
 # What depends on a server's zone: instants, days, how a text without one is read, and what is equal.
 EXPRESSIONS = (
@@ -31,22 +34,9 @@ EXPRESSIONS = (
     "datetime({year: 2026}).epochSeconds",
     "datetime.realtime().timezone",
 )
+OP_MSG_BYTES = 21  # of a message before its command
 PROMPT = {"db.transaction.monitor.check.interval": "100ms"}  # else it looks every other second
 ENDLESS = "UNWIND range(1, 1000000000000) AS x WITH x WHERE x < 0 RETURN x AS id"
-
-
-class Commands(monitoring.CommandListener):
-    def __init__(self) -> None:
-        self.sent: list[dict[str, Any]] = []
-
-    def started(self, event: monitoring.CommandStartedEvent) -> None:
-        self.sent.append(dict(event.command))
-
-    def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
-        pass
-
-    def failed(self, event: monitoring.CommandFailedEvent) -> None:
-        pass
 
 
 async def _data(connector_type: str, config: dict[str, Any], query: str) -> list[dict[str, Any]]:
@@ -54,16 +44,19 @@ async def _data(connector_type: str, config: dict[str, Any], query: str) -> list
         return [json.loads(text) async for batch in reading.batches for text in batch.frame[OBJECT]]
 
 
-def test_a_find_has_the_widest_limits_that_the_table_says(
-    mongodb_harness: MongoDBHarness, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    commands = Commands()
-    monkeypatch.setattr(monitoring, "_LISTENERS", monitoring._LISTENERS._replace(command_listeners=[commands]))
-    mongodb_harness.fill(1)
+def test_a_find_has_the_widest_limits_that_the_table_says(mongodb_harness: MongoDBHarness) -> None:
+    parts = urlsplit(mongodb_harness.server.address)
+    sent: list[bytes] = []
 
-    asyncio.run(_data("mongodb", mongodb_harness.config, "{}"))
+    async def kept(_line: Line, asked: bytes) -> None:
+        sent.append(asked)
 
-    (find,) = [command for command in commands.sent if "find" in command]
+    with HostileServers() as servers:  # no listener of the driver's hears our commands
+        port = servers.serve(relayed(str(parts.hostname), int(parts.port or 0), b"\x02find\0", kept))
+        with pytest.raises(SourceUnreachable):
+            asyncio.run(_data("mongodb", mongodb_harness.changed(port=port), "{}"))
+
+    find = bson.decode(sent[0][OP_MSG_BYTES:])
     told = [row.widest for row in setting_rows("mongodb") if row.widest and "readConcern" not in row.widest]
     widest = dict(option.split(": ") for option in told)
     assert widest.keys() == {"maxTimeMS", "noCursorTimeout", "allowDiskUse"}

@@ -12,7 +12,7 @@ from qanatix_pipelines.errors import SourceUnreachable
 from qanatix_pipelines.store import tables
 from qanatix_pipelines.store.opening import Store
 from qanatix_pipelines.store.schedules import Due
-from qanatix_pipelines.store.watches import Look
+from qanatix_pipelines.store.watches import DueWatch
 from qanatix_pipelines.tenants import Tenant
 
 HOURLY = {"cron": "0 * * * *", "timezone": "UTC"}
@@ -46,7 +46,7 @@ def due(store: Store, at: datetime | None = None, limit: int = 100) -> list[Due]
     return store.schedules.due(at or now() + LATER, limit)
 
 
-def looks(store: Store, at: datetime | None = None, limit: int = 100) -> list[Look]:
+def looks(store: Store, at: datetime | None = None, limit: int = 100) -> list[DueWatch]:
     return store.watches.due(at or now(), limit)
 
 

@@ -3,6 +3,8 @@
 import asyncio
 import ipaddress
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -10,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qanatix_pipelines.egress import Egress, GuardedLoop, refused
+from qanatix_pipelines.egress import Egress, GuardedLoop, refused, run_guarded
 from tests.servers.tripwire import Tripwire
 
 PRODUCTION = Egress(loopback=False)
@@ -92,14 +94,22 @@ def run(egress: Egress, host: str, port: int) -> tuple[str, bool]:
         writer.close()
         return "connected", refused()
 
-    with asyncio.Runner(loop_factory=lambda: GuardedLoop(egress)) as runner:
-        return runner.run(connect())
+    return run_guarded(connect(), egress)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.1", "2130706433", "0x7f000001", "0177.0.0.1", "0"])
 def test_no_spelling_of_this_machine_is_connected_to(tripwire: Tripwire, host: str) -> None:
     assert run(PRODUCTION, host, tripwire.port) in (("gaierror", True), ("ConnectionRefusedError", True))
     assert tripwire.connections == 0
+
+
+def test_within_a_loop_that_runs_already_the_same_is_refused(tripwire: Tripwire) -> None:
+    async def notebook(egress: Egress) -> tuple[str, bool]:
+        return run(egress, "127.0.0.1", tripwire.port)
+
+    assert asyncio.run(notebook(PRODUCTION)) == ("ConnectionRefusedError", True)
+    assert tripwire.connections == 0
+    assert asyncio.run(notebook(Egress())) == ("connected", False)
 
 
 def test_what_is_permitted_is_connected_to(tripwire: Tripwire) -> None:
@@ -184,3 +194,62 @@ def test_a_connection_that_a_driver_forgets_ends_with_its_loop() -> None:
             assert seen.recv(1) == b""
 
     assert forgotten[0].fileno() == -1
+
+
+KEPT_OUT = """
+import asyncio, sys
+from qanatix_pipelines.egress import Egress, GuardedLoop
+
+def hook(event, _arguments):
+    if event == "sys.addaudithook":
+        raise RuntimeError
+
+sys.addaudithook(hook)
+for _ in range(2):
+    try:
+        GuardedLoop(Egress())
+    except RuntimeError as error:
+        print(error)
+"""
+
+
+def test_where_another_audit_hook_keeps_ours_out_no_loop_is_made() -> None:
+    told = subprocess.run([sys.executable, "-c", KEPT_OUT], capture_output=True, text=True, check=True).stdout
+
+    assert told.splitlines() == ["Another audit hook of this process keeps ours out, so no address can be checked."] * 2
+
+
+RACED = """
+import asyncio, sys, threading, time
+from qanatix_pipelines.egress import Egress, GuardedLoop
+
+def hook(event, _arguments):
+    if event == "sys.addaudithook":
+        time.sleep(0.5)
+
+sys.addaudithook(hook)
+
+async def connect():
+    try:
+        await asyncio.open_connection("127.0.0.1", 9)
+    except ConnectionRefusedError:
+        refused.append(asyncio.get_running_loop().refused)
+
+def run():
+    with asyncio.Runner(loop_factory=lambda: GuardedLoop(Egress(loopback=False))) as runner:
+        runner.run(connect())
+
+refused = []
+threads = [threading.Thread(target=run) for _ in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print(refused)
+"""
+
+
+def test_of_several_first_pulls_none_connects_before_the_hook_is_there() -> None:
+    told = subprocess.run([sys.executable, "-c", RACED], capture_output=True, text=True, check=True).stdout
+
+    assert told == "[True, True, True, True]\n"

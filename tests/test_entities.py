@@ -14,8 +14,8 @@ from qanatix_pipelines.batches import MAX_ROW_BYTES, Batch, Column, Named
 from qanatix_pipelines.connectors import ConnectorSettings
 from qanatix_pipelines.entities import EntityBatch, EntityMaker
 from qanatix_pipelines.errors import ResultUnusable
-from qanatix_pipelines.rejections import GIANT, Fault, Reason, Rejection
-from qanatix_pipelines.values.documents import Gathering
+from qanatix_pipelines.rejections import OVERSIZED, Fault, Reason, Rejection
+from qanatix_pipelines.sources.documents import Gathering
 
 ID, NAME = Column("id", "int4", pl.Int64), Column("name", "text", pl.String)
 PRICE = Column("price", "numeric", pl.String, json=True)
@@ -49,7 +49,7 @@ def test_a_row_is_its_name_its_key_and_the_rest() -> None:
 def test_the_digest_is_sha_256_of_name_and_data() -> None:
     row = make((ID, NAME), (1, "Bolt")).frame.row(0, named=True)
 
-    assert row["digest"] == hashlib.sha256(b'"Bolt"\n{"id":1}').hexdigest()
+    assert row["digest"] == hashlib.sha256(b'"Bolt"\n{"id":1}').digest()
 
 
 def test_the_order_of_columns_changes_nothing() -> None:
@@ -67,8 +67,35 @@ def test_a_key_is_one_entity_of_its_set_only() -> None:
     assert len(ids) == 3
 
 
+@pytest.mark.parametrize(
+    ("columns", "row", "expected"),
+    [
+        ((ID, NAME), (1, "Bolt"), "b60ade8d-a433-8f88-9828-662d6dc00d7c"),
+        ((NAME, PRICE), ("Bolt", "1"), "ff332b27-22b1-8263-ade4-e49cd8161e86"),
+    ],
+    ids=["of a key", "of its content"],
+)
+def test_an_id_is_always_the_same(columns: tuple[Column, ...], row: tuple[Any, ...], expected: str) -> None:
+    """Those that stores have must be found again."""
+    assert UUID(bytes=make(columns, row).frame["id"][0]) == UUID(expected)
+
+
+@given(st.lists(st.none() | st.text(st.characters(codec="utf-8", exclude_characters="\x00")), min_size=1))
+def test_an_id_is_made_of_sha_256_over_set_and_key_or_content(keys: list[str | None]) -> None:
+    columns = (Column("id", "text", pl.String), Column("n", "int4", pl.Int64))
+
+    frame = make(columns, *((key, row) for row, key in enumerate(keys))).frame
+
+    for key, entity_id, digest in frame.select("source_id", "id", "digest").iter_rows():
+        said = f"content {digest.hex()}" if key is None else f"key {key}"
+        bits = int(hashlib.sha256(f"v\x00t\x00{said}".encode()).hexdigest()[:32], 16)
+        bits = bits & ~(0xF << 76) | 8 << 76  # the version
+        bits = bits & ~(0b11 << 62) | 0b10 << 62  # the variant
+        assert entity_id == bits.to_bytes(16, "big")
+
+
 def test_an_id_is_a_uuid_of_version_8() -> None:
-    entity_id = UUID(make((ID,), (1,)).frame["id"][0])
+    entity_id = UUID(bytes=make((ID,), (1,)).frame["id"][0])
 
     assert (entity_id.version, entity_id.variant) == (8, RFC_4122)
 
@@ -253,7 +280,7 @@ def test_a_rows_size_is_that_of_its_bytes_and_holds_its_name() -> None:
 def test_a_row_that_its_source_found_too_large_is_rejected_for_that_whatever_it_lacks() -> None:
     whole = batch((ID, NAME), (1, "a"), (None, None), (3, None))
 
-    entities = EntityMaker(connector(name_column="name")).make(Batch(whole.frame, whole.columns, {1: GIANT}))
+    entities = EntityMaker(connector(name_column="name")).make(Batch(whole.frame, whole.columns, {1: OVERSIZED}))
 
     assert [(rejection.row, rejection.reason) for rejection in entities.rejections] == [
         (2, Reason.ROW_TOO_LARGE),

@@ -5,12 +5,15 @@ import math
 import tracemalloc
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 
 from qanatix_pipelines.batches import Batch
+from qanatix_pipelines.comparisons import Comparison
 from qanatix_pipelines.connectors import Connector
+from qanatix_pipelines.dry_run import run_dry_run
 from qanatix_pipelines.egress import Egress
 from qanatix_pipelines.errors import (
     AddressRefused,
@@ -21,22 +24,32 @@ from qanatix_pipelines.errors import (
     ResultUnusable,
     SourceUnreachable,
 )
+from qanatix_pipelines.extents import NEW_ROWS, Extent
 from qanatix_pipelines.pull import PullOutcome
-from qanatix_pipelines.pulls import Pull
+from qanatix_pipelines.receipts import Receipt
 from qanatix_pipelines.rejections import Reason, Rejection
 from qanatix_pipelines.sources import check_connector, open_source
 from qanatix_pipelines.store.opening import Store
 from qanatix_pipelines.watermarks import OVERLAP_SECONDS, Window
-from tests.harness import Harness
+from tests.campaigns.dumps import unwritten
+from tests.sources.harness import Harness
 
 Register = Callable[..., Connector]
 Pulled = Callable[[Connector], PullOutcome]
-Rejected = Callable[[Pull], Sequence[Rejection]]
+Rejected = Callable[[Receipt], Sequence[Rejection]]
 SECRET = "not-the-password"
 
 
+@pytest.fixture
+def networked(harness: Harness) -> Harness:
+    """One that is reached over a network."""
+    if not harness.networked:
+        pytest.skip("a file has no host, no port and no password")
+    return harness
+
+
 async def _read(harness: Harness, query: str, batch_size: int, config: dict[str, object] | None = None) -> list[Batch]:
-    source = open_source(harness.connector_type, config or harness.config)
+    source = open_source(harness.connector_type, config or harness.config, **harness.allowed)
     async with source.read(query, window=Window(), batch_size=batch_size) as reading:
         return [batch async for batch in reading.batches]
 
@@ -66,10 +79,10 @@ def test_memory_does_not_grow_with_the_rows(harness: Harness) -> None:
     """Six times the rows, and hardly more memory: no more than a few batches are held at once."""
 
     async def peak() -> int:
-        source = open_source(harness.connector_type, harness.config)
+        source = open_source(harness.connector_type, harness.config, **harness.allowed)
         tracemalloc.start()
         try:
-            async with source.read(harness.everything, window=Window(), batch_size=200) as reading:
+            async with source.read(harness.everything, window=Window(), batch_size=100) as reading:
                 rows = 0
                 async for batch in reading.batches:
                     rows += batch.frame.height
@@ -77,10 +90,10 @@ def test_memory_does_not_grow_with_the_rows(harness: Harness) -> None:
         finally:
             tracemalloc.stop()
 
-    harness.fill(2_000)
+    harness.fill(1_000)
     asyncio.run(peak())  # what is imported and cached once is not counted
     few = asyncio.run(peak())
-    harness.fill(12_000)
+    harness.fill(6_000)
     many = asyncio.run(peak())
 
     assert many < 2.5 * few + MIB
@@ -132,7 +145,7 @@ def test_the_connection_is_closed_when_the_reader_fails_midway(harness: Harness)
     harness.fill(30)
 
     async def fail_after_the_first_batch() -> None:
-        source = open_source(harness.connector_type, harness.config)
+        source = open_source(harness.connector_type, harness.config, **harness.allowed)
         async with source.read(harness.everything, window=Window(), batch_size=10) as reading:
             async for _ in reading.batches:
                 raise ZeroDivisionError
@@ -147,7 +160,7 @@ def test_the_connection_is_closed_when_the_reader_walks_away(harness: Harness) -
     harness.fill(30)
 
     async def take_one_batch() -> None:
-        source = open_source(harness.connector_type, harness.config)
+        source = open_source(harness.connector_type, harness.config, **harness.allowed)
         async with source.read(harness.everything, window=Window(), batch_size=10) as reading:
             await anext(aiter(reading.batches))
 
@@ -161,7 +174,7 @@ def test_the_connection_is_closed_when_the_reader_is_cancelled(harness: Harness)
 
     async def cancelled() -> None:
         async def hang() -> None:
-            source = open_source(harness.connector_type, harness.config)
+            source = open_source(harness.connector_type, harness.config, **harness.allowed)
             async with source.read(harness.everything, window=Window(), batch_size=10):
                 reached.set()
                 await asyncio.Event().wait()
@@ -227,28 +240,28 @@ def test_a_query_cannot_write(harness: Harness) -> None:
     assert sum(batch.frame.height for batch in read(harness, harness.everything)) == 3
 
 
-def test_a_wrong_password_is_a_refused_login_that_does_not_show_it(harness: Harness) -> None:
+def test_a_wrong_password_is_a_refused_login_that_does_not_show_it(networked: Harness) -> None:
     with pytest.raises(LoginRefused) as refused:
-        read(harness, harness.everything, config=harness.wrong_password())
+        read(networked, networked.everything, config=networked.wrong_password())
 
     assert SECRET not in _everything_said(refused.value)
     assert not refused.value.transient
 
 
-def test_an_unknown_host_is_unreachable(harness: Harness) -> None:
+def test_an_unknown_host_is_unreachable(networked: Harness) -> None:
     with pytest.raises(SourceUnreachable) as unreachable:
-        read(harness, harness.everything, config=harness.unknown_host())
+        read(networked, networked.everything, config=networked.unknown_host())
 
     assert "no-such-host" not in _everything_said(unreachable.value)
     assert not unreachable.value.transient
 
 
 @pytest.mark.parametrize("host", ["a..b", "x" * 70 + ".invalid", "..."])
-def test_a_name_that_can_be_no_hosts_is_refused_or_unreachable(harness: Harness, host: str) -> None:
+def test_a_name_that_can_be_no_hosts_is_refused_or_unreachable(networked: Harness, host: str) -> None:
     def register_and_read() -> None:
-        config = harness.changed(host=host)
-        check_connector(harness.connector_type, config, harness.everything)
-        read(harness, harness.everything, config=config)
+        config = networked.changed(host=host)
+        check_connector(networked.connector_type, config, networked.everything)
+        read(networked, networked.everything, config=config)
 
     with pytest.raises((InvalidConnector, SourceUnreachable)) as refused:
         register_and_read()
@@ -256,20 +269,20 @@ def test_a_name_that_can_be_no_hosts_is_refused_or_unreachable(harness: Harness,
     assert host not in _everything_said(refused.value)
 
 
-def test_a_closed_port_is_unreachable_and_may_open_again(harness: Harness) -> None:
+def test_a_closed_port_is_unreachable_and_may_open_again(networked: Harness) -> None:
     with pytest.raises(SourceUnreachable) as unreachable:
-        read(harness, harness.everything, config=harness.closed_port())
+        read(networked, networked.everything, config=networked.closed_port())
 
     assert unreachable.value.transient
 
 
 def test_a_network_that_is_not_open_is_not_connected_to(
-    harness: Harness, register: Register, pulled: Callable[..., PullOutcome]
+    networked: Harness, register: Register, pulled: Callable[..., PullOutcome]
 ) -> None:
     with pytest.raises(AddressRefused):
-        pulled(register(harness, harness.everything), egress=Egress(loopback=False))
+        pulled(register(networked, networked.everything), egress=Egress(loopback=False))
 
-    assert _open_connections(harness) == 0
+    assert _open_connections(networked) == 0
 
 
 def test_rows_become_entities_once(harness: Harness, register: Register, pulled: Pulled, store: Store) -> None:
@@ -375,11 +388,94 @@ def test_a_full_refresh_sees_all_and_moves_last_pull(
     connector = register(harness, harness.since)
     first = pulled(connector).receipt
 
-    again = pulled(connector, full_refresh=True).receipt
+    again = pulled(connector, Extent(full_refresh=True)).receipt
 
     assert (again.records_pulled, again.duplicates_skipped) == (20, 20)
     assert again.watermark is not None
     assert again.watermark == store.connectors.get(connector.id).watermark != first.watermark
+
+
+@pytest.mark.parametrize("store_kind", ["sqlite"], indirect=True)
+def test_a_dry_run_says_what_the_pull_after_it_does(
+    harness: Harness, register: Register, pulled: Callable[..., PullOutcome], store: Store
+) -> None:
+    def counts(of: Comparison | Receipt) -> dict[str, object]:
+        return of.model_dump(include=set(Receipt.model_fields) & set(Comparison.model_fields) - {"duration_seconds"})
+
+    harness.fill(12)
+    connector = register(harness, harness.since, name_column="name", batch_size=5)
+    opened = partial(open_source, connector.connector_type, **harness.allowed)
+    seen: list[tuple[int, int, int]] = []
+    for change in (lambda: None, lambda: None, lambda: harness.touch([3, 4]), lambda: harness.forget_name(4)):
+        change()
+        with unwritten(store):
+            for extent in (NEW_ROWS, Extent(full_refresh=True)):
+                compared = run_dry_run(store, store.connectors.get(connector.id), opened, extent=extent)
+
+        receipt = pulled(connector, Extent(full_refresh=True)).receipt
+
+        assert counts(compared) == counts(receipt)
+        seen.append((compared.records_new, compared.records_changed, compared.records_rejected))
+    assert seen == [(12, 0, 0), (0, 0, 0), (0, 2, 0), (0, 0, 1)]
+
+
+def test_a_window_of_time_is_read_alone_and_leaves_last_pull(
+    harness: Harness, register: Register, pulled: Callable[..., PullOutcome], store: Store
+) -> None:
+    harness.fill(6)
+    harness.touch([1, 2])
+    connector = register(harness, harness.during)
+    assert pulled(connector).receipt.records_pulled == 6  # without an end, as any pull
+    kept = store.connectors.get(connector.id)
+    noon = datetime.now(UTC) - timedelta(hours=12)
+
+    yesterday = pulled(connector, Extent(since=noon - timedelta(days=1), until=noon)).receipt
+    today = pulled(connector, Extent(since=noon, until=noon + timedelta(days=1))).receipt
+
+    assert (yesterday.records_pulled, yesterday.duplicates_skipped) == (4, 4)
+    assert (today.records_pulled, today.duplicates_skipped) == (2, 2)
+    assert store.connectors.get(connector.id) == kept
+
+
+def test_a_window_of_numbers_is_read_alone_and_leaves_last_pull(
+    harness: Harness, register: Register, pulled: Callable[..., PullOutcome], store: Store
+) -> None:
+    harness.fill(6)
+    connector = register(harness, harness.among, cursor_column=harness.id_column)
+
+    window = pulled(connector, Extent(since=2, until=5)).receipt
+    beyond = pulled(connector, Extent(since=5, until=10**30)).receipt
+
+    assert (window.records_ingested, beyond.records_ingested) == (3, 1)
+    assert store.connectors.get(connector.id) == connector
+    assert pulled(connector).receipt.records_ingested == 2
+
+
+def test_a_limit_reads_so_many_rows_and_leaves_last_pull(
+    harness: Harness, register: Register, pulled: Callable[..., PullOutcome], store: Store
+) -> None:
+    harness.fill(20)
+    connector = register(harness, harness.since, batch_size=3)
+
+    first = pulled(connector, Extent(limit=7)).receipt
+
+    assert (first.records_pulled, first.records_ingested) == (7, 7)
+    assert store.connectors.get(connector.id) == connector
+    assert pulled(connector).receipt.records_ingested == 13
+
+
+def test_the_sources_clock_is_kept_beside_the_watermark(
+    harness: Harness, register: Register, pulled: Pulled, store: Store
+) -> None:
+    connector = register(harness, harness.since)
+    pulled(connector)
+
+    kept = store.connectors.get(connector.id)
+    assert isinstance(kept.watermark, datetime)
+    assert kept.source_clock is not None
+    assert kept.watermark_at is not None
+    assert kept.watermark <= kept.source_clock
+    assert abs(kept.source_clock - kept.watermark_at) < timedelta(minutes=1)
 
 
 def test_the_overlap_is_the_connectors_own(harness: Harness, register: Register, pulled: Pulled) -> None:

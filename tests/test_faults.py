@@ -7,8 +7,11 @@ import ssl
 import pytest
 
 from qanatix_pipelines.errors import LoginRefused, SourceError, SourceTimeout, SourceUnreachable
-from qanatix_pipelines.faults import mongodb, mysql, neo4j, postgresql
-from qanatix_pipelines.faults.network import connection_lost, network_fault
+from qanatix_pipelines.sources.mongodb import faults as mongodb
+from qanatix_pipelines.sources.mysql import faults as mysql
+from qanatix_pipelines.sources.neo4j import faults as neo4j
+from qanatix_pipelines.sources.network import connection_lost, network_fault
+from qanatix_pipelines.sources.postgresql import faults as postgresql
 
 
 def test_an_error_may_pass_only_where_that_is_said() -> None:

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qanatix_pipelines.errors import SourceFailed
-from qanatix_pipelines.gates import postgresql
-from qanatix_pipelines.gates.mysql import Rows
-from qanatix_pipelines.gates.postgresql import FIRST_ROWS, Gate
+from qanatix_pipelines.sources.mysql.row_gate import Rows
+from qanatix_pipelines.sources.postgresql import row_gate as postgresql
+from qanatix_pipelines.sources.postgresql.row_gate import FIRST_ROWS, Gate
 
 READY, COMPLETE, SUSPENDED = b"Z\x00\x00\x00\x05T", b"C\x00\x00\x00\x0dSELECT 1\x00", b"s\x00\x00\x00\x04"
 NOTICE = b"N\x00\x00\x00\x09hello"
@@ -137,20 +137,20 @@ async def fetched(portal: Portal, batch_size: int) -> list[tuple[list[bytes], fr
 
 
 def closed(rows: Sequence[bytes], batch_size: int) -> list[tuple[list[bytes], frozenset[int]]]:
-    """The batches by the rule: so many rows, or as many as there is room for, and one at least; nulls for giants."""
+    """The batches by the rule: `batch_size` rows or what fits, at least one; nulls for oversized rows."""
     batches: list[tuple[list[bytes], set[int]]] = []
     room = 0
     for payload in rows:
-        giant = 4 + len(payload) > ROW_BYTES
-        size = 0 if giant else 4 + len(payload)
+        oversized = 4 + len(payload) > ROW_BYTES
+        size = 0 if oversized else 4 + len(payload)
         if not batches or len(batches[-1][0]) == batch_size or size > room:
             batches.append(([], set()))
             room = BATCH_BYTES
-        if giant:
+        if oversized:
             batches[-1][1].add(len(batches[-1][0]))
-        batches[-1][0].append(TWO_NULLS if giant else payload)
+        batches[-1][0].append(TWO_NULLS if oversized else payload)
         room -= size
-    return [(payloads, frozenset(giants)) for payloads, giants in batches]
+    return [(payloads, frozenset(oversized)) for payloads, oversized in batches]
 
 
 ROW_BYTES, BATCH_BYTES = 120, 400

@@ -11,6 +11,7 @@ import pytest
 
 from qanatix_pipelines.batches import Column
 from qanatix_pipelines.connectors import Connector, Watch
+from qanatix_pipelines.extents import NEW_ROWS, Extent
 from qanatix_pipelines.health import SHOWN, Health, difference
 from qanatix_pipelines.schedules import Schedule
 from qanatix_pipelines.store.health import health_of
@@ -34,9 +35,10 @@ def complete(
     *rows: tuple[int, str],
     columns: tuple[Column, ...] = (),
     watermark: datetime | None = None,
-    full_refresh: bool = False,
+    extent: Extent = NEW_ROWS,
 ) -> Health:
-    receipt = store.pulls.begin(connector, "run", full_refresh=full_refresh)
+    connector = store.connectors.get(connector.id)
+    receipt = store.pulls.begin(connector, "run", extent)
     pull = Ingestion(store.engine, connector, receipt)
     pull.stage(batch(*rows), len(rows))
     pull.commit(watermark, READ_AT, time.monotonic(), columns)
@@ -82,7 +84,37 @@ def test_an_incremental_pull_may_find_nothing(store: Store, connector: Connector
     complete(store, connector, (1, "a"), watermark=AT)
 
     assert complete(store, connector, watermark=AT).emptied_at is None
-    assert complete(store, connector, watermark=AT, full_refresh=True).emptied_at is not None
+    assert complete(store, connector, watermark=AT, extent=Extent(full_refresh=True)).emptied_at is not None
+
+
+@pytest.mark.parametrize("extent", [Extent(limit=1), Extent(since=AT), Extent(full_refresh=True, limit=1)])
+def test_a_part_that_has_nothing_does_not_tell_that_the_source_was_emptied(
+    store: Store, connector: Connector, extent: Extent
+) -> None:
+    complete(store, connector, (1, "a"))
+
+    assert complete(store, connector, extent=extent).emptied_at is None
+
+
+@pytest.mark.parametrize("extent", [Extent(limit=1), Extent(since=AT)])
+def test_a_part_is_not_the_pull_that_is_due(store: Store, connector: Connector, extent: Extent) -> None:
+    """Without others the connector is late all the same, also where it has had no other."""
+    first = complete(store, connector, (1, "a"), extent=extent)
+    assert first.completed_at == connector.created_at
+
+    whole = complete(store, connector, (1, "a"))
+    again = complete(store, connector, (1, "a"), extent=extent)
+
+    assert whole.completed_at is not None
+    assert whole.completed_at > connector.created_at
+    assert again.completed_at == whole.completed_at
+
+
+def test_a_first_pull_of_a_query_with_a_watermark_reads_everything(store: Store, connector: Connector) -> None:
+    complete(store, connector, (1, "a"), watermark=AT)
+    store.watermarks.put(connector.id, None, lambda _connector: None)
+
+    assert complete(store, connector, watermark=AT).emptied_at is not None
 
 
 def test_columns_that_change_are_noted_until_the_next_change(store: Store, connector: Connector) -> None:

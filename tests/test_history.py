@@ -10,8 +10,9 @@ import sqlalchemy as sa
 
 from qanatix_pipelines.connectors import Connector
 from qanatix_pipelines.errors import NotFound, PullCancelled, PullLost
-from qanatix_pipelines.pulls import PullStatus
+from qanatix_pipelines.receipts import PullStatus
 from qanatix_pipelines.store import tables
+from qanatix_pipelines.store.history import WantedPulls
 from qanatix_pipelines.store.opening import Store
 from qanatix_pipelines.store.pages import newest_first
 from qanatix_pipelines.tenants import Tenant
@@ -28,11 +29,11 @@ def connector(store: Store) -> Connector:
 class TestPages:
     def test_pulls_of_one_instant_are_each_on_one_page(self, store: Store, connector: Connector) -> None:
         _keep(store, connector, [NOON] * 7)
-        ids = {pull.id for pull in store.pulls.page(connector.id, status=None, limit=100, cursor=None)[0]}
+        ids = {pull.id for pull in store.history.page(WantedPulls(connector.id), limit=100, cursor=None)[0]}
 
         shown, cursor = [], None
         while True:
-            page, cursor = store.pulls.page(connector.id, status=None, limit=3, cursor=cursor)
+            page, cursor = store.history.page(WantedPulls(connector.id), limit=3, cursor=cursor)
             shown += [pull.id for pull in page]
             if cursor is None:
                 break
@@ -44,7 +45,7 @@ class TestPages:
         _keep(store, connector, [NOON + timedelta(hours=hour) for hour in range(9)], "failed")
         _keep(store, store.connectors.add(NEW), [NOON])
 
-        page, _ = store.pulls.page(connector.id, status=PullStatus.COMPLETED, limit=3, cursor=None)
+        page, _ = store.history.page(WantedPulls(connector.id, PullStatus.COMPLETED), limit=3, cursor=None)
 
         assert [pull.created_at.hour for pull in page] == [15, 14, 13]
 
@@ -52,7 +53,7 @@ class TestPages:
         _keep(store, connector, [NOON])
 
         acme = store.of(Tenant("acme"))
-        assert acme.pulls.page(connector.id, status=None, limit=3, cursor=None) == ([], None)
+        assert acme.history.page(WantedPulls(connector.id), limit=3, cursor=None) == ([], None)
 
     @pytest.mark.parametrize("store_kind", ["sqlite"], indirect=True)
     @pytest.mark.parametrize("status", [None, "failed"])
@@ -150,7 +151,7 @@ class TestCancelling:
 
     def test_a_pull_that_has_ended_stays_as_it_is(self, store: Store, connector: Connector) -> None:
         ingest(store, connector, batch((1, "a")))
-        ((completed,), _) = store.pulls.page(connector.id, status=None, limit=1, cursor=None)
+        ((completed,), _) = store.history.page(WantedPulls(connector.id), limit=1, cursor=None)
 
         assert store.pulls.cancel(completed.id) == completed
 

@@ -27,11 +27,11 @@ from qanatix_pipelines.store.keys import KeyStore
 from qanatix_pipelines.store.opening import Store, open_store
 from qanatix_pipelines.store.rotation import Rotated
 from tests.conftest import ENCRYPTION_KEY, PEPPER, new_database
-from tests.harness.mongodb import MongoDBHarness
-from tests.harness.postgresql import PostgreSQLHarness
 from tests.servers import Server, new_password
-from tests.servers.mysql import execute, parts
-from tests.servers.neo4j import driver
+from tests.sources.mongodb.harness import MongoDBHarness
+from tests.sources.mysql.server import execute, parts
+from tests.sources.neo4j.server import driver
+from tests.sources.postgresql.harness import PostgreSQLHarness
 
 DOCUMENT = (Path(__file__).resolve().parents[1] / "docs" / "security.md").read_text()
 STORE_KINDS = pytest.mark.parametrize("store_kind", ["sqlite"])

@@ -8,8 +8,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from qanatix_api.dagster import Runs
 from qanatix_api.lineage import Lineage
-from qanatix_api.runs import Runs
 from qanatix_pipelines.connectors import Connector
 from qanatix_pipelines.settings import Settings
 from qanatix_pipelines.store.opening import Store, open_store
@@ -38,7 +38,7 @@ def registered(store: Store, dagster: FakeDagster, *connectors: Connector) -> in
     async def register() -> None:
         with ThreadPoolExecutor(1) as readers:
             async with httpx2.AsyncClient() as client:
-                lineage = Lineage(Runs(dagster.url, store, client, readers), settle_seconds=0.05)
+                lineage = Lineage(Runs(dagster.url, store, client, readers, "qanatix"), settle_seconds=0.05)
                 for connector in connectors:
                     lineage.expect(connector)
                 assert lineage._showing is not None
@@ -80,7 +80,7 @@ def test_a_pull_that_dagster_did_not_start_has_it_load_its_code_anew(store: Stor
     async def fail_twice() -> None:
         with ThreadPoolExecutor(1) as readers:
             async with httpx2.AsyncClient() as client:
-                lineage = Lineage(Runs(dagster.url, store, client, readers), settle_seconds=0.05)
+                lineage = Lineage(Runs(dagster.url, store, client, readers, "qanatix"), settle_seconds=0.05)
                 lineage.revive()
                 lineage.revive()
                 assert lineage._showing is not None

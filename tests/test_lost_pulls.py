@@ -12,8 +12,9 @@ from dagster import DagsterEventType, DagsterRunStatus
 
 from qanatix_pipelines.connectors import Connector, NewConnector
 from qanatix_pipelines.defs import lost_pulls, resources
-from qanatix_pipelines.naming import CONNECTOR_TAG, PULL_TAG
-from qanatix_pipelines.pulls import PullStatus
+from qanatix_pipelines.extents import Extent
+from qanatix_pipelines.naming import CONNECTOR_TAG, DRAFT_TAG, LOOK_JOB, PULL_TAG
+from qanatix_pipelines.receipts import PullStatus
 from qanatix_pipelines.settings import Settings
 from qanatix_pipelines.store import tables
 from qanatix_pipelines.store.ingestion import Ingestion
@@ -29,12 +30,10 @@ JOB = "pull_postgresql"
 def store(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     monkeypatch.setenv("QANATIX_DATA_DIR", str(data_dir))
     monkeypatch.setenv("CONNECTOR_ENCRYPTION_KEY", ENCRYPTION_KEY)
-    resources._opened.cache_clear()
     opened = open_store(Settings(data_dir=data_dir, encryption_key=ENCRYPTION_KEY, pepper=PEPPER))
     yield opened
     opened.engine.dispose()
-    resources._opened().engine.dispose()
-    resources._opened.cache_clear()
+    resources.close_stores()
 
 
 @pytest.fixture
@@ -64,7 +63,7 @@ def tick(store: Store, instance: dg.DagsterInstance) -> Callable[[], list[dg.Run
 
     def evaluate() -> list[dg.RunRequest]:
         context = dg.build_sensor_context(
-            instance=instance, definitions=defs, resources={"store": resources.StoreResource()}
+            instance=instance, definitions=defs, resources={resources.STORE: resources.StoreResource()}
         )
         result: Any = defs.resolve_sensor_def("lost_pulls")(context)
         return list(result.run_requests)
@@ -137,6 +136,18 @@ def test_a_lost_pull_is_begun_again_by_a_run_of_its_own(
     assert tick() == []
 
 
+def test_a_lost_pull_of_a_part_is_begun_again_as_one(
+    store: Store, connector: Connector, tick: Callable[[], list[dg.RunRequest]], start_run: Callable[..., str]
+) -> None:
+    receipt = store.pulls.begin(connector, start_run(), Extent(limit=5))
+    _expire(store)
+
+    (request,) = tick()
+
+    assert request.tags["qanatix/limit"] == "5"
+    assert store.pulls.get(receipt.id).extent == Extent(limit=5)
+
+
 def test_the_run_of_a_lost_pull_is_failed(
     store: Store,
     connector: Connector,
@@ -151,6 +162,57 @@ def test_the_run_of_a_lost_pull_is_failed(
     tick()
 
     assert _status(instance, run_id) is DagsterRunStatus.FAILURE
+
+
+@pytest.mark.parametrize(("minutes", "status"), [(9, DagsterRunStatus.STARTED), (12, DagsterRunStatus.FAILURE)])
+def test_the_run_of_a_test_is_failed_once_its_draft_is_over_for_long(
+    instance: dg.DagsterInstance,
+    tick: Callable[[], list[dg.RunRequest]],
+    start_run: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+    minutes: int,
+    status: DagsterRunStatus,
+) -> None:
+    run_id = start_run(job_name=LOOK_JOB)
+    later = datetime.now(UTC) + timedelta(minutes=minutes)
+    monkeypatch.setattr(lost_pulls, "datetime", type("Later", (datetime,), {"now": lambda _zone: later}))
+
+    tick()
+
+    assert _status(instance, run_id) is status
+
+
+@pytest.mark.parametrize(("kept", "status"), [(True, DagsterRunStatus.STARTED), (False, DagsterRunStatus.FAILURE)])
+def test_the_run_of_a_dry_run_may_go_on_as_long_as_its_draft_is_kept(
+    store: Store,
+    instance: dg.DagsterInstance,
+    tick: Callable[[], list[dg.RunRequest]],
+    start_run: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+    kept: bool,
+    status: DagsterRunStatus,
+) -> None:
+    draft_id = store.of(Tenant("acme")).drafts.add("dry_run", {}, lifetime=timedelta(hours=2))
+    run_id = start_run(job_name=LOOK_JOB, **{DRAFT_TAG: str(draft_id)})
+    if not kept:
+        store.of(Tenant("acme")).drafts.drop(draft_id)
+    later = datetime.now(UTC) + timedelta(hours=1)
+    monkeypatch.setattr(lost_pulls, "datetime", type("Later", (datetime,), {"now": lambda _zone: later}))
+
+    tick()
+
+    assert _status(instance, run_id) is status
+
+
+def test_drafts_that_nobody_collected_are_deleted(store: Store, tick: Callable[[], list[dg.RunRequest]]) -> None:
+    store.of(Tenant("acme")).drafts.add("test", {})
+    with store.engine.begin() as transaction:
+        transaction.execute(tables.draft.update().values(expires_at=LONG_AGO))
+
+    tick()
+
+    with store.engine.connect() as connection:
+        assert connection.execute(tables.draft.select()).first() is None
 
 
 def test_a_pull_that_was_begun_three_times_is_lost(
@@ -192,6 +254,23 @@ def test_a_pull_whose_run_was_cancelled_is_cancelled(
 
     assert tick() == []
     assert store.pulls.get(receipt.id).status is PullStatus.CANCELLED
+
+
+def test_a_pull_whose_run_succeeded_without_beginning_it_is_told_to_use_another_store(
+    store: Store,
+    connector: Connector,
+    instance: dg.DagsterInstance,
+    tick: Callable[[], list[dg.RunRequest]],
+    start_run: Callable[..., str],
+) -> None:
+    receipt, _ = store.pulls.queue(connector.id)
+    run_id = start_run(DagsterRunStatus.STARTED, **{PULL_TAG: str(receipt.id)})
+    success = dg.DagsterEvent(DagsterEventType.PIPELINE_SUCCESS.value, job_name=JOB)
+    instance.report_dagster_event(success, run_id=run_id)
+    _expire(store)
+
+    assert tick() == []
+    assert store.pulls.get(receipt.id).error_code == "wrong_store"
 
 
 def test_a_run_that_another_code_server_was_starting_is_not_waited_for(

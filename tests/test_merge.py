@@ -168,11 +168,11 @@ def _staged(store: Store, connector: Connector, rows: int, begin: int = 0) -> In
 
 
 def _batch(connector: Connector, numbers: range) -> EntityBatch:
-    def digests(of: str) -> list[str]:
-        return [sha256(f"{of} {number}".encode()).hexdigest() for number in numbers]
+    def digests(of: str) -> list[bytes]:
+        return [sha256(f"{of} {number}".encode()).digest() for number in numbers]
 
     columns: dict[str, Any] = {
-        "id": [digest[:32] for digest in digests(connector.entity_type)],
+        "id": [digest[:16] for digest in digests(connector.entity_type)],
         "source_id": [str(number) for number in numbers],
         "digest": digests("content"),
         "name": [f"Item {number}" for number in numbers],

@@ -1,4 +1,4 @@
-"""A pull while it merges: it says so, gives signs of life, and is given up at its deadline."""
+"""A pull while it merges: it says so, writes heartbeats, and is given up at its deadline."""
 
 import logging
 import socket
@@ -18,8 +18,9 @@ from qanatix_pipelines.defs.progress import ProgressLog
 from qanatix_pipelines.errors import MergeTimeout, PullCancelled, StoreUnavailable
 from qanatix_pipelines.limits import Limits
 from qanatix_pipelines.pull import PullOutcome, run_pull
-from qanatix_pipelines.pulls import LEASE_SECONDS, Pull, PullStatus
+from qanatix_pipelines.receipts import LEASE_SECONDS, PullStatus, Receipt
 from qanatix_pipelines.store import tables
+from qanatix_pipelines.store.history import WantedPulls
 from qanatix_pipelines.store.ingestion import Ingestion
 from qanatix_pipelines.store.opening import Store
 from tests.system import until
@@ -88,11 +89,11 @@ def test_a_pull_gives_signs_of_life_while_it_merges(store: Store, connector: Con
 def test_nobody_begins_a_pull_again_that_merges_into_sqlite(store: Store, connector: Connector) -> None:
     """Its lease runs out while it holds the lock, and who finds it lapsed then has nothing to begin."""
     if store.engine.dialect.name != "sqlite":
-        pytest.skip("there it gives signs of life")
+        pytest.skip("there it writes heartbeats")
     receipt = store.pulls.begin(connector, "run")
     pull = Ingestion(store.engine, connector, receipt)
     pull.stage(batch((1, "a")), 1)
-    found: list[Pull] = []
+    found: list[Receipt] = []
 
     with at_the_merge(store, lambda: found.append(store.pulls.get(receipt.id))):
         pull.commit(None, READ_AT, 0)
@@ -139,12 +140,12 @@ def test_a_merge_that_waits_for_a_lock_is_given_up_at_its_deadline(store: Store,
 def test_a_pull_that_is_cancelled_while_it_merges_is_not_told_to_be_late(store: Store, connector: Connector) -> None:
     def cancel() -> None:
         if store.engine.dialect.name == "postgresql":
-            store.pulls.cancel(store.pulls.page(connector.id, status=None, limit=1, cursor=None)[0][0].id)
+            store.pulls.cancel(store.history.page(WantedPulls(connector.id), limit=1, cursor=None)[0][0].id)
 
     with at_the_merge(store, cancel), suppress(PullCancelled):
         _pulled(store, connector, Limits())
 
-    (receipt,), _ = store.pulls.page(connector.id, status=None, limit=1, cursor=None)
+    (receipt,), _ = store.history.page(WantedPulls(connector.id), limit=1, cursor=None)
     cancelled = store.engine.dialect.name == "postgresql"  # on SQLite nobody can while it merges
     assert receipt.status is (PullStatus.CANCELLED if cancelled else PullStatus.COMPLETED)
 
@@ -214,12 +215,12 @@ def _pulled(store: Store, connector: Connector, limits: Limits) -> PullOutcome:
     return run_pull(store, kept, store.pulls.begin(kept, "run"), lambda _config: source, limits=limits)
 
 
-def _progress(store: Store, receipt: Pull) -> Progress:
+def _progress(store: Store, receipt: Receipt) -> Progress:
     return Progress.of(store.pulls.get(receipt.id))
 
 
 def _nothing_of_it_is_kept(store: Store, connector: Connector) -> None:
-    (receipt, *_), _ = store.pulls.page(connector.id, status=None, limit=1, cursor=None)
+    (receipt, *_), _ = store.history.page(WantedPulls(connector.id), limit=1, cursor=None)
     with store.engine.connect() as connection:
         kept = [connection.execute(sa.select(sa.func.count()).select_from(table)).scalar() for table in _ALL]
     assert (receipt.status, receipt.error_code) == (PullStatus.FAILED, "merge_timeout")

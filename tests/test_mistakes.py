@@ -10,8 +10,8 @@ from qanatix_pipelines.errors import InvalidConnector, LoginRefused, SourceError
 from qanatix_pipelines.sources import check_config, open_source
 from qanatix_pipelines.watermarks import Window
 from tests.conftest import server
-from tests.databases import DATABASES
-from tests.harness import Harness
+from tests.sources.databases import DATABASES
+from tests.sources.harness import Harness
 
 MYSQL = {"host": "db", "user": "u", "password": "p", "database": "d"}
 MONGODB = {"uri": "mongodb://u:p@db/", "database": "d", "collection": "c"}
@@ -59,9 +59,13 @@ NEO4J = {"uri": "bolt+s://db", "user": "u", "password": "p", "database": "d"}
         ),
         ("neo4j", NEO4J | {"uri": "http://db"}, "uri", "must begin with bolt+s://"),
         ("neo4j", NEO4J | {"uri": "bolt://u:p@db"}, "uri", "they are options of their own"),
-        ("neo4j", NEO4J | {"uri": "bolt://db"}, "tls", "must be said where the uri's scheme asks for no TLS"),
+        ("neo4j", NEO4J | {"tls": "disabled"}, "tls", "but the uri's scheme asks for TLS"),
         ("neo4j", NEO4J | {"password": ""}, "password", "must not be empty"),
         ("neo4j", NEO4J | {"username": "u"}, "username", "is not an option of neo4j"),
+        ("sqlite", {}, "path", "must be given"),
+        ("sqlite", {"path": "shop.db"}, "path", "must be an absolute path, such as /srv/shop/orders.db"),
+        ("sqlite", {"path": "file:/srv/shop.db"}, "path", "leave out file:"),
+        ("sqlite", {"database": "/srv/shop.db"}, "database", "is not an option of sqlite; its options are: path"),
     ],
 )
 def test_a_config_is_refused_by_its_field_with_what_is_allowed(
@@ -108,7 +112,7 @@ def test_another_databases_port_is_told_as_such(
 ) -> None:
     harness, there = every_server(name), every_server(other)
     port = check_config(there.connector_type, there.config).connection["port"]
-    monkeypatch.setattr(f"qanatix_pipelines.sources.{harness.connector_type}.CONNECT_SECONDS", 1)
+    monkeypatch.setattr(f"qanatix_pipelines.sources.{harness.connector_type}.reading.CONNECT_SECONDS", 1)
 
     assert expected in str(told(harness.connector_type, harness.changed(port=int(port)), harness.everything))
 

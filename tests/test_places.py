@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qanatix_pipelines.placeholders import parse_sql
-from qanatix_pipelines.placeholders import sql_words as words_of
 from qanatix_pipelines.places import Words, last_names, line_and_column
-from qanatix_pipelines.queries.cypher import cypher_words
+from qanatix_pipelines.sources.neo4j.query import cypher_words
+from qanatix_pipelines.sources.sql import parse_sql
+from qanatix_pipelines.sources.sql import sql_words as words_of
 
 QUERY = "SELECT id,\n  nme, 'secret' AS x, $$more$$\nFROM \"My table\" p /* secret */ WHERE p.a::int > :last_pull"
 

@@ -1,5 +1,6 @@
 """How far a pull is while it runs: on its receipt, in its run's log, and over REST."""
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable
@@ -16,13 +17,13 @@ from qanatix_pipelines.defs.progress import ProgressLog
 from qanatix_pipelines.errors import LoginRefused, SourceUnreachable
 from qanatix_pipelines.limits import Limits
 from qanatix_pipelines.pull import run_pull
-from qanatix_pipelines.pulls import Pull, PullStatus
+from qanatix_pipelines.receipts import PullStatus, Receipt
 from qanatix_pipelines.staging import Progress
 from qanatix_pipelines.store.ingestion import Ingestion
 from qanatix_pipelines.store.opening import Store
 from tests.conftest import server
-from tests.harness.postgresql import PostgreSQLHarness
 from tests.held import held
+from tests.sources.postgresql.harness import PostgreSQLHarness
 from tests.system import System
 from tests.test_pull import Scripted, Step
 from tests.test_store import NEW, READ_AT, batch
@@ -33,7 +34,7 @@ def connector(store: Store) -> Connector:
     return store.connectors.add(NEW)
 
 
-def read(store: Store, pull: Pull) -> tuple[int, int]:
+def read(store: Store, pull: Receipt) -> tuple[int, int]:
     kept = store.pulls.get(pull.id)
     return kept.records_read, kept.bytes_read
 
@@ -92,10 +93,10 @@ def test_a_cancelled_pull_tells_how_far_it_came(store: Store, connector: Connect
 
 
 @pytest.fixture
-def pulled(store: Store, connector: Connector) -> Callable[..., tuple[Pull, list[Progress]]]:
+def pulled(store: Store, connector: Connector) -> Callable[..., tuple[Receipt, list[Progress]]]:
     """What a source's steps leave on the receipt, and what was told of each batch."""
 
-    def once(*readings: list[Step]) -> tuple[Pull, list[Progress]]:
+    def once(*readings: list[Step]) -> tuple[Receipt, list[Progress]]:
         receipt, heard = store.pulls.begin(connector, "run"), list[Progress]()
         source, limits = Scripted(*readings), Limits(pauses=(0,))
         with suppress(LoginRefused):  # it is on the receipt
@@ -105,7 +106,7 @@ def pulled(store: Store, connector: Connector) -> Callable[..., tuple[Pull, list
     return once
 
 
-def test_a_pull_tells_the_size_of_its_sources_rows(pulled: Callable[..., tuple[Pull, list[Progress]]]) -> None:
+def test_a_pull_tells_the_size_of_its_sources_rows(pulled: Callable[..., tuple[Receipt, list[Progress]]]) -> None:
     sizes = [pl.DataFrame({"id": ids}).estimated_size() for ids in ([1, 2, 3], [4])]
 
     receipt, heard = pulled([[1, 2, 3], [4]])
@@ -115,14 +116,26 @@ def test_a_pull_tells_the_size_of_its_sources_rows(pulled: Callable[..., tuple[P
     assert (receipt.records_read, receipt.bytes_read) == (4, sum(sizes))
 
 
-def test_what_is_read_again_counts_once(pulled: Callable[..., tuple[Pull, list[Progress]]]) -> None:
+def test_progress_is_told_outside_of_the_pulls_loop(store: Store, connector: Connector) -> None:
+    """A log handler may open a connection then, which is none of the pull's."""
+    receipt, loops = store.pulls.begin(connector, "run"), list[object]()
+
+    def hear(_progress: Progress) -> None:
+        loops.append(asyncio._get_running_loop())
+
+    run_pull(store, connector, receipt, lambda _config: Scripted([[1], [2]]), on_batch=hear)
+
+    assert loops == [None, None]
+
+
+def test_what_is_read_again_counts_once(pulled: Callable[..., tuple[Receipt, list[Progress]]]) -> None:
     receipt, heard = pulled([[1, 2], SourceUnreachable("The source is away.", transient=True)], [[1, 2], [3]])
 
     assert [progress.records for progress in heard] == [2, 2, 3]
     assert (receipt.records_read, receipt.records_pulled) == (3, 3)
 
 
-def test_a_failed_pull_tells_how_far_it_came(pulled: Callable[..., tuple[Pull, list[Progress]]]) -> None:
+def test_a_failed_pull_tells_how_far_it_came(pulled: Callable[..., tuple[Receipt, list[Progress]]]) -> None:
     receipt, _ = pulled([[1, 2], [3], LoginRefused("The source refused the user.")])
 
     assert (receipt.status, receipt.records_read, receipt.records_pulled) == (PullStatus.FAILED, 3, 0)

@@ -1,9 +1,11 @@
-"""One pull, from a source that does as it is told into a real store: retries, deadlines, signs of life, cursors."""
+"""One pull, from a source that does as it is told into a real store: retries, deadlines, heartbeats, cursors."""
 
 import asyncio
+import os
+import signal
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -26,11 +28,12 @@ from qanatix_pipelines.errors import (
     SourceUnreachable,
     StoreUnavailable,
 )
+from qanatix_pipelines.extents import NEW_ROWS, Extent
 from qanatix_pipelines.limits import Limits
 from qanatix_pipelines.pull import PullOutcome, pull, run_pull
-from qanatix_pipelines.pulls import Pull, PullStatus
+from qanatix_pipelines.receipts import PullStatus, Receipt
 from qanatix_pipelines.row_keys import UNKNOWN, Roles
-from qanatix_pipelines.sources import Source, SourceConfig
+from qanatix_pipelines.sources.source import Asked, Source, SourceConfig
 from qanatix_pipelines.store import tables
 from qanatix_pipelines.store.connectors import ConnectorStore
 from qanatix_pipelines.store.ingestion import Ingestion
@@ -57,8 +60,8 @@ class Scripted(Source):
         self.windows: list[Window] = []
 
     @classmethod
-    def check_query(cls, query: str) -> bool:
-        return ":last_pull" in query
+    def check_query(cls, query: str) -> Asked:
+        return Asked(":last_pull" in query)
 
     @asynccontextmanager
     async def read(self, query: str, *, window: Window, batch_size: int) -> AsyncIterator[Reading]:
@@ -104,9 +107,9 @@ def connector(new: Callable[..., Connector]) -> Connector:
 
 @pytest.fixture
 def pulled(store: Store) -> Callable[..., PullOutcome]:
-    def once(connector: Connector, source: Source, *, limits: Limits = SOON, full_refresh: bool = False) -> PullOutcome:
+    def once(connector: Connector, source: Source, *, limits: Limits = SOON, extent: Extent = NEW_ROWS) -> PullOutcome:
         kept = store.connectors.get(connector.id)
-        receipt = store.pulls.begin(kept, "run", full_refresh=full_refresh)
+        receipt = store.pulls.begin(kept, "run", extent)
         return run_pull(store, kept, receipt, lambda _config: source, limits=limits)
 
     return once
@@ -116,11 +119,11 @@ def away() -> SourceError:
     return SourceUnreachable("The source is away.", transient=True)
 
 
-def counts(receipt: Pull) -> tuple[int, int, int]:
+def counts(receipt: Receipt) -> tuple[int, int, int]:
     return receipt.records_pulled, receipt.records_ingested, receipt.duplicates_skipped
 
 
-def last_receipt(store: Store) -> Pull:
+def last_receipt(store: Store) -> Receipt:
     with store.engine.connect() as connection:
         newest = sa.select(tables.pull.c.id).order_by(tables.pull.c.created_at.desc()).limit(1)
         return store.pulls.get(connection.execute(newest).scalar_one())
@@ -204,6 +207,59 @@ class TestFaults:
         assert store.connectors.get(connector.id).watermark is None
 
 
+class TestWithinARunningLoop:
+    """As in a notebook, and where a run is executed within asyncio."""
+
+    def test_a_pull_reads_and_commits(self, connector: Connector, pulled: Callable[..., PullOutcome]) -> None:
+        async def notebook() -> PullOutcome:
+            return pulled(connector, Scripted([[1, 2], away()], [[1, 2], [3]]))
+
+        assert counts(asyncio.run(notebook()).receipt) == (3, 3, 0)
+
+    def test_its_error_is_the_callers(self, connector: Connector, pulled: Callable[..., PullOutcome]) -> None:
+        async def notebook() -> PullOutcome:
+            return pulled(connector, Scripted([LoginRefused("The source refused the user.")]))
+
+        with pytest.raises(LoginRefused):
+            asyncio.run(notebook())
+
+    def test_an_interrupt_of_the_caller_cancels_the_pull_and_waits_for_its_end(
+        self, store: Store, connector: Connector, pulled: Callable[..., PullOutcome], interrupting: type[BaseException]
+    ) -> None:
+        ended = []
+
+        async def interrupted() -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await asyncio.sleep(0)
+                ended.append("closed")
+
+        async def notebook() -> PullOutcome:
+            return pulled(connector, Scripted([[1], interrupted]))
+
+        with pytest.raises(interrupting):
+            asyncio.run(notebook())
+
+        assert ended == ["closed"]
+        assert (last_receipt(store).status, last_receipt(store).error_code) == (PullStatus.CANCELLED, "pull_cancelled")
+
+    @pytest.fixture
+    def interrupting(self) -> Iterator[type[BaseException]]:
+        """What SIGINT raises in the main thread: an exception of a kind of its own, as in Dagster's runs."""
+
+        class Interrupted(BaseException):
+            pass
+
+        def interrupt(*_: object) -> None:
+            raise Interrupted
+
+        before = signal.signal(signal.SIGINT, interrupt)
+        yield Interrupted
+        signal.signal(signal.SIGINT, before)
+
+
 class TestDeadlines:
     @staticmethod
     async def silence() -> None:
@@ -242,7 +298,7 @@ class TestDeadlines:
             pulled(connector, Scripted([TimeoutError()]))
 
 
-class TestSignsOfLife:
+class TestHeartbeat:
     @pytest.fixture(autouse=True)
     def _often(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(pulling, "LEASE_SECONDS", 0.06)
@@ -254,7 +310,7 @@ class TestSignsOfLife:
             lease = last_receipt(store).lease_until
             deadline = time.monotonic() + OUTER_SECONDS
             while last_receipt(store).lease_until == lease:
-                assert time.monotonic() < deadline, "no sign of life was given"
+                assert time.monotonic() < deadline, "no heartbeat was written"
                 await asyncio.sleep(0.02)
 
         assert counts(pulled(connector, Scripted([[1], until_renewed])).receipt) == (1, 1, 0)
@@ -282,7 +338,7 @@ class TestSignsOfLife:
 class _HeldBack(Ingestion):
     """Stages nothing before it is told to go on, once."""
 
-    def __init__(self, store: Store, connector: Connector, receipt: Pull) -> None:
+    def __init__(self, store: Store, connector: Connector, receipt: Receipt) -> None:
         super().__init__(store.engine, connector, receipt)
         self.goes_on = threading.Event()
 
@@ -302,6 +358,7 @@ def test_a_batch_is_read_while_the_one_before_is_staged(store: Store, connector:
     assert outcome.receipt.records_ingested == 2
 
 
+@pytest.mark.slow
 def test_a_large_batch_is_staged_before_the_next_is_read(store: Store, connector: Connector) -> None:
     ingestion = _Watched(store, connector, store.pulls.begin(connector, "run"))
     staged = []
@@ -331,7 +388,7 @@ def test_a_source_is_read_again_only_when_nothing_is_being_staged(store: Store, 
 class _Watched(Ingestion):
     """Tells when something is staged, when its commit is under way, and when it was cancelled."""
 
-    def __init__(self, store: Store, connector: Connector, receipt: Pull) -> None:
+    def __init__(self, store: Store, connector: Connector, receipt: Receipt) -> None:
         super().__init__(store.engine, connector, receipt)
         self.staged, self.committing, self.cancelled = threading.Event(), threading.Event(), threading.Event()
 
@@ -351,9 +408,11 @@ class _Watched(Ingestion):
         started: float,
         columns: tuple[Column, ...] = (),
         roles: Roles = UNKNOWN,
-    ) -> Pull:
+        *,
+        clock: datetime | None = None,
+    ) -> Receipt:
         self.committing.set()
-        return super().commit(watermark, read_at, started, columns, roles)
+        return super().commit(watermark, read_at, started, columns, roles, clock=clock)
 
     def cancel(self) -> None:
         super().cancel()
@@ -404,7 +463,7 @@ class TestLastPull:
         connector, source = new(overlap=60), Scripted([[1]], [[1]])
 
         pulled(connector, source)
-        refreshed = pulled(connector, source, full_refresh=True)
+        refreshed = pulled(connector, source, extent=Extent(full_refresh=True))
 
         assert source.starts == [None, None]
         assert counts(refreshed.receipt) == (1, 0, 1)
@@ -422,6 +481,99 @@ class TestLastPull:
         pulled(connector, source)
 
         assert source.windows[1].elapsed >= timedelta(hours=1)
+
+
+class TestParts:
+    """Pulls that are asked for a part of their source."""
+
+    JANUARY = datetime(2026, 1, 1, tzinfo=UTC)
+    FEBRUARY = datetime(2026, 2, 1, tzinfo=UTC)
+
+    @pytest.mark.parametrize(
+        "extent",
+        [
+            Extent(since=JANUARY),
+            Extent(since=JANUARY, until=FEBRUARY),
+            Extent(limit=1),
+            Extent(since=FEBRUARY, limit=1),
+        ],
+        ids=["since", "window", "limit", "some since"],
+    )
+    def test_the_watermark_is_left_alone_and_the_rows_are_ingested(
+        self, new: Callable[..., Connector], pulled: Callable[..., PullOutcome], store: Store, extent: Extent
+    ) -> None:
+        connector, source = new(), Scripted([[1]], [[2]])
+        pulled(connector, source)
+        before = store.connectors.get(connector.id)
+
+        receipt = pulled(connector, source, extent=extent).receipt
+
+        assert counts(receipt) == (1, 1, 0)
+        assert (receipt.extent, receipt.watermark) == (extent, None)
+        assert store.connectors.get(connector.id) == before
+
+    def test_a_window_is_bound_as_it_was_given(
+        self, new: Callable[..., Connector], pulled: Callable[..., PullOutcome]
+    ) -> None:
+        connector, source = new(overlap=60), Scripted([[1]], [[1]])
+        pulled(connector, source)
+        later = CLOCK + timedelta(days=300)
+
+        pulled(connector, source, extent=Extent(since=later, until=later + timedelta(days=1)))
+
+        assert source.windows[1].start(CLOCK) == later
+        assert source.windows[1].until == later + timedelta(days=1)
+
+    def test_integers_are_bound_as_they_were_given(
+        self, new: Callable[..., Connector], pulled: Callable[..., PullOutcome], store: Store
+    ) -> None:
+        connector, source = new(cursor_column="id", overlap=100), Scripted([[7]], [[9]])
+        pulled(connector, source)
+
+        pulled(connector, source, extent=Extent(since=5, until=8, limit=3))
+
+        assert (source.windows[1].start(CLOCK), source.windows[1].until, source.windows[1].rows) == (5, 8, 3)
+        assert source.windows[1].integer
+        assert store.connectors.get(connector.id).watermark == 7
+
+    def test_a_limit_alone_begins_where_the_next_pull_does(
+        self, new: Callable[..., Connector], pulled: Callable[..., PullOutcome]
+    ) -> None:
+        connector, source = new(overlap=60), Scripted([[1]], [[1]], [[1]])
+
+        pulled(connector, source, extent=Extent(limit=5))
+        pulled(connector, source)
+        pulled(connector, source, extent=Extent(limit=5))
+
+        assert source.starts == [None, None, CLOCK - timedelta(seconds=60)]
+        assert [window.rows for window in source.windows] == [5, None, 5]
+
+    def test_a_source_that_fails_for_a_moment_is_read_again_from_the_same_place(
+        self, connector: Connector, pulled: Callable[..., PullOutcome]
+    ) -> None:
+        source = Scripted([[1], away()], [[1], [2]])
+
+        receipt = pulled(connector, source, extent=Extent(since=self.JANUARY)).receipt
+
+        assert (counts(receipt), source.starts) == ((2, 2, 0), [self.JANUARY, self.JANUARY])
+
+    def test_the_next_attempt_of_a_pull_whose_process_died_reads_the_same_part(
+        self, new: Callable[..., Connector], pulled: Callable[..., PullOutcome], store: Store
+    ) -> None:
+        connector, source = new(), Scripted([[1]], [[1], [2]])
+        pulled(connector, source)
+        kept = store.connectors.get(connector.id)
+        extent = Extent(since=self.JANUARY, until=self.FEBRUARY, limit=2)
+        died = store.pulls.begin(kept, "run", extent)
+        assert store.pulls.retry(died)
+
+        again = store.pulls.claim(died.id, kept, "another run")
+        receipt = run_pull(store, kept, again, lambda _config: source, limits=SOON).receipt
+
+        window = source.windows[1]
+        assert (window.watermark, window.until, window.rows) == (self.JANUARY, self.FEBRUARY, 2)
+        assert (receipt.attempt, receipt.extent, counts(receipt)) == (2, extent, (2, 1, 1))
+        assert store.connectors.get(connector.id) == kept
 
 
 class TestIntegerCursors:

@@ -5,25 +5,22 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from fastapi.testclient import TestClient
 
-from qanatix_api.app import create_app
 from qanatix_pipelines.errors import PullCancelled, SourceUnreachable
 from qanatix_pipelines.keys import Scope
 from qanatix_pipelines.naming import PULL_TAG
-from qanatix_pipelines.pulls import PullStatus
-from qanatix_pipelines.settings import Settings
+from qanatix_pipelines.receipts import PullStatus
 from qanatix_pipelines.store import tables
 from qanatix_pipelines.store.keys import KeyStore
-from qanatix_pipelines.store.opening import Store, open_store
+from qanatix_pipelines.store.opening import Store
 from qanatix_pipelines.tenants import Tenant
-from tests.conftest import ENCRYPTION_KEY, PEPPER
-from tests.fakes import FakeDagster, completing
+from tests.conftest import PEPPER
+from tests.fakes import FakeDagster
 from tests.test_repeated_keys import pulled
 
 API = "/api/v1"
@@ -38,28 +35,8 @@ BODY: dict[str, Any] = {
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    opened = open_store(Settings(data_dir=tmp_path, encryption_key=ENCRYPTION_KEY, pepper=PEPPER))
-    yield opened
-    opened.engine.dispose()
-
-
-@pytest.fixture
-def dagster(store: Store) -> Iterator[FakeDagster]:
-    """Each launched run completes its pull at once."""
-    fake = FakeDagster(completing(store))
-    yield fake
-    fake.stop()
-
-
-@pytest.fixture
-def api(store: Store, dagster: FakeDagster, tmp_path: Path) -> Iterator[TestClient]:
-    settings = Settings(
-        data_dir=tmp_path, encryption_key=ENCRYPTION_KEY, pepper=PEPPER, dagster_url=dagster.url, pull_wait_seconds=20
-    )
-    key = KeyStore(store.engine, PEPPER.encode()).create("test").text
-    with TestClient(create_app(settings), headers={"Authorization": f"Bearer {key}"}) as client:
-        yield client
+def store_kind() -> str:
+    return "sqlite"
 
 
 @pytest.fixture
@@ -94,6 +71,9 @@ class TestHistory:
             "trigger": "api",
             "attempts": 1,
             "full_refresh": False,
+            "since": None,
+            "until": None,
+            "limit": None,
             "error": None,
             "progress": {
                 "phase": None,
@@ -164,7 +144,7 @@ class TestHistory:
         assert [[item["status"] for item in page] for page in pages] == [["failed", "failed"], ["failed"]]
 
     def test_another_connectors_pulls_are_not_shown(self, api: TestClient, connector: str) -> None:
-        other = api.post(f"{API}/connectors", json=BODY).json()["id"]
+        other = api.post(f"{API}/connectors", json=BODY | {"name": "Others"}).json()["id"]
         pull(api, other)
 
         assert api.get(f"{API}/connectors/{connector}/pulls").json()["items"] == []
@@ -301,6 +281,7 @@ class TestWaiting:
         ("query", "headers", "applied"),
         [
             ("?wait=false", {}, None),
+            ("?wait=False", {}, None),  # as Python's clients write it
             ("", {"Prefer": "respond-async"}, "respond-async"),
             ("?wait=true", {"Prefer": "Respond-Async; x=y"}, "respond-async"),
             ("?wait=false", {"Prefer": "respond-async, wait=100"}, "respond-async"),
@@ -393,11 +374,11 @@ class TestWaiting:
 
         assert (response.status_code, response.headers["Retry-After"]) == (503, "5")
         answer = response.json()
-        assert (answer["code"], answer["status"], answer["run_id"]) == ("pull_not_started", "failed", None)
+        assert (answer["code"], answer["pull_status"], answer["run_id"]) == ("pull_not_started", "failed", None)
         kept = store.pulls.get(UUID(answer["pull_id"]))
         assert (kept.error_code, kept.error_detail) == (answer["code"], answer["detail"])
 
-    @pytest.mark.parametrize("wait", ["no", "0", "False", ""])
+    @pytest.mark.parametrize("wait", ["no", "0", "FALSE", ""])
     def test_wait_is_true_or_false(self, api: TestClient, connector: str, dagster: FakeDagster, wait: str) -> None:
         response = pull(api, connector, f"?wait={wait}")
 
@@ -429,7 +410,7 @@ class TestCancelling:
     def test_a_run_that_does_not_end_is_accepted_to_be_ending_and_the_pull_is_over(
         self, api: TestClient, connector: str, endless: FakeDagster, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("qanatix_api.runs.CANCEL_SECONDS", 0.5)
+        monkeypatch.setattr("qanatix_api.dagster.CANCEL_SECONDS", 0.5)
         pull_id = pull(api, connector, "?wait=false").json()["pull_id"]
         endless.statuses["endless"] = "CANCELING"
 
@@ -482,6 +463,9 @@ class TestCancelling:
 
         assert response.status_code == 409
         assert response.json() == {
+            "type": "urn:qanatix:error:pull_finished",
+            "title": "Pull finished",
+            "status": 409,
             "detail": f"The pull has {status} already: there is nothing to cancel.",
             "code": "pull_finished",
             "pull_id": answer["pull_id"],
@@ -536,9 +520,9 @@ class TestUnknownParameters:
     @pytest.mark.parametrize(
         ("method", "path", "takes"),
         [
-            ("GET", "/entities", "vertical, entity_type, limit, cursor"),
-            ("GET", "/connectors", "none"),
-            ("POST", "/connectors", "none"),
+            ("GET", "/entities", "limit, cursor, vertical, entity_type, collection, record_type"),
+            ("GET", "/auth/keys", "none"),
+            ("POST", "/connectors", "test"),
             ("POST", "/connectors/{connector}/pull", "wait"),
             ("PATCH", "/connectors/{connector}", "none"),
             ("DELETE", "/connectors/{connector}", "none"),
@@ -559,9 +543,29 @@ class TestUnknownParameters:
         ]
         assert api.get(f"{API}/connectors/{connector}").status_code == 200
 
+    @pytest.mark.parametrize(
+        ("method", "path", "name"),
+        [
+            ("GET", "/entities?vertical=x&vertical=x", "vertical"),
+            ("GET", "/connectors/{connector}/pulls?limit=1&status=failed&limit=2", "limit"),
+            ("POST", "/connectors/{connector}/pull?wait=false&wait=true", "wait"),
+        ],
+    )
+    def test_a_parameter_that_is_given_twice_is_named(
+        self, api: TestClient, connector: str, dagster: FakeDagster, method: str, path: str, name: str
+    ) -> None:
+        response = api.request(method, f"{API}{path.format(connector=connector)}")
+
+        assert response.status_code == 422
+        assert response.json()["detail"] == [
+            {"loc": ["query", name], "msg": "must be given once only", "type": "repeated"}
+        ]
+        assert dagster.launches == []
+
     def test_no_operation_takes_what_it_does_not_know(self, api: TestClient) -> None:
+        named = {f"{thing}_id": uuid4() for thing in ("connector", "dry_run", "entity", "pull", "record")}
         operations = [
-            (method, path.format(connector_id=uuid4(), entity_id=uuid4(), pull_id=uuid4(), key_id="00000000"))
+            (method, path.format(**named, key_id="00000000", key="mine"))
             for path, methods in api.get("/openapi.json").json()["paths"].items()
             for method in methods
         ]

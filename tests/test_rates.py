@@ -1,7 +1,6 @@
 """How often one may ask."""
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
 
@@ -9,9 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from qanatix_api import rates
-from qanatix_api.app import create_app
 from qanatix_pipelines.settings import Settings
-from qanatix_pipelines.store.keys import KeyStore
 from tests.conftest import ENCRYPTION_KEY, PEPPER
 
 CONNECTORS = "/api/v1/connectors"
@@ -29,15 +26,6 @@ def settings(data_dir: Path) -> Settings:
         pulls_per_minute=1,
         failed_keys_per_minute=2,
     )
-
-
-@pytest.fixture
-def api(settings: Settings) -> Iterator[TestClient]:
-    app = create_app(settings)
-    with TestClient(app) as client:
-        keys: KeyStore = app.state.services.keys
-        client.headers["Authorization"] = f"Bearer {keys.create('test').text}"
-        yield client
 
 
 class TestRequests:

@@ -92,7 +92,7 @@ class TestColumns:
 
 @pytest.mark.parametrize("store_kind", ["postgresql"])  # SQLite's only lock would hold what tells of the merge, too
 def test_a_pull_that_merges_says_so(
-    store: Store, connector: Connector, database: str, client: Callable[..., TestClient]
+    store: Store, connector: Connector, store_database: str, client: Callable[..., TestClient]
 ) -> None:
     api = client(Scope.CONNECTORS_READ)
     receipt = store.pulls.begin(connector, "run")
@@ -102,7 +102,7 @@ def test_a_pull_that_merges_says_so(
         answer: dict[str, Any] = api.get(f"{API}/pulls/{receipt.id}").json()
         return answer
 
-    with ThreadPoolExecutor(1) as threads, held_merges(database) as let_go:
+    with ThreadPoolExecutor(1) as threads, held_merges(store_database) as let_go:
         pulling = threads.submit(run_pull, store, connector, receipt, lambda _config: source)
         until(lambda: pulling.done() or told()["progress"]["phase"] == "merging")
         merging = told()

@@ -11,11 +11,11 @@ import pytest
 from qanatix_pipelines.errors import QueryRejected, SourceError
 from qanatix_pipelines.sources import open_source
 from qanatix_pipelines.watermarks import Window
-from tests.harness.mongodb import MongoDBHarness
-from tests.harness.mysql import MySQLHarness
-from tests.harness.neo4j import Neo4jHarness
 from tests.servers import Server
-from tests.servers.mysql import execute, parts
+from tests.sources.mongodb.harness import MongoDBHarness
+from tests.sources.mysql.harness import MySQLHarness
+from tests.sources.mysql.server import execute, parts
+from tests.sources.neo4j.harness import Neo4jHarness
 
 
 def told(connector_type: str, config: dict[str, Any], query: str) -> str:

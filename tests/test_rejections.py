@@ -11,9 +11,10 @@ from fastapi.testclient import TestClient
 from qanatix_pipelines.connectors import Connector
 from qanatix_pipelines.entities import EntityBatch
 from qanatix_pipelines.errors import SourceFailed
+from qanatix_pipelines.extents import Extent
 from qanatix_pipelines.health import SHOWN
 from qanatix_pipelines.keys import Scope
-from qanatix_pipelines.pulls import Pull
+from qanatix_pipelines.receipts import Receipt
 from qanatix_pipelines.rejections import Reason, Rejection
 from qanatix_pipelines.row_keys import WarningCode
 from qanatix_pipelines.store.health import health_of
@@ -41,29 +42,30 @@ def reject(
     *batches: list[Rejection],
     watermark: datetime | None = None,
     full_refresh: bool = False,
-) -> Pull:
+) -> Receipt:
     """The receipt of a pull that has rejected these."""
-    receipt = store.pulls.begin(connector, "run", full_refresh=full_refresh)
+    connector = store.connectors.get(connector.id)
+    receipt = store.pulls.begin(connector, "run", Extent(full_refresh=full_refresh))
     pull = Ingestion(store.engine, connector, receipt)
     for rejections in batches:
         pull.stage(EntityBatch(batch().frame, rejections, 0), len(rejections))
     return pull.commit(watermark, READ_AT, time.monotonic())
 
 
-def told(store: Store, pull: Pull, limit: int = 2 * ROWS_KEPT) -> list[int]:
+def told(store: Store, pull: Receipt, limit: int = 2 * ROWS_KEPT) -> list[int]:
     return [rejection.row for rejection in store.rejections.page(pull.id, limit=limit)[0]]
 
 
 class TestKept:
     def test_a_receipt_counts_all_by_reason_and_a_thousand_are_kept(self, store: Store, connector: Connector) -> None:
-        giant = Rejection(1, None, Reason.ROW_TOO_LARGE, None)
+        oversized = Rejection(1, None, Reason.ROW_TOO_LARGE, None)
 
-        receipt = reject(store, connector, [giant, *nameless(*range(2, 800))], nameless(*range(800, 1301)))
+        receipt = reject(store, connector, [oversized, *nameless(*range(2, 800))], nameless(*range(800, 1301)))
 
         assert (receipt.records_pulled, receipt.records_rejected) == (1300, 1300)
         assert receipt.rejected_by_reason == {Reason.ROW_TOO_LARGE: 1, Reason.NAME_MISSING: 1299}
         assert told(store, receipt) == list(range(1, ROWS_KEPT + 1))
-        assert store.rejections.page(receipt.id, limit=2)[0] == [giant, *nameless(2)]
+        assert store.rejections.page(receipt.id, limit=2)[0] == [oversized, *nameless(2)]
 
     def test_pages_hold_every_row_once_in_the_order_of_the_source(self, store: Store, connector: Connector) -> None:
         receipt = reject(store, connector, nameless(9, 20, 100, 1000, 2**40))
@@ -235,7 +237,7 @@ class TestHealth:
     def test_a_pull_that_reads_everything_and_rejects_nothing_ends_it(
         self, store: Store, connector: Connector, watermark: datetime | None, full_refresh: bool
     ) -> None:
-        reject(store, connector, nameless(2, 3), watermark=READ_AT)
+        reject(store, connector, nameless(2, 3), watermark=watermark)
         reject(store, connector, watermark=watermark, full_refresh=full_refresh)
 
         (health,) = health_of(store.engine, "postgresql")

@@ -1,23 +1,24 @@
 """The id of a request, in its answer and in the log."""
 
 import logging
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from uuid import UUID
 
 import pytest
 from fastapi.testclient import TestClient
 
 from qanatix_api.app import create_app
-from qanatix_pipelines.settings import Settings
-from tests.conftest import ENCRYPTION_KEY, PEPPER
 
 
 @pytest.fixture
-def client(data_dir: Path) -> Iterator[TestClient]:
-    app = create_app(Settings(data_dir=data_dir, encryption_key=ENCRYPTION_KEY, pepper=PEPPER))
-    with TestClient(app, raise_server_exceptions=False) as opened:
-        yield opened
+def store_kind() -> str:
+    return "sqlite"
+
+
+@pytest.fixture
+def client(keyless: TestClient, monkeypatch: pytest.MonkeyPatch) -> TestClient:
+    monkeypatch.setattr(keyless._transport, "raise_server_exceptions", False)
+    return keyless
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/", "/openapi.json", "/api/v1/connectors", "/nothing", "/healthz/%ff"])

@@ -1,19 +1,17 @@
 """The whole road with every process running: REST, Dagster's webserver, daemon and code server, a real source."""
 
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 from uuid import uuid4
 
 import httpx2
 import pytest
 
 from tests.conftest import server
-from tests.databases import DATABASES
-from tests.harness import Harness
-from tests.harness.postgresql import PostgreSQLHarness
-from tests.system import System, finished
+from tests.sources.databases import DATABASES
+from tests.sources.harness import Harness
+from tests.sources.postgresql.harness import PostgreSQLHarness
+from tests.system import System, finished, until
 
 
 @pytest.fixture
@@ -109,7 +107,7 @@ def test_a_run_from_dagsters_own_ui_is_a_pull_too(stack: System, harness: Harnes
       launchRun(executionParams: $execution) { __typename ... on LaunchRunSuccess { run { runId } } }
     }
     """
-    partition = _partition(stack, connector)
+    partition = stack.partition(connector)
     execution = {
         "selector": {
             "repositoryLocationName": "qanatix",
@@ -132,13 +130,12 @@ def test_a_run_that_is_terminated_ingests_nothing_and_says_cancelled(stack: Syst
 
     with ThreadPoolExecutor(1) as client:
         asked = client.submit(stack.pull, connector)
-        _until(lambda: harness.connections() == 1)
-        (run_id,) = _running(stack)
-        stack.ask_dagster(terminate, id=run_id)
+        until(lambda: harness.connections() == 1)
+        stack.ask_dagster(terminate, id=stack.run_of(connector))
         answer = asked.result()
 
     assert (answer.status_code, answer.json()["code"]) == (409, "pull_cancelled")
-    _until(lambda: harness.connections() == 0)
+    until(lambda: harness.connections() == 0)
     assert stack.api.get("/entities", params={"entity_type": connector["entity_type"]}).json()["items"] == []
 
 
@@ -148,63 +145,38 @@ def test_a_deleted_connector_leaves_the_grid_and_stops_its_pull(stack: System, h
 
     with ThreadPoolExecutor(1) as client:
         asked = client.submit(stack.pull, connector)
-        _until(lambda: harness.connections() == 1)
-        partition = _partition(stack, connector)
+        until(lambda: harness.connections() == 1)
+        partition = stack.partition(connector)
         started = time.monotonic()
         assert stack.api.delete(f"/connectors/{connector['id']}").status_code == 204
         assert time.monotonic() - started < 10
         answer = asked.result()
 
     assert (answer.status_code, answer.json()["code"]) == (409, "pull_superseded")
-    _until(lambda: partition not in _partitions(stack))
-    _until(lambda: harness.connections() == 0)
+    until(lambda: partition not in stack.partitions(), seconds=180)
+    until(lambda: harness.connections() == 0)
 
 
 def test_what_the_api_asks_of_dagster_is_in_dagsters_schema(stack: System) -> None:
-    from qanatix_api import lineage, runs
+    from qanatix_api import dagster, lineage
 
     for document in (
-        runs.ADD_PARTITION,
-        runs.STATUS,
-        runs.TERMINATE,
+        dagster.ADD_PARTITION,
+        dagster.STATUS,
+        dagster.STATUSES,
+        dagster.TERMINATE,
         lineage.SHOWN,
     ):
         variables = {
             "key": {"path": ["testing", "item"]},
             "set": "connectors_mysql",
             "partition": "p",
-            "selector": runs.SELECTOR,
+            "selector": {"repositoryLocationName": "qanatix", "repositoryName": "__repository__"},
             "run": str(uuid4()),
+            "runs": [str(uuid4())],
         }
         declared = {name: value for name, value in variables.items() if f"${name}:" in document}
         response = httpx2.post(
             f"{stack.stack.dagster_url}/graphql", json={"query": document, "variables": declared}, timeout=60
         ).json()
         assert "errors" not in response
-
-
-def _until(true: Callable[[], bool]) -> None:
-    for _ in range(1800):
-        if true():
-            return
-        time.sleep(0.1)
-    raise AssertionError("it did not come to be within three minutes")
-
-
-def _partitions(stack: System) -> list[str]:
-    query = """
-    { assetNodeOrError(assetKey: {path: ["connectors", "postgresql"]}) { ... on AssetNode { partitionKeys } } }
-    """
-    keys: list[str] = stack.ask_dagster(query)["assetNodeOrError"]["partitionKeys"]
-    return keys
-
-
-def _partition(stack: System, connector: dict[str, Any]) -> str:
-    found: list[str] = []
-    _until(lambda: bool(found.extend(k for k in _partitions(stack) if k.endswith(connector["id"][:8])) or found))
-    return found[0]
-
-
-def _running(stack: System) -> list[str]:
-    query = "{ runsOrError(filter: {statuses: [STARTED]}) { ... on Runs { results { runId } } } }"
-    return [run["runId"] for run in stack.ask_dagster(query)["runsOrError"]["results"]]

@@ -122,6 +122,7 @@ zones = st.sampled_from(["UTC", "Europe/Berlin", "America/New_York", "Australia/
 moments = st.datetimes(datetime(2026, 1, 1), datetime(2027, 1, 1)).map(lambda moment: moment.replace(tzinfo=UTC))  # noqa: DTZ001
 
 
+@pytest.mark.slow
 @given(crons, zones, moments)
 @settings(max_examples=200, deadline=None)
 def test_it_is_the_librarys_own_sequence_without_what_is_over(cron: str, zone: str, moment: datetime) -> None:
@@ -137,6 +138,7 @@ def test_it_is_the_librarys_own_sequence_without_what_is_over(cron: str, zone: s
     assert sorted(set(found)) == found
 
 
+@pytest.mark.slow
 @given(crons, zones, moments, st.integers(0, 10**6))
 @settings(max_examples=200, deadline=None)
 def test_however_long_nobody_looked_no_time_before_now_is_left(

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -10,6 +11,7 @@ import sqlalchemy as sa
 from dagster import DagsterRunStatus
 
 from qanatix_pipelines.connectors import Connector, NewConnector
+from qanatix_pipelines.defs.build import pull_jobs
 from qanatix_pipelines.defs.schedules import LIMIT, schedules_sensor
 from qanatix_pipelines.errors import StoreUnavailable
 from qanatix_pipelines.settings import Settings
@@ -42,13 +44,22 @@ def skipped() -> list[str]:
     return []
 
 
+@pytest.fixture(scope="module")
+def jobs() -> list[Any]:
+    return pull_jobs()
+
+
 @pytest.fixture
-def tick(settings: Settings, instance: dg.DagsterInstance, skipped: list[str]) -> Tick:  # noqa: ARG001  # the environment
+def tick(
+    settings: Settings,  # noqa: ARG001  # it is the environment
+    instance: dg.DagsterInstance,
+    jobs: list[Any],
+    skipped: list[str],
+) -> Tick:
     """Evaluate the sensor at a time: what it asks for."""
-    from qanatix_pipelines.definitions import _jobs
 
     def evaluated(at: datetime) -> list[dg.RunRequest]:
-        asked = evaluate(schedules_sensor(_jobs, lambda: at), instance)
+        asked = evaluate(schedules_sensor(jobs, lambda: at), instance)
         if isinstance(asked, str):
             skipped.append(asked)
             return []
@@ -162,6 +173,7 @@ def test_a_run_that_was_created_and_not_submitted_is_asked_for_again(
     assert second.run_key == first.run_key
 
 
+@pytest.mark.slow
 def test_while_a_run_waits_no_second_one_is_asked_for(
     tick: Tick, instance: dg.DagsterInstance, store: Store, add: Callable[..., Connector]
 ) -> None:
@@ -172,6 +184,16 @@ def test_while_a_run_waits_no_second_one_is_asked_for(
 
     assert asked == []
     assert store.connectors.get(connector.id).next_due_at == NOON + timedelta(minutes=65)
+
+
+def test_a_run_that_waits_for_a_part_is_not_the_one_that_is_due(
+    tick: Tick, instance: dg.DagsterInstance, add: Callable[..., Connector]
+) -> None:
+    connector = add()
+    tags = {"qanatix/connector": connector.partition_key, "qanatix/since": "2026-01-01T00:00:00Z"}
+    submit(instance, [dg.RunRequest("part", job_name="pull_postgresql", tags=tags)], DagsterRunStatus.STARTING)
+
+    assert len(tick(NOON)) == 1
 
 
 def test_while_a_pull_runs_no_second_one_is_asked_for_and_afterwards_one(
@@ -188,6 +210,7 @@ def test_while_a_pull_runs_no_second_one_is_asked_for_and_afterwards_one(
     assert (len(meanwhile), len(afterwards)) == (0, 1)
 
 
+@pytest.mark.slow
 def test_a_storm_is_spread_over_ticks_and_nobody_is_left_out(
     tick: Tick, instance: dg.DagsterInstance, add: Callable[..., Connector]
 ) -> None:

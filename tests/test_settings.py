@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from dagster._core.definitions.utils import is_valid_owner
 
 from qanatix_pipelines.errors import SettingsError
 from qanatix_pipelines.settings import Settings, read_settings
@@ -184,6 +185,61 @@ def test_settings_do_not_show_their_secrets(monkeypatch: pytest.MonkeyPatch) -> 
     assert not re.search(f"hunter2|{re.escape(KEY)}", repr(read_settings()))
 
 
+@pytest.mark.parametrize("owner", ["team:supply-chain", "ada@example.com", "a.b+c@mail.example.org"])
+def test_an_owner_that_dagster_takes_is_taken(monkeypatch: pytest.MonkeyPatch, owner: str) -> None:
+    monkeypatch.setenv("QANATIX_OWNER", owner)
+
+    assert read_settings().owner == owner
+    assert is_valid_owner(owner)
+
+
+@pytest.mark.parametrize("owner", ["supply-chain", "team:", "ada@example", "ada example.com", "team", "@example.com"])
+def test_an_owner_that_dagster_refuses_is_refused_as_the_settings_are_read(
+    monkeypatch: pytest.MonkeyPatch, owner: str
+) -> None:
+    monkeypatch.setenv("QANATIX_OWNER", owner)
+
+    with pytest.raises(SettingsError, match=r"^QANATIX_OWNER is wrong: it must be an e-mail address, or team:"):
+        read_settings()
+    assert not is_valid_owner(owner)
+
+
+@pytest.mark.parametrize(
+    ("name", "times"),
+    [(name, 1) for name in ("\n", "\0", "a\0", "a\nb", "\udcff", " ", " a", "a ", "\u00a0")]
+    + [("x", 252), ("x", 100_000)],
+)
+def test_an_owner_that_cannot_be_shown_is_refused(name: str, times: int) -> None:
+    with pytest.raises(SettingsError, match=r"^QANATIX_OWNER is wrong: .*team: .*at most 256 printable characters"):
+        read_settings({"owner": f"team:{name * times}"})
+
+
+def test_a_long_e_mail_address_is_no_owner() -> None:
+    with pytest.raises(SettingsError, match=r"^QANATIX_OWNER is wrong: .*at most 256 printable characters"):
+        read_settings({"owner": "x" * 245 + "@example.com"})
+
+
+@pytest.mark.parametrize("name", ["supply chain", "Einkauf Köln", pytest.param("x" * 251, id="long")])
+def test_an_owner_is_any_printable_name(name: str) -> None:
+    assert read_settings({"owner": f"team:{name}"}).owner == f"team:{name}"
+
+
+def test_what_is_given_in_code_comes_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QANATIX_STALE_HOURS", "5")
+    monkeypatch.setenv("QANATIX_PULL_SECONDS", "6")
+
+    settings = read_settings({"stale_hours": 7})
+
+    assert (settings.stale_hours, settings.pull_seconds) == (7, 6)
+
+
+def test_what_is_wrong_in_code_is_told_by_its_variable() -> None:
+    with pytest.raises(SettingsError, match=r"^QANATIX_STALE_HOURS is wrong") as refused:
+        read_settings({"stale_hours": "hunter2"})
+
+    assert "hunter2" not in str(refused.value)
+
+
 def test_networks_are_read_with_spaces_between(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QANATIX_ALLOW_NETWORKS", "10.20.0.0/16, fd12::/16")
 
@@ -207,3 +263,28 @@ def test_what_is_no_network_is_refused_without_being_shown(monkeypatch: pytest.M
         read_settings().egress()
 
     assert networks not in str(refused.value)
+
+
+@pytest.mark.parametrize("prefix", ["a/b", "a-b", "ä", "a\n", "a" * 64])
+def test_a_prefix_that_is_no_part_of_an_asset_key_is_refused(monkeypatch: pytest.MonkeyPatch, prefix: str) -> None:
+    monkeypatch.setenv("QANATIX_ASSET_PREFIX", prefix)
+
+    with pytest.raises(SettingsError, match=r"^QANATIX_ASSET_PREFIX is wrong: it must be 1 to 63 letters, digits or _"):
+        read_settings()
+
+
+def test_pages_may_call_from_the_origins_that_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read_settings().origins() == ()
+    monkeypatch.setenv("QANATIX_CORS_ORIGINS", "https://app.example.com, http://[::1]:3000")
+
+    assert read_settings().origins() == ("https://app.example.com", "http://[::1]:3000")
+
+
+@pytest.mark.parametrize(
+    "origin", ["*", "app.example.com", "https://app.example.com/", "https://App.example.com", "null"]
+)
+def test_what_is_no_origin_is_refused_by_its_place(monkeypatch: pytest.MonkeyPatch, origin: str) -> None:
+    monkeypatch.setenv("QANATIX_CORS_ORIGINS", f"https://app.example.com,{origin}")
+
+    with pytest.raises(SettingsError, match=r"^QANATIX_CORS_ORIGINS is wrong: entry 2 of 2 is no origin"):
+        read_settings()

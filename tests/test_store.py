@@ -39,8 +39,9 @@ from qanatix_pipelines.errors import (
     StoreNotReady,
     StoreUnavailable,
 )
+from qanatix_pipelines.extents import Extent
 from qanatix_pipelines.keys import new_key
-from qanatix_pipelines.pulls import LEASE_SECONDS, PullStatus
+from qanatix_pipelines.receipts import LEASE_SECONDS, PullStatus
 from qanatix_pipelines.settings import Settings, new_fernet_key
 from qanatix_pipelines.store import engine, migrations, tables, unchanged
 from qanatix_pipelines.store.clock import now
@@ -74,14 +75,21 @@ def batch(*rows: tuple[int, str], duplicates: int = 0) -> EntityBatch:
     """Entities with these ids and contents."""
     frame = pl.DataFrame(
         {
-            "id": [UUID(int=number).hex for number, _ in rows],
+            "id": [UUID(int=number).bytes for number, _ in rows],
             "source_id": [str(number) for number, _ in rows],
-            "digest": [content.encode().ljust(32).hex() for _, content in rows],
+            "digest": [content.encode().ljust(32) for _, content in rows],
             "name": [content for _, content in rows],
             "data": [f'{{"is":"{content}"}}' for _, content in rows],
             "alike": [1 for _ in rows],
         },
-        schema=dict.fromkeys(("id", "source_id", "digest", "name", "data"), pl.String) | {"alike": pl.Int64},
+        schema={
+            "id": pl.Binary,
+            "source_id": pl.String,
+            "digest": pl.Binary,
+            "name": pl.String,
+            "data": pl.String,
+            "alike": pl.Int64,
+        },
     )
     return EntityBatch(frame, [], duplicates)
 
@@ -410,7 +418,7 @@ class TestAttempts:
         receipt, _ = store.pulls.queue(connector.id)
 
         with pytest.raises(PullInProgress, match=str(receipt.id)):
-            store.pulls.queue(connector.id, full_refresh=True)
+            store.pulls.queue(connector.id, Extent(full_refresh=True))
 
     def test_no_pull_begins_without_room_on_the_disk(self, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("qanatix_pipelines.store.engine.ROOM_BYTES", 2**63)
@@ -610,7 +618,7 @@ class TestIngestion:
     def test_a_full_refresh_takes_an_integer_as_it_is_now(self, store: Store, connector: Connector) -> None:
         """A sequence that was begun anew gives numbers below the old greatest."""
         ingest(store, connector, watermark=900)
-        receipt = store.pulls.begin(connector, "run", full_refresh=True)
+        receipt = store.pulls.begin(connector, "run", Extent(full_refresh=True))
 
         Ingestion(store.engine, connector, receipt).commit(9, READ_AT, 0)
 
@@ -909,6 +917,7 @@ class TestMigrations:
                 migrations.upgrade(store)
         store.dispose()
 
+    @pytest.mark.slow
     def test_processes_that_migrate_at_once_all_succeed(self, settings: Settings) -> None:
         environment = {**os.environ, "QANATIX_STORE_URL": settings.store_address()}
         qanatix = Path(sys.executable).with_name("qanatix")
@@ -984,6 +993,11 @@ class StoppedBatch:
         if "data" not in rows.columns:  # it is only looked at
             return rows
         self._rows, self.columns = rows, rows.columns
+        return self
+
+    def with_columns(self, **columns: pl.Expr) -> Self:
+        self._rows = self._rows.with_columns(**columns)
+        self.columns = self._rows.columns
         return self
 
     def estimated_size(self) -> int:

@@ -13,9 +13,9 @@ import pytest
 from qanatix_pipelines.connectors import NewConnector
 from qanatix_pipelines.egress import Egress
 from qanatix_pipelines.errors import AddressRefused, SourceError, SourceUnreachable, TlsFailed
-from qanatix_pipelines.faults.network import network_fault
 from qanatix_pipelines.pull import PullOutcome
 from qanatix_pipelines.sources import open_source
+from qanatix_pipelines.sources.network import network_fault
 from qanatix_pipelines.store.opening import Store
 from qanatix_pipelines.watermarks import Window
 from tests.servers import free_port
@@ -80,7 +80,9 @@ def test_a_port_at_which_nobody_listens(connector_type: str, host: str) -> None:
 def test_a_host_that_takes_the_connection_and_says_nothing(
     connector_type: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(importlib.import_module(f"qanatix_pipelines.sources.{connector_type}"), "CONNECT_SECONDS", 1)
+    monkeypatch.setattr(
+        importlib.import_module(f"qanatix_pipelines.sources.{connector_type}.reading"), "CONNECT_SECONDS", 1
+    )
 
     async def silent() -> str:
         async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,5 +1,6 @@
 """Watches: a look at each kind of real source, and the sensor that looks around."""
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -14,17 +15,18 @@ from dagster import DagsterRun, DagsterRunStatus
 
 from qanatix_pipelines.connectors import Connector, Watch
 from qanatix_pipelines.defs import watches
+from qanatix_pipelines.defs.build import pull_jobs
 from qanatix_pipelines.egress import DEVELOPMENT, Egress
 from qanatix_pipelines.errors import AddressRefused, QueryRejected, SourceTimeout, StoreUnavailable
-from qanatix_pipelines.looks import look
 from qanatix_pipelines.settings import Settings
 from qanatix_pipelines.sources import check_watch, open_source
 from qanatix_pipelines.store.opening import Store
 from qanatix_pipelines.store.watches import Watches
+from qanatix_pipelines.watch import look
 from tests.conftest import server
-from tests.databases import DATABASES
-from tests.harness import Harness
-from tests.harness.postgresql import PostgreSQLHarness
+from tests.sources.databases import DATABASES
+from tests.sources.harness import Harness
+from tests.sources.postgresql.harness import PostgreSQLHarness
 from tests.ticks import evaluate, in_environment, submit
 
 QUERIES = {
@@ -32,6 +34,7 @@ QUERIES = {
     "mysql": "SELECT max(updated_at) FROM items",
     "mongodb": '{"filter": {}, "projection": {"updated_at": 1, "_id": 0}, "sort": {"updated_at": -1}}',
     "neo4j": "MATCH (i:Item) RETURN max(i.updated_at)",
+    "sqlite": "SELECT max(updated_at) FROM items",
 }
 MINUTE = timedelta(seconds=60)
 
@@ -59,10 +62,9 @@ def instance() -> Iterator[dg.DagsterInstance]:
 @pytest.fixture
 def tick(settings: Settings, instance: dg.DagsterInstance) -> Tick:  # noqa: ARG001  # it sets the environment
     """Evaluate the sensor at a time: what it asks for, or why it does not."""
-    from qanatix_pipelines.definitions import _jobs
 
     def evaluated(at: datetime) -> Evaluated:
-        return evaluate(watches.watches_sensor(_jobs, lambda: at), instance)
+        return evaluate(watches.watches_sensor(pull_jobs(), lambda: at), instance)
 
     return evaluated
 
@@ -86,7 +88,13 @@ def ways(harness: Harness) -> list[Watch]:
 class TestLooking:
     def seen(self, harness: Harness, connector: Connector, watch: Watch, **others: Any) -> str:
         check_watch(connector.connector_type, connector.query, watch)
-        return look(connector, watch, open_source(harness.connector_type, harness.config), DEVELOPMENT, **others)
+        return look(
+            connector,
+            watch,
+            open_source(harness.connector_type, harness.config, **harness.allowed),
+            DEVELOPMENT,
+            **others,
+        )
 
     def test_what_has_changed_looks_different_and_what_has_not_the_same(
         self, harness: Harness, register: Callable[..., Connector]
@@ -98,6 +106,17 @@ class TestLooking:
             harness.touch([2])
             third = self.seen(harness, connector, watch)
             assert (first == second, second == third) == (True, False), watch
+
+    def test_within_a_loop_that_runs_already_it_looks_the_same(
+        self, postgresql: PostgreSQLHarness, register: Callable[..., Connector]
+    ) -> None:
+        postgresql.fill(3)
+        connector, watch = register(postgresql, postgresql.since), Watch(cursor_column="updated_at")
+
+        async def notebook() -> str:
+            return self.seen(postgresql, connector, watch)
+
+        assert asyncio.run(notebook()) == self.seen(postgresql, connector, watch)
 
     def test_of_nothing_there_is_a_digest_too(self, harness: Harness, register: Callable[..., Connector]) -> None:
         for watch in ways(harness):
@@ -124,7 +143,9 @@ class TestLooking:
         _until(lambda: harness.at_work() == 0)
 
     def test_it_goes_nowhere_where_pulls_may_not_go(self, harness: Harness, register: Callable[..., Connector]) -> None:
-        source = open_source(harness.connector_type, harness.config)
+        if not harness.networked:
+            pytest.skip("a file has no address")
+        source = open_source(harness.connector_type, harness.config, **harness.allowed)
         with pytest.raises(AddressRefused):
             look(register(harness, harness.since), ways(harness)[0], source, Egress(loopback=False))
 
@@ -152,7 +173,7 @@ class TestQuotedColumns:
 class TestMistakes:
     """What is told of a watched column's query is of the user's own query."""
 
-    @pytest.fixture(params=["postgresql", "mysql"])
+    @pytest.fixture(params=["postgresql", "mysql", "sqlite"])
     def sql(self, request: pytest.FixtureRequest) -> Harness:
         name = request.param
         harness = DATABASES[name].harness(server(name))
@@ -160,7 +181,7 @@ class TestMistakes:
         return harness
 
     def rejected(self, harness: Harness, connector: Connector, column: str) -> str:
-        source = open_source(harness.connector_type, harness.config)
+        source = open_source(harness.connector_type, harness.config, **harness.allowed)
         with pytest.raises(QueryRejected) as refused:
             look(connector, Watch(cursor_column=column), source, DEVELOPMENT, 60)
         return str(refused.value)
@@ -272,7 +293,7 @@ class TestSensor:
         assert [key.split("/")[0] for key in keys(requests)] == [str(good.id)]
         told = [store.connectors.get(connector.id) for connector in odd]
         assert [(one.watch_failures, one.watch_error_code) for one in told] == [
-            (1, "login_refused"),
+            (1, "login_refused" if harness.networked else "source_unreachable"),  # a file that is not there
             (1, "source_unreachable"),
             (1, "query_rejected"),
         ]

@@ -27,6 +27,18 @@ def test_the_overlap_is_taken_off_the_watermark() -> None:
     assert Window(NOON, overlap=300).start(NOON + HOUR) == NOON - 5 * MINUTE
 
 
+def test_an_exact_window_begins_where_somebody_said() -> None:
+    for watermark in (NOON + HOUR, 7, None):
+        assert Window(watermark, overlap=300, elapsed=HOUR, exact=True).start(NOON) == watermark
+
+
+def test_the_sources_clock_is_heard() -> None:
+    heard: list[datetime] = []
+    Window(heard=heard.append).start(NOON)
+
+    assert heard == [NOON]
+
+
 def test_an_integer_s_overlap_is_a_count() -> None:
     assert Window(50_000, overlap=10_000, integer=True).start(NOON) == 40_000
 
@@ -103,6 +115,7 @@ writes = st.lists(st.tuples(st.timedeltas(timedelta(0), timedelta(days=1)), st.i
 rounds = st.tuples(writes, st.timedeltas(timedelta(days=-2), timedelta(days=2)), writes)
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(history=st.lists(rounds, min_size=1, max_size=6), overlap=st.integers(2, 300))
 def test_whatever_the_clock_does_each_row_is_in_a_pull_once_it_is_committed(

@@ -5,8 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,8 +13,8 @@ import pytest
 from qanatix_pipelines.settings import new_fernet_key
 from tests import stack as stacks
 from tests.conftest import server
-from tests.harness.postgresql import PostgreSQLHarness
-from tests.system import System, finished, process_of
+from tests.sources.postgresql.harness import PostgreSQLHarness
+from tests.system import System, finished, process_of, until
 
 SLOW = "SELECT id, name, pg_sleep(60)::text AS slept FROM items"
 # Twenty rows a second, for five seconds.
@@ -37,7 +35,7 @@ def test_a_run_is_a_child_of_the_worker(stack: System, harness: PostgreSQLHarnes
 
     with ThreadPoolExecutor(1) as client:
         asked = client.submit(stack.pull, connector)
-        run = _running(stack)
+        run = stack.run_of(connector)
         parent = _parent(process_of(stack, run))
         answer = asked.result()
 
@@ -51,10 +49,10 @@ def test_a_run_that_is_terminated_is_cancelled_and_its_query_ends(stack: System,
 
     with ThreadPoolExecutor(1) as client:
         asked = client.submit(stack.pull, connector)
-        _until(lambda: harness.connections() == 1)
-        run = _running(stack)
+        until(lambda: harness.connections() == 1)
+        run = stack.run_of(connector)
         stack.ask_dagster(TERMINATE, id=run)
-        _until(lambda: harness.connections() == 0)
+        until(lambda: harness.connections() == 0)
         answer = asked.result()
 
     assert (answer.status_code, answer.json()["code"]) == (409, "pull_cancelled")
@@ -66,7 +64,7 @@ def test_a_run_that_is_killed_has_failed_and_its_pull_is_begun_again(stack: Syst
 
     with ThreadPoolExecutor(1) as client:
         asked = client.submit(stack.pull, connector)
-        run = _running(stack)
+        run = stack.run_of(connector)
         os.kill(process_of(stack, run), signal.SIGKILL)
         answer = asked.result()
 
@@ -81,7 +79,7 @@ def test_a_run_outlives_its_worker(stack: System, harness: PostgreSQLHarness) ->
 
     with ThreadPoolExecutor(1) as client:
         asked = client.submit(stack.pull, connector)
-        run = _running(stack)
+        run = stack.run_of(connector)
         _kill_worker(stack)
         answer = asked.result()
     stacks.restart_worker(stack.stack)
@@ -97,11 +95,11 @@ def test_a_run_whose_worker_was_killed_can_be_terminated(stack: System, harness:
 
     with ThreadPoolExecutor(1) as client:
         asked = client.submit(stack.pull, connector)
-        _until(lambda: harness.connections() == 1)
-        run = _running(stack)
+        until(lambda: harness.connections() == 1)
+        run = stack.run_of(connector)
         _kill_worker(stack)
         stack.ask_dagster(TERMINATE, id=run)
-        _until(lambda: harness.connections() == 0)
+        until(lambda: harness.connections() == 0)
         answer = asked.result()
     stacks.restart_worker(stack.stack)
 
@@ -114,7 +112,7 @@ def test_a_run_outlives_the_code_server(stack: System, harness: PostgreSQLHarnes
 
     with ThreadPoolExecutor(1) as client:
         asked = client.submit(stack.pull, connector)
-        run = _running(stack)
+        run = stack.run_of(connector)
         stack.ask_dagster(RELOAD)
         answer = asked.result()
 
@@ -162,8 +160,8 @@ def test_a_run_that_was_started_cold_is_terminated_too(stack: System, harness: P
     try:
         with ThreadPoolExecutor(1) as client:
             asked = client.submit(stack.pull, connector)
-            _until(lambda: harness.connections() == 1)
-            run = _running(stack)
+            until(lambda: harness.connections() == 1)
+            run = stack.run_of(connector)
             stack.ask_dagster(TERMINATE, id=run)
             answer = asked.result()
     finally:
@@ -237,21 +235,5 @@ def _kill_worker(stack: System) -> None:
     worker.wait()
 
 
-def _running(stack: System) -> str:
-    """The only run that is started by now, or is about to be."""
-    query = "{ runsOrError(filter: {statuses: [STARTED]}) { ... on Runs { results { runId } } } }"
-    found: list[dict[str, str]] = []
-    _until(lambda: bool(found.extend(stack.ask_dagster(query)["runsOrError"]["results"]) or found))
-    return found[0]["runId"]
-
-
 def _parent(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-
-
-def _until(true: Callable[[], bool]) -> None:
-    for _ in range(600):
-        if true():
-            return
-        time.sleep(0.1)
-    raise AssertionError("it did not come to be within a minute")

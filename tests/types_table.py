@@ -32,14 +32,14 @@ def type_rows(connector_type: str) -> list[TypeRow]:
     return [TypeRow(*(_cell(cell) for cell in line.replace(r"\|", "\0").strip("|").split("|"))) for line in table]
 
 
-def entity_data(connector_type: str, config: dict[str, Any], query: str) -> list[str]:
-    """The JSON texts of the entities that a query's rows become."""
+def entity_data(connector_type: str, config: dict[str, Any], query: str, **allowed: Any) -> list[str]:
+    """The JSON texts of the entities that a query's rows become. What the operator must allow is `allowed`."""
     connector = ConnectorSettings(
         name="Types", connector_type=connector_type, vertical="testing", entity_type="value", query=query
     )
 
     async def read() -> list[str]:
-        source = open_source(connector_type, config)
+        source = open_source(connector_type, config, **allowed)
         async with source.read(query, window=Window(), batch_size=100) as reading:
             maker = maker_of(connector, reading)
             if reading.columns is not None:

@@ -1,4 +1,4 @@
-"""COPY TO | COPY FROM: one store's entities into another, which has none, its table the same with its indexes.
+"""COPY TO | COPY FROM: one store's entities into another, empty one, with the same table and indexes.
 
 Arguments: source, its table, target. Nothing is typed, hashed or compared.
 """

@@ -1,35 +1,44 @@
-"""One partitioned asset for each connector type: its partitions are the connectors, its runs their pulls."""
+"""One partitioned asset for each connector type. Each partition is a connector, and each run of it a pull."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import dagster as dg
 from dagster import DagsterExecutionInterruptedError
+from pydantic import ValidationError
 
 from qanatix_pipelines.connectors import Connector
-from qanatix_pipelines.defs.checks import COUNTS_CHECK, OWNER, asset_key, counts_check
+from qanatix_pipelines.defs.checks import COUNTS_CHECK, asset_key, counts_check
 from qanatix_pipelines.defs.entity_sets import counts, materialization, schema
+from qanatix_pipelines.defs.opening import broken, open_store
 from qanatix_pipelines.defs.progress import ProgressLog
-from qanatix_pipelines.errors import NotFound, PullCancelled, PullError, PullSuperseded, StoreUnavailable
+from qanatix_pipelines.defs.resources import STORE, SourceResource, StoreResource, source_key
+from qanatix_pipelines.errors import (
+    InvalidConnector,
+    NotFound,
+    PullCancelled,
+    PullError,
+    PullSuperseded,
+    StoreUnavailable,
+)
+from qanatix_pipelines.extents import Extent
 from qanatix_pipelines.naming import (
     DAGSTER,
-    FULL_REFRESH_TAG,
     PULL_TAG,
+    RE_EXECUTION,
     TRIGGER_TAG,
-    entity_set_key,
     partitions_name,
 )
 from qanatix_pipelines.pull import PullOutcome, run_pull
-from qanatix_pipelines.pulls import Pull
+from qanatix_pipelines.receipts import Receipt
 from qanatix_pipelines.rejections import Rejection
-from qanatix_pipelines.sources import source_of
+from qanatix_pipelines.sources import check_extent, source_of
 from qanatix_pipelines.store.opening import Store
-from qanatix_pipelines.tracebacks import places
 
-# Of the rows that a pull rejected; the API shows more.
+# How many rejected rows a run shows. The API shows more.
 REJECTIONS_SHOWN = 20
 _REJECTION = {"row": "int", "key": "string", "reason": "string", "column": "string"}
 
@@ -41,22 +50,28 @@ GIVEN_UP = "The connector was deleted: the pull is given up."
 DELETED = "The connector of the partition %s has been deleted: the run is skipped, and nothing is pulled."
 
 
+class TagWrong(PullError):
+    """A run's tag asks for what a pull, or this connector, does not take. The sentence names the tag."""
+
+    code = "tag_wrong"
+
+
 def partitions_of(connector_type: str) -> dg.DynamicPartitionsDefinition:
     return dg.DynamicPartitionsDefinition(name=partitions_name(connector_type))
 
 
-def pull_asset(connector_type: str) -> dg.AssetsDefinition:
+def pull_asset(connector_type: str, owner: str) -> dg.AssetsDefinition:
     source_type = source_of(connector_type)
 
     @dg.asset(
         key=asset_key(connector_type),
         partitions_def=partitions_of(connector_type),
-        required_resource_keys={"store", connector_type},
+        required_resource_keys={STORE, source_key(connector_type)},
         check_specs=[counts_check(connector_type)],
-        output_required=False,  # there is none where the connector was deleted before its run came to it
+        output_required=False,  # a run whose connector was deleted before it began has none
         group_name="connectors",
         kinds={source_type.kind, "polars"},
-        owners=[OWNER],
+        owners=[owner],
         tags={"qanatix/connector_type": connector_type},
         description=(
             f"The {source_type.title} connectors. Each partition is one connector; materializing it is one pull: "
@@ -64,18 +79,18 @@ def pull_asset(connector_type: str) -> dg.AssetsDefinition:
             "are an asset of their own, `vertical/entity_type`."
         ),
     )
-    # Dagster reads the bare name only.
+    # Dagster recognises the context by this name.
     def connectors(
         context: dg.AssetExecutionContext,
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         if not context.has_partition_key:
             raise dg.Failure(NO_PARTITION, metadata={"code": "no_partition"}, allow_retries=False)
-        opened: Store = context.resources.store.open()
-        source = getattr(context.resources, connector_type)
+        resource: StoreResource = getattr(context.resources, STORE)
+        source: SourceResource = getattr(context.resources, source_key(connector_type))
+        opened = open_store(resource)
         try:
             store = opened.of(opened.tenants.of_partition(context.partition_key))
-            connector = store.connectors.by_partition(context.partition_key)
-            receipt = _receipt(store, connector, context.run)
+            connector, receipt = _begun(store, context.partition_key, context.run)
             progress = ProgressLog(context.log)
             try:
                 outcome = run_pull(
@@ -83,17 +98,17 @@ def pull_asset(connector_type: str) -> dg.AssetsDefinition:
                     connector,
                     receipt,
                     source.open,
-                    limits=context.resources.store.limits(),
-                    egress=context.resources.store.egress(),
+                    limits=source.limits(),
+                    egress=source.egress(),
                     on_batch=progress.hear,
                     on_merge=progress.hear_merge,
                 )
             finally:
                 progress.tell()
-        except PullCancelled as error:  # over the receipt: whoever cancelled it may not have reached Dagster
+        except PullCancelled as error:  # the receipt says so; whoever cancelled the pull may not have reached Dagster
             context.instance.report_run_canceling(context.run, str(error))
             raise DagsterExecutionInterruptedError from None
-        except DagsterExecutionInterruptedError:  # a deletion ends the run, as a cancellation does
+        except DagsterExecutionInterruptedError:  # Dagster ends the run: it is cancelled, or its connector was deleted
             if not _exists(opened, context.partition_key):
                 context.log.warning(GIVEN_UP)
             raise
@@ -105,24 +120,18 @@ def pull_asset(connector_type: str) -> dg.AssetsDefinition:
             return
         except (PullError, StoreUnavailable) as error:
             raise dg.Failure(str(error), metadata={"code": error.code}, allow_retries=False) from None
-        except Exception as error:  # noqa: BLE001  # its text may hold a row or an address, so only its place is shown
-            raise dg.Failure(
-                f"The pull broke on a fault of its own ({type(error).__name__}).",
-                metadata={
-                    "code": "pull_broken",
-                    "where": dg.MetadataValue.md("\n".join(f"- `{place}`" for place in places(error))),
-                },
-                allow_retries=False,
-            ) from None
-        # The pull has completed, and so does its run, also where the store goes away now.
-        context.log_event(materialization(store, connector, outcome, context.resources.store.settings(), context.log))
-        yield _result(connector, outcome, _rejections(store, outcome.receipt, context.log))
+        except Exception as error:  # noqa: BLE001  # whatever it is, only its place is shown
+            raise broken(error, "pull") from None
+        # The pull has completed, so its run succeeds, even if the store goes away now.
+        made = materialization(store, connector, outcome, resource.settings(), context.log)
+        context.log_event(made)
+        yield _result(connector, outcome, made.asset_key, _rejections(store, outcome.receipt, context.log))
 
     return connectors
 
 
 def _exists(opened: Store, partition: str) -> bool:
-    """Whether a partition is a connector's. One that cannot be asked for is, so that its run ends as it has."""
+    """Whether a partition is a connector's. True where the store cannot be asked: then the run ends as it did."""
     try:
         opened.tenants.of_partition(partition)
     except NotFound:
@@ -133,28 +142,43 @@ def _exists(opened: Store, partition: str) -> bool:
 
 
 def _unharmed(context: dg.AssetExecutionContext) -> Iterator[dg.AssetCheckResult]:
-    """Of a skipped run: Dagster has each run of an asset tell of its checks, even if there is no materialization."""
+    """The results of a skipped run. Dagster wants one for each check, even where nothing was materialized."""
     for key in context.selected_asset_check_keys:
         why = "The run was skipped: its connector has been deleted."
         yield dg.AssetCheckResult(check_name=key.name, passed=True, description=why)
 
 
-def _receipt(store: Store, connector: Connector, run: dg.DagsterRun) -> Pull:
-    """The receipt that the API queued for this run, else a new one. A run executed again is a new pull."""
+def _begun(store: Store, partition: str, run: dg.DagsterRun) -> tuple[Connector, Receipt]:
+    """The receipt that the API queued for this run, else a new one. A re-executed run is a new pull."""
+    connector = store.connectors.by_partition(partition)
     asked = run.tags.get(PULL_TAG)
     if asked is not None and run.parent_run_id is None:
-        return store.pulls.claim(UUID(asked), connector, run.run_id)
-    return store.pulls.begin(
-        connector,
-        run.run_id,
-        full_refresh=run.tags.get(FULL_REFRESH_TAG) == "true",
-        # One that is executed again has the tags of the first.
-        trigger=DAGSTER if run.parent_run_id is not None else run.tags.get(TRIGGER_TAG, DAGSTER),
-    )
+        return connector, store.pulls.claim(UUID(asked), connector, run.run_id)
+    # A re-executed run has the tags of the first, unless our coordinator has changed them.
+    trigger = RE_EXECUTION if run.parent_run_id is not None else run.tags.get(TRIGGER_TAG, DAGSTER)
+    receipt = store.pulls.begin(connector, run.run_id, _extent(connector, run.tags), trigger=trigger)
+    # Read again, for the watermark may have been set since. From now on nobody can set it until this pull is over.
+    return store.connectors.get(connector.id), receipt
 
 
-def _rejections(store: Store, receipt: Pull, log: logging.Logger) -> Sequence[Rejection]:
-    """The first rows that a pull rejected. None where the store is away."""
+def _extent(connector: Connector, tags: Mapping[str, str]) -> Extent:
+    """What a run's tags ask for. Raises TagWrong."""
+    try:
+        extent = Extent.of_tags(tags)
+        check_extent(connector, extent)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field, problem = str(first["loc"][0]), first["msg"].removeprefix("Value error, ")
+    except InvalidConnector as error:
+        field, problem = error.field[0], str(error)
+    else:
+        return extent
+    wrong = f"run's tag qanatix/{field}" if field in Extent.model_fields else f"connector's {field}"
+    raise TagWrong(f"The {wrong} {problem}.")
+
+
+def _rejections(store: Store, receipt: Receipt, log: logging.Logger) -> Sequence[Rejection]:
+    """The first rows that a pull rejected; an empty sequence where the store is away."""
     if not receipt.records_rejected:
         return ()
     try:
@@ -164,15 +188,15 @@ def _rejections(store: Store, receipt: Pull, log: logging.Logger) -> Sequence[Re
         return ()
 
 
-def _result(connector: Connector, outcome: PullOutcome, rejections: Sequence[Rejection]) -> dg.MaterializeResult[None]:
+def _result(
+    connector: Connector, outcome: PullOutcome, entity_set: dg.AssetKey, rejections: Sequence[Rejection]
+) -> dg.MaterializeResult[None]:
     receipt = outcome.receipt
     counted = receipt.records_ingested + receipt.duplicates_skipped + receipt.records_rejected
     metadata: dict[str, Any] = {
         **counts(outcome),
         "connector": connector.name,
-        "entity_set": dg.MetadataValue.asset(
-            dg.AssetKey(entity_set_key(connector.tenant, connector.vertical, connector.entity_type))
-        ),
+        "entity_set": dg.MetadataValue.asset(entity_set),
         "pull_id": str(receipt.id),
         "dagster/partition_row_count": receipt.records_pulled,
         "dagster/column_schema": schema(outcome),
@@ -182,6 +206,7 @@ def _result(connector: Connector, outcome: PullOutcome, rejections: Sequence[Rej
             metadata["last_pull"] = dg.MetadataValue.timestamp(receipt.watermark)
         case int():
             metadata["last_pull"] = str(receipt.watermark)  # it may have more than 64 bits
+    metadata |= {tag.removeprefix("qanatix/"): value for tag, value in receipt.extent.tags().items()}
     roles = {"key_column": receipt.key_column, "name_column": receipt.name_column}
     metadata |= {role: column for role, column in roles.items() if column is not None}
     if receipt.warnings:

@@ -1,4 +1,4 @@
-"""Backfills that are not over: Dagster ends one, and cancels all its runs, where what it stands on is taken away."""
+"""Unfinished backfills. Dagster ends one, and cancels all its runs, if a partition of it is removed."""
 
 from collections.abc import Iterator, Sequence
 
@@ -13,12 +13,12 @@ _UNFINISHED = [BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING, BulkActio
 
 
 def unfinished(instance: dg.DagsterInstance) -> Sequence[PartitionBackfill]:
-    """Those that the daemon will look at again, of whichever code location."""
+    """Those that the daemon will look at again, of all code locations."""
     return instance.get_backfills(BulkActionsFilter(statuses=_UNFINISHED))
 
 
 def partitions_named(instance: dg.DagsterInstance, repository: dg.RepositoryDefinition) -> Iterator[str]:
-    """The connectors' partitions that an unfinished backfill, of assets or of a job, was launched for."""
+    """The connectors' partitions of unfinished backfills, whether those are of assets or of a job."""
     ours = [asset_key(connector_type) for connector_type in connector_types()]
     with partition_loading_context(dynamic_partitions_store=instance):
         for backfill in unfinished(instance):

@@ -1,8 +1,8 @@
-"""What is amiss with connectors, as checks of an asset of their own, `connectors/health`, that nothing materializes.
+"""Checks of connectors, on an asset of their own, `connectors/health`, which is never materialized.
 
-Dagster keeps one status for each asset and check, and forgets it with the asset's next materialization. So each check
-looks at all connectors of a type, for else the next one's success would cover what is amiss, and stands beside the
-asset that pulls materialize. It warns, and names those that are meant, for the others are well.
+Dagster keeps one status for each check, and resets it when the asset is materialized. So one check covers all
+connectors of a type, and it stands on another asset than the one that pulls materialize. A check warns only, and names
+the connectors that it is about: the others are well.
 """
 
 import json
@@ -18,12 +18,10 @@ import dagster as dg
 from qanatix_pipelines.defs.resources import StoreResource
 from qanatix_pipelines.health import Health
 from qanatix_pipelines.naming import CONNECTORS_KEY_PREFIX
-from qanatix_pipelines.settings import read_settings
 from qanatix_pipelines.sources import connector_types
 from qanatix_pipelines.store.clock import now
 from qanatix_pipelines.store.health import health_of
 
-OWNER = "team:data-engineering"
 HEALTH = dg.AssetKey([CONNECTORS_KEY_PREFIX, "health"])
 COUNTS_CHECK = "counts_add_up"
 FRESH, NOT_EMPTY, SAME_COLUMNS, NONE_REJECTED = "fresh", "not_empty", "same_columns", "none_rejected"
@@ -36,13 +34,13 @@ DESCRIPTIONS = {
     SOUND_KEYS: "No connector's rows lacked keys or shared them in the last day, or since a pull that read everything.",
 }
 INTERVAL_SECONDS = 60
-# A table of metadata with thousands of rows is of no use to anyone.
+# How many connectors a check names. Nobody reads a table of thousands.
 NAMED = 50
 
 
 @dataclass(frozen=True)
 class Finding:
-    """How a check of one type's connectors went: `amiss` are partitions, names and reasons."""
+    """The result of one check of a type's connectors. `amiss` has a partition, a name and a reason for each."""
 
     connector_type: str
     check: str
@@ -51,12 +49,12 @@ class Finding:
 
     @property
     def digest(self) -> str:
-        """Another one where others are amiss, or for another reason, or among more or fewer."""
+        """It differs when the connectors that are amiss differ, or their reasons, or the number of connectors."""
         return sha256(json.dumps((self.connectors, self.amiss)).encode()).hexdigest()[:16]
 
     @cached_property
     def fields(self) -> dict[str, Any]:
-        """What an AssetCheckResult and an AssetCheckEvaluation are both told."""
+        """The arguments that AssetCheckResult and AssetCheckEvaluation have in common."""
         metadata: dict[str, Any] = {"connectors": self.connectors, "amiss": len(self.amiss)}
         if self.amiss:
             metadata["which"] = dg.MetadataValue.table(
@@ -81,7 +79,7 @@ def asset_key(connector_type: str) -> dg.AssetKey:
 
 
 def counts_check(connector_type: str) -> dg.AssetCheckSpec:
-    """The one check of a pull itself."""
+    """The one check that belongs to a pull."""
     return dg.AssetCheckSpec(
         COUNTS_CHECK,
         asset=asset_key(connector_type),
@@ -93,13 +91,14 @@ def check_name(check: str, connector_type: str) -> str:
     return f"{check}_{connector_type}"
 
 
-health_asset = dg.AssetSpec(
-    HEALTH,
-    deps=[asset_key(connector_type) for connector_type in connector_types()],
-    group_name=CONNECTORS_KEY_PREFIX,
-    owners=[OWNER],
-    description="How the connectors of each type are: its checks warn, and name those that are amiss.",
-)
+def health_asset(owner: str) -> dg.AssetSpec:
+    return dg.AssetSpec(
+        HEALTH,
+        deps=[asset_key(connector_type) for connector_type in connector_types()],
+        group_name=CONNECTORS_KEY_PREFIX,
+        owners=[owner],
+        description="How the connectors of each type are: its checks warn, and name those that are amiss.",
+    )
 
 
 @dg.multi_asset_check(
@@ -109,9 +108,9 @@ health_asset = dg.AssetSpec(
         for check, description in DESCRIPTIONS.items()
     ]
 )
-def connector_checks(store: StoreResource) -> Iterator[dg.AssetCheckResult]:
-    """To be run from the asset's page; `connector_health` runs them by itself."""
-    for finding in all_findings(store):
+def connector_checks(qanatix_store: StoreResource) -> Iterator[dg.AssetCheckResult]:
+    """For a click on the asset's page. The sensor `connector_health` evaluates the same checks by itself."""
+    for finding in all_findings(qanatix_store):
         yield dg.AssetCheckResult(**finding.fields)
 
 
@@ -120,10 +119,10 @@ def connector_checks(store: StoreResource) -> Iterator[dg.AssetCheckResult]:
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Looks each minute whether connectors still come and bring what they did; tells a check that changed.",
 )
-def connector_health(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.SensorResult:
-    """Evaluates the checks outside of pulls, which so lose no time; only a change is written down."""
+def connector_health(context: dg.SensorEvaluationContext, qanatix_store: StoreResource) -> dg.SensorResult:
+    """Evaluates the checks outside of pulls, so that pulls lose no time. Writes down only what has changed."""
     told: dict[str, Any] = json.loads(context.cursor or "{}")
-    seen = {finding.fields["check_name"]: finding for finding in all_findings(store)}
+    seen = {finding.fields["check_name"]: finding for finding in all_findings(qanatix_store)}
     now_amiss = {name: finding.digest for name, finding in seen.items()}
     return dg.SensorResult(
         asset_events=[
@@ -134,13 +133,13 @@ def connector_health(context: dg.SensorEvaluationContext, store: StoreResource) 
 
 
 def all_findings(store: StoreResource) -> Iterator[Finding]:
-    patience = timedelta(hours=read_settings().stale_hours)
+    patience = timedelta(hours=store.settings().stale_hours)
     for connector_type in connector_types():
         yield from findings(health_of(store.open().engine, connector_type), connector_type, now(), patience)
 
 
 def findings(health: Sequence[Health], connector_type: str, at: datetime, patience: timedelta) -> Iterator[Finding]:
-    """What each check finds at a time among the connectors of one type."""
+    """What each check finds among the connectors of one type, at the time `at`."""
 
     def stale(one: Health) -> str | None:
         if not one.is_stale(at, patience):

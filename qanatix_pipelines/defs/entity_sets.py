@@ -1,4 +1,4 @@
-"""Entity sets as assets of their own: read from the store when definitions load, and materialized by each pull."""
+"""Entity sets as assets. They are read from the store when definitions load, and each pull materializes one."""
 
 import logging
 import re
@@ -8,8 +8,7 @@ from typing import Any
 import dagster as dg
 
 from qanatix_pipelines.connectors import Connector
-from qanatix_pipelines.defs.checks import OWNER
-from qanatix_pipelines.errors import QanatixError, StoreUnavailable
+from qanatix_pipelines.errors import StoreNotReady, StoreUnavailable
 from qanatix_pipelines.naming import CONNECTORS_KEY_PREFIX, TENANT_TAG, entity_set_key
 from qanatix_pipelines.pull import PullOutcome
 from qanatix_pipelines.settings import Settings
@@ -24,24 +23,27 @@ PREVIEW_CHARACTERS = 160
 
 
 def known_entity_sets(settings: Settings) -> list[EntitySet]:
-    """Those in the store now. None where it is away or not migrated, for then pulls can still be shown."""
+    """The entity sets in the store. None if it is away or not migrated: pulls are shown all the same.
+
+    Raises SettingsError for a wrong address.
+    """
     try:
         return read_entity_sets(settings)
-    except QanatixError as error:
+    except (StoreUnavailable, StoreNotReady) as error:
         log.warning("Entity sets are shown without their lineage until the code is loaded again: %s", error)
         return []
 
 
-def entity_set_spec(entity_set: EntitySet) -> dg.AssetSpec:
-    """Its place in the lineage. What is materialized under its key, pulls do, and shows with or without this."""
+def entity_set_spec(entity_set: EntitySet, owner: str, prefix: str | None) -> dg.AssetSpec:
+    """Its place in the lineage. Pulls materialize it, and their materializations show with or without this."""
     tenant, vertical = entity_set.tenant, entity_set.vertical
     group = [vertical] if tenant == DEFAULT else [tenant, vertical]
     return dg.AssetSpec(
-        entity_set_key(tenant, vertical, entity_set.entity_type),
+        entity_set_key(tenant, vertical, entity_set.entity_type, prefix),
         deps=[dg.AssetKey([CONNECTORS_KEY_PREFIX, connector_type]) for connector_type in entity_set.connector_types],
         group_name="/".join(re.sub(r"[^A-Za-z0-9_]", "_", part) for part in group),
         kinds={"table"},
-        owners=[OWNER],
+        owners=[owner],
         tags={TENANT_TAG: tenant},
         description=(
             f"The entities of type `{entity_set.entity_type}` in `{vertical}`"
@@ -54,9 +56,9 @@ def entity_set_spec(entity_set: EntitySet) -> dg.AssetSpec:
 def materialization(
     store: Store, connector: Connector, outcome: PullOutcome, settings: Settings, log: logging.Logger
 ) -> dg.AssetMaterialization:
-    """What a pull did to its entity set: counts, columns, and as many of the newest entities as the operator shows.
+    """What a pull did to its entity set: counts, columns, and the newest entities if the operator wants them shown.
 
-    Where the store is away, what only it knows is left out, and `log` is told.
+    If the store is away, what only the store knows is left out, and a warning goes to `log`.
     """
     receipt = outcome.receipt
     vertical, entity_type = connector.vertical, connector.entity_type
@@ -79,9 +81,9 @@ def materialization(
         metadata["entities"] = dg.MetadataValue.url(f"{base}/entities?vertical={vertical}&entity_type={entity_type}")
         metadata["connector_in_api"] = dg.MetadataValue.url(f"{base}/connectors/{connector.id}")
     return dg.AssetMaterialization(
-        asset_key=entity_set_key(connector.tenant, vertical, entity_type),
+        asset_key=entity_set_key(connector.tenant, vertical, entity_type, settings.asset_prefix),
         description=f"Entities from the connector {connector.name}.",
-        metadata=metadata,  # no partition: what follows an asset that has none takes no notice of a partition's
+        metadata=metadata,  # no partition: the set has none, and automation that follows it would ignore a partition's
     )
 
 

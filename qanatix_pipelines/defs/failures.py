@@ -1,6 +1,6 @@
-"""Runs that fail before they have begun their pull: their connector gets a receipt that says so.
+"""Runs that fail before they begin their pull. Their connector gets a receipt that says so.
 
-A run that was started for a queued pull is the business of `lost_pulls`, and one that had begun its pull has a receipt.
+A run that was started for a queued pull is left to `lost_pulls`. A run that had begun its pull has a receipt already.
 """
 
 from datetime import UTC, datetime
@@ -19,17 +19,17 @@ INTERVAL_SECONDS = 15
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Writes a receipt for a run that failed without one, so that its connector tells of it, too.",
 )
-def failed_runs(context: dg.RunFailureSensorContext, store: StoreResource) -> None:
-    """Only runs that nobody queued a pull for can fail so: by a click, a schedule or a backfill."""
+def failed_runs(context: dg.RunFailureSensorContext, qanatix_store: StoreResource) -> None:
+    """Acts on runs without a queued pull: those that a click, a schedule or a backfill started."""
     run = context.dagster_run
     partition = run.tags.get(PARTITION_TAG)
     if partition is None or (PULL_TAG in run.tags and run.parent_run_id is None):
         return
-    opened = store.open()
+    opened = qanatix_store.open()
     try:
         ours = opened.of(opened.tenants.of_partition(partition))
         connector = ours.connectors.by_partition(partition)
-    except NotFound:  # it has been deleted, or never was
+    except NotFound:  # it was deleted, or never existed
         return
     if opened.tenants.of_run(run.run_id) is None and _code(context) != PullInProgress.code:
         record = context.instance.get_run_record_by_id(run.run_id)
@@ -38,7 +38,7 @@ def failed_runs(context: dg.RunFailureSensorContext, store: StoreResource) -> No
 
 
 def _code(context: dg.RunFailureSensorContext) -> object:
-    """The code that the run's step gave with its failure, if it came so far."""
+    """The code in the failure of the run's step, if the run came so far."""
     for event in context.get_step_failure_events():
         told = event.step_failure_data.user_failure_data
         if told is not None and (code := told.metadata.get("code")) is not None:

@@ -1,4 +1,4 @@
-"""Runs that sensors ask for: one for each reason to pull, however often it is asked for."""
+"""Runs that sensors ask for. Each reason to pull makes one run, however often it is asked for."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -6,7 +6,15 @@ import dagster as dg
 from dagster import DagsterRun, DagsterRunStatus, RunsFilter
 from dagster._core.storage.tags import RUN_KEY_TAG
 
-from qanatix_pipelines.naming import CONNECTOR_TAG, SOURCE_TAG, TENANT_TAG, TRIGGER_TAG, job_name, partitions_name
+from qanatix_pipelines.naming import (
+    CONNECTOR_TAG,
+    PART_TAGS,
+    SOURCE_TAG,
+    TENANT_TAG,
+    TRIGGER_TAG,
+    job_name,
+    partitions_name,
+)
 from qanatix_pipelines.store.schedules import Wanted
 
 
@@ -26,7 +34,7 @@ def run_request(wanted: Wanted, run_key: str, trigger: str, tags: Mapping[str, s
 
 
 def add_partitions(instance: dg.DagsterInstance, connectors: Iterable[Wanted]) -> None:
-    """Dagster refuses all of a tick's requests if one is for a partition that it does not know."""
+    """Add the partitions of connectors. Dagster refuses all requests of a tick if it does not know one's partition."""
     keys: dict[str, list[str]] = {}
     for one in connectors:
         keys.setdefault(partitions_name(one.connector_type), []).append(one.partition_key)
@@ -35,7 +43,7 @@ def add_partitions(instance: dg.DagsterInstance, connectors: Iterable[Wanted]) -
 
 
 def submitted(instance: dg.DagsterInstance, run_keys: Sequence[str]) -> dict[str, DagsterRun]:
-    """The runs of these keys. One that was created and not submitted is none: Dagster submits it if asked again."""
+    """The runs of these keys. A run that was created but not submitted does not count: Dagster submits it next time."""
     if not run_keys:
         return {}
     runs = instance.get_runs(RunsFilter(tags={RUN_KEY_TAG: list(run_keys)}))
@@ -43,9 +51,9 @@ def submitted(instance: dg.DagsterInstance, run_keys: Sequence[str]) -> dict[str
 
 
 def waiting(instance: dg.DagsterInstance, partition_keys: Sequence[str]) -> set[str]:
-    """Those of which a run has yet to begin its pull: it will read whatever there is by then."""
+    """The partitions with a run that has yet to begin its pull. It will read what the source has new by then."""
     if not partition_keys:
         return set()
     statuses = [DagsterRunStatus.QUEUED, DagsterRunStatus.STARTING]
     runs = instance.get_runs(RunsFilter(statuses=statuses, tags={CONNECTOR_TAG: list(partition_keys)}))
-    return {run.tags[CONNECTOR_TAG] for run in runs}
+    return {run.tags[CONNECTOR_TAG] for run in runs if not PART_TAGS & run.tags.keys()}

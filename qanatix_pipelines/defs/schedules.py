@@ -1,7 +1,7 @@
-"""One sensor for the schedules of all connectors: any of them may change at any time, and Dagster reloads nothing.
+"""One sensor for the schedules of all connectors. A schedule may change at any time without a reload in Dagster.
 
-What is due is moved on only when its run is known to be there, and each run has a key made of connector and time: so
-whatever dies between, a pull is asked for again until it is there, and Dagster takes it once.
+A schedule moves on only when the run that was due exists. Each run has a key, made of connector and time. So if a
+process dies in between, the run is asked for again until it exists, and Dagster makes it once.
 """
 
 import logging
@@ -21,7 +21,7 @@ from qanatix_pipelines.store.opening import Store
 from qanatix_pipelines.store.schedules import Due
 
 INTERVAL_SECONDS = 15
-# The rest of a storm waits for the next tick. Dagster submits about four runs a second.
+# How many runs a tick asks for. The rest waits for the next tick: Dagster submits about four runs a second.
 LIMIT = 100
 
 log = logging.getLogger(__name__)
@@ -38,11 +38,11 @@ def schedules_sensor(jobs: Sequence[Any], clock: Callable[[], datetime] = now) -
         description="Asks for a pull of each connector that its schedule has made due.",
     )
     def connector_schedules(
-        context: dg.SensorEvaluationContext, store: StoreResource
+        context: dg.SensorEvaluationContext, qanatix_store: StoreResource
     ) -> dg.SensorResult | dg.SkipReason:
-        """Asks for a pull of each connector whose schedule says so. Times that were missed are one pull together."""
+        """Asks for a pull of each connector that is due. All times that it missed are one pull."""
         try:
-            requests = list(_requests(context.instance, store.open(), clock()))
+            requests = list(_requests(context.instance, qanatix_store.open(), clock()))
         except StoreUnavailable as error:
             return dg.SkipReason(f"{error} What is due stays due.")
         return dg.SensorResult(run_requests=requests) if requests else dg.SkipReason("No connector is due.")
@@ -65,7 +65,7 @@ def _requests(instance: dg.DagsterInstance, store: Store, at: datetime) -> Itera
     for one in due:
         try:
             following = Schedule.model_validate(one.schedule).next_after(at)
-        except ValueError:  # its time zone is not known to this machine
+        except ValueError:  # this machine does not know its time zone
             log.warning("The schedule of the connector %s cannot be followed here.", one.connector_id)
             continue
         if one.partition_key in queued:

@@ -1,6 +1,6 @@
-"""Sensors: Dagster's partitions are kept the same as the store's connectors.
+"""The sensor that keeps Dagster's partitions the same as the store's connectors.
 
-All tenants share them, and whatever Dagster does with them: none is taken away that an unfinished backfill names.
+All tenants share the partitions. A partition of an unfinished backfill stays, or Dagster would end the backfill.
 """
 
 import dagster as dg
@@ -16,12 +16,12 @@ from qanatix_pipelines.sources import connector_types
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Keeps the partitions the same as the store's connectors.",
 )
-def connector_partitions(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.SensorResult:
-    """Adds partitions where the API could not, as Dagster was down, and removes those of deleted connectors."""
+def connector_partitions(context: dg.SensorEvaluationContext, qanatix_store: StoreResource) -> dg.SensorResult:
+    """Adds partitions that the API could not add while Dagster was down. Removes those of deleted connectors."""
     assert context.repository_def is not None  # noqa: S101  # Dagster always gives it
     known = {connector_type: _known(context.instance, connector_type) for connector_type in connector_types()}
-    registered = _registered(store)  # later: what was registered meanwhile must not look as if it were deleted
-    kept = set(partitions_named(context.instance, context.repository_def))  # last: hardly one can begin in between
+    registered = _registered(qanatix_store)  # read second: a connector registered in between must not look deleted
+    kept = set(partitions_named(context.instance, context.repository_def))  # last: hardly a backfill begins after it
     requests: list[dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest] = []
     for connector_type in connector_types():
         partitions = partitions_of(connector_type)
@@ -36,10 +36,10 @@ def _known(instance: dg.DagsterInstance, connector_type: str) -> set[str]:
     return set(instance.get_dynamic_partitions(partitions_of(connector_type).name or ""))
 
 
-def _registered(store: StoreResource) -> dict[str, set[str]]:
-    """The partitions of all tenants' connectors, by their types."""
+def _registered(resource: StoreResource) -> dict[str, set[str]]:
+    """The partitions of all tenants' connectors, by type."""
     found: dict[str, set[str]] = {connector_type: set() for connector_type in connector_types()}
-    opened = store.open()
+    opened = resource.open()
     for tenant in opened.tenants.all():
         for connector in opened.of(tenant).connectors.list():
             found[connector.connector_type].add(connector.partition_key)

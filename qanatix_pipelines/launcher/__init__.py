@@ -1,1 +1,4 @@
-"""How runs are started: warm, by a worker that has loaded what they need and forks itself, and which at once."""
+"""Which runs start at once and which queue (coordinator), and where they run.
+
+They are forked from a preloaded worker, on Celery's workers, or in a new process.
+"""

@@ -1,4 +1,4 @@
-"""The worker's socket: one request and one answer for each connection, each a line of JSON."""
+"""The worker's socket. Each connection carries one request and one answer, each a line of JSON."""
 
 import json
 import socket
@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 SOCKET = "worker.sock"  # in Dagster's home, which worker, webserver and daemon share
-# A fork takes milliseconds. A worker that does not answer for so long is stopped, or on a machine that has no time.
+# A fork takes milliseconds. A worker that takes longer than this is stopped, or its machine is overloaded.
 ANSWER_SECONDS = 5.0
 _LONGEST_LINE = 4096
 
 
 def ask(home: str, **request: str) -> dict[str, Any]:
-    """The worker's answer. Raises OSError if there is none: no worker, or one that is silent."""
+    """The worker's answer. Raises OSError if there is no worker, or if it does not answer in time."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(ANSWER_SECONDS)
         connection.connect(str(Path(home) / SOCKET))
@@ -21,7 +21,7 @@ def ask(home: str, **request: str) -> dict[str, Any]:
 
 
 def read_line(connection: socket.socket) -> dict[str, Any]:
-    """What was said in one line. Raises OSError if that is nothing, or no object."""
+    """One line, parsed. Raises OSError if the line breaks off or holds no JSON object."""
     line = b""
     while not line.endswith(b"\n"):
         part = connection.recv(_LONGEST_LINE)
@@ -35,7 +35,7 @@ def read_line(connection: socket.socket) -> dict[str, Any]:
 
 
 def gave_up(connection: socket.socket) -> bool:
-    """Whether who asked has gone, without reading what there may be."""
+    """Whether the caller has closed the connection. Reads nothing from it."""
     connection.setblocking(False)
     try:
         return not connection.recv(1, socket.MSG_PEEK)

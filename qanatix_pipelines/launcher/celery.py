@@ -1,7 +1,7 @@
-"""Runs on several hosts: Dagster's own Celery launcher, with what a run of ours needs that it lacks.
+"""Runs on several hosts: Dagster's own Celery launcher, with what our runs need and it lacks.
 
-No results are kept anywhere: how a run went is told by Dagster's storage and by our receipt, and whether it is still
-there by the worker that has it.
+Celery keeps no results. Dagster's storage and our receipt say how a run went; the worker that has a run says whether it
+is still running.
 """
 
 import os
@@ -21,16 +21,18 @@ from qanatix_pipelines.errors import StoreUnavailable
 from qanatix_pipelines.launcher.coordinator import opened_store
 
 EXECUTE_RUN = "execute_run"  # the only task
-ROLL_SECONDS = 2.0  # a worker that is alive answers within milliseconds, and how many there are nobody knows
-_FRESH_SECONDS = 3.0  # so one roll is called for all runs that Dagster checks in a row
+ROLL_SECONDS = 2.0  # a live worker answers within milliseconds; how many there are is not known, so we wait this long
+_FRESH_SECONDS = 3.0  # one roll call serves all runs that Dagster checks in a row
 
 SETTINGS: dict[str, Any] = {
     "worker_pool": "prefork",
-    # A worker takes a task when it has a process for it, and not before: what it holds waits for it alone.
+    # A worker takes a task only when it has a process for it. A task that it held back would wait for this worker
+    # alone.
     "worker_prefetch_multiplier": 1,
     "worker_disable_prefetch": True,
-    # A run that has begun cannot be begun again, only its pull can, by another run: so a task is done once it begins.
-    # One that a worker took and died before it began goes to another: from Redis after so long, from RabbitMQ at once.
+    # A task is acknowledged when it begins, for a run cannot begin twice; its pull can, by another run. If a worker
+    # dies with a task that it took and had not begun, the task goes to another: from Redis after this time, from
+    # RabbitMQ at once.
     "task_acks_late": False,
     "broker_transport_options": {
         "visibility_timeout": 60,
@@ -46,8 +48,8 @@ SETTINGS: dict[str, Any] = {
     "worker_redirect_stdouts": False,
 }
 
-# What Celery would take from the environment before what it is given. Its command line makes these of BROKER_URL,
-# RESULT_BACKEND, LOADER and CONFIG_MODULE, which may be anybody's.
+# Variables that Celery prefers to what it is given in code. Its command line sets them from BROKER_URL, RESULT_BACKEND,
+# LOADER and CONFIG_MODULE, which other programs may have set.
 CELERYS_OWN = (
     "CELERY_BROKER_URL",
     "CELERY_BROKER_READ_URL",
@@ -59,9 +61,9 @@ CELERYS_OWN = (
 
 
 class CeleryPullLauncher(CeleryRunLauncher):
-    """Hands runs to whichever worker has room. `broker` is a URL; `config_source` has further settings of Celery's.
+    """Hands runs to any worker that has room. `broker` is a URL; `config_source` has further settings for Celery.
 
-    The process forgets Celery's own variables, so that webserver, daemon and workers have the same broker: this one.
+    It removes Celery's own variables from the process, so that webserver, daemon and workers all use this broker.
     """
 
     def __init__(
@@ -99,16 +101,16 @@ class CeleryPullLauncher(CeleryRunLauncher):
         return cls(inst_data=inst_data, **config_value)
 
     def launch_run(self, context: LaunchRunContext) -> None:
-        """Hand a run over by its id alone, which is all that the broker gets to know of it."""
+        """Hand a run over. The broker gets its id and nothing else."""
         run = context.dagster_run
         task = self.celery.signature(EXECUTE_RUN, kwargs={"run_id": run.run_id}, immutable=True)
         self._launch_celery_task_run(run, task, EXECUTE_RUN)
 
     def terminate(self, run_id: str) -> bool:
-        """Whether its process is told to end. It tells itself when it has.
+        """Tell a run's process to end, and return whether it was told. The process itself reports that it has ended.
 
-        Dagster asks this of runs that have begun. One that waits for a worker can be marked as cancelled by force, and
-        is not begun then.
+        Dagster asks this of runs that have begun. A run that waits for a worker can be cancelled by force, and is not
+        begun then.
         """
         run = self._instance.get_run_by_id(run_id)
         if run is None or run.is_finished:
@@ -118,10 +120,10 @@ class CeleryPullLauncher(CeleryRunLauncher):
         return True
 
     def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
-        """Whether a worker has the run. It is lost once it is missing from two rolls: one may miss what is just begun.
+        """Whether a worker has the run. It is lost once two roll calls miss it: one may miss a run that has just begun.
 
-        Where nobody answers, it is as likely the broker that is away; a run that died then is told by its pull's lease.
-        So is one that had ended its pull: it has not failed, and the sensor `lost_pulls` says how it went.
+        If no worker answers, the broker may be away: the lease of a run's pull then tells whether the run has died. A
+        run whose pull has ended is not failed here: the sensor `lost_pulls` ends it as its pull ended.
         """
         self._call_the_roll()
         if self._held is not None and run.tags.get(DAGSTER_CELERY_TASK_ID_TAG) not in self._held:
@@ -146,7 +148,7 @@ class CeleryPullLauncher(CeleryRunLauncher):
         run: DagsterRun,
         include_container_logs: bool | None = True,
     ) -> None:
-        """There is no more to tell: Dagster's would ask for a result that nobody keeps."""
+        """Nothing: Dagster's own method asks for a result that is not kept."""
 
     @property
     def supports_resume_run(self) -> bool:
@@ -157,7 +159,7 @@ class CeleryPullLauncher(CeleryRunLauncher):
 
 
 def _has_ended_its_pull(run: DagsterRun) -> bool:
-    """What cannot be asked just now has, until the next look."""
+    """Whether the run's pull has ended. True if the store cannot be asked: the next check asks again."""
     try:
         store = opened_store()
         tenant = store.tenants.of_run(run.run_id)

@@ -1,8 +1,8 @@
-"""A worker of Celery's: `celery -A qanatix_pipelines.launcher.celery_app worker`.
+"""A Celery worker: `celery -A qanatix_pipelines.launcher.celery_app worker`.
 
-It has loaded what runs need before it forks the processes that wait for them, as `qanatix-worker` has. Each of these
-forks itself for a run: so credentials end with it, and nothing of one run is there in the next. (Celery would also end
-a process after one task, but hands it further ones while it ends: then every fifth run waits for seconds.)
+It loads what runs need, then forks the processes that wait for runs, as `qanatix-worker` does. Each of these forks
+itself for each run. So credentials end with their run, and nothing of one run reaches the next. (Celery can end a
+process after each task, but it hands tasks to processes that are ending: every fifth run then waits for seconds.)
 
 Broker and queue are those of the launcher in `dagster.yaml`.
 """
@@ -25,20 +25,20 @@ from qanatix_pipelines.tracebacks import outline
 
 
 def execute_run(task: Task, run_id: str) -> None:
-    """One run in a process of its own, and its last words if that was killed."""
+    """Execute one run in a process of its own, and end the run if that process is killed."""
     code = outcome(partial(_execute, run_id, task.request.hostname))
     if code != 0:
         outcome(partial(runs.bury, _instance, run_id, code))
 
 
 def _execute(run_id: str, worker: str) -> int:
-    set_pdeathsig("SIGKILL")  # as the processes of Celery's have: no run outlives its worker unseen
+    set_pdeathsig("SIGKILL")  # as Celery's own processes do: no run outlives its worker
     _instance.report_engine_event(f"Taken by the worker {worker}.", _instance.get_run_by_id(run_id))
     return runs.execute(_instance, run_id)
 
 
 def load(**_signal: Any) -> None:
-    """Load what runs need, and end the worker where a forked process could not use it."""
+    """Load what runs need. End the worker if a forked process could not use it."""
     revisions.remember()
     try:
         preload.check_environment()
@@ -47,11 +47,11 @@ def load(**_signal: Any) -> None:
     try:
         preload.definitions()
         preload.check_forks()
-    except Exception as error:  # noqa: BLE001  # whatever is wrong, Celery itself would go on without
+    except Exception as error:  # noqa: BLE001  # whatever is wrong: Celery itself would carry on
         sys.exit(f"The worker cannot load what runs need.\n{outline(error)}")
     preload.touch(_instance)
     gc.collect()
-    gc.freeze()  # so that a child's collector leaves the pages alone that it shares
+    gc.freeze()  # a child's garbage collector then leaves the shared pages alone
 
 
 def _app() -> Celery:
@@ -62,7 +62,7 @@ def _app() -> Celery:
     return launcher.celery
 
 
-# Opened once for all runs: no storage of Dagster's keeps a connection unless it is told to.
+# Opened once for all runs. Dagster's storages keep no connection unless told to.
 _instance = DagsterInstance.get()
 app = _app()
 worker_init.connect(load)

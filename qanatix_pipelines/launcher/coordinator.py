@@ -1,4 +1,4 @@
-"""Which runs start at once and which wait: who waits for an answer goes first, within the limits that hold for all."""
+"""Which runs start at once and which queue. A run that a caller waits for goes first, within the limits for all."""
 
 import logging
 from functools import cache
@@ -19,7 +19,7 @@ from dagster._utils.tags import TagConcurrencyLimitsCounter
 
 from qanatix_pipelines.errors import NotFound, StoreUnavailable
 from qanatix_pipelines.launcher import revisions
-from qanatix_pipelines.naming import CONNECTOR_TAG, PARTITION_TAG, SOURCE_TAG, TENANT_TAG, TRIGGER_TAG
+from qanatix_pipelines.naming import CONNECTOR_TAG, PARTITION_TAG, RE_EXECUTION, SOURCE_TAG, TENANT_TAG, TRIGGER_TAG
 from qanatix_pipelines.settings import read_settings
 from qanatix_pipelines.store.opening import Store, open_store
 
@@ -34,12 +34,12 @@ _TRIGGERS = {
 
 
 class PullRunCoordinator(QueuedRunCoordinator):
-    """Dagster's queue, past which a pull goes that was asked for over REST, unless a limit holds it.
+    """Dagster's queue. A pull that was asked for over REST skips it unless a limit stops it.
 
-    Every run of a pull is given the tags that the limits count by, whoever starts it: the API gives them itself.
+    Every run of a pull gets the tags that the limits count by, whoever starts it. The API sets them itself.
 
-    The daemon makes one as it starts, the webserver for its first run. Raises SettingsError in production where they
-    could not open the store.
+    The daemon makes a coordinator as it starts, the webserver for its first run. In production it raises SettingsError
+    if the store could not be opened.
     """
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
@@ -49,7 +49,8 @@ class PullRunCoordinator(QueuedRunCoordinator):
             settings.store_address()
         super().__init__(*arguments, **named)
         self._admitting = Lock()
-        self._admitted: dict[str, DagsterRun] = {}  # that are not known to be active yet, by their ids
+        # Runs that are being launched, by id: Dagster may not list them as active yet.
+        self._admitted: dict[str, DagsterRun] = {}
         revisions.remember()
 
     def submit_run(self, context: SubmitRunContext) -> DagsterRun:
@@ -64,15 +65,15 @@ class PullRunCoordinator(QueuedRunCoordinator):
         return super().submit_run(context._replace(dagster_run=run))
 
     def _admit(self, run: DagsterRun) -> bool:
-        """Whether the daemon would start it now, by the same rules but for the connector's. Then it takes up its room.
+        """Whether the daemon would start the run now. If so, the run takes its place within the limits.
 
-        The API has made sure that it is the connector's only pull. The run of the one before may still have its last
-        words to say, and is not waited for.
+        The limit of one run a connector is left out: the API has made sure that this is the connector's only pull. The
+        run of the pull before may still be ending, and is not waited for.
         """
         queue = self.get_run_queue_config()
         limits = [limit for limit in queue.tag_concurrency_limits if limit["key"] != CONNECTOR_TAG]
         with self._admitting:
-            taken = dict(self._admitted)  # first: who is launched meanwhile is among the active then
+            taken = dict(self._admitted)  # read first: a run launched in between is among the active ones then
             taken |= {one.run_id: one for one in self._instance.get_runs(RunsFilter(statuses=ACTIVE_RUN_STATUSES))}
             if 0 <= queue.max_concurrent_runs <= len(taken):
                 return False
@@ -86,14 +87,14 @@ class PullRunCoordinator(QueuedRunCoordinator):
         if partition is None:
             return run
         tags = {}
-        if run.parent_run_id is not None or TRIGGER_TAG not in run.tags:  # one that is executed again has its parent's
+        if run.parent_run_id is not None or TRIGGER_TAG not in run.tags:  # a re-executed run has its parent's trigger
             tags[TRIGGER_TAG] = _trigger(run)
         if CONNECTOR_TAG not in run.tags:
             try:
                 connectors = opened_store().connectors.of(opened_store().tenants.of_partition(partition))
                 connector = connectors.by_partition(partition)
                 tags[SOURCE_TAG] = connectors.source_of(connector.id)
-            except (NotFound, StoreUnavailable) as error:  # the run will find out by itself, and tell it
+            except (NotFound, StoreUnavailable) as error:  # the run will find that out by itself, and say so
                 log.warning("The run %s is not counted: %s", run.run_id, error)
                 return run
             tags |= {CONNECTOR_TAG: connector.partition_key, TENANT_TAG: connector.tenant}
@@ -106,14 +107,14 @@ class PullRunCoordinator(QueuedRunCoordinator):
 
 @cache
 def opened_store() -> Store:
-    """One store a process, opened when the first run without tags is submitted."""
+    """The process's store, opened when the first run without tags is submitted."""
     return open_store(read_settings())
 
 
 def _trigger(run: DagsterRun) -> str:
-    """What started a run that does not say so itself, by the tags that Dagster gives."""
+    """What started a run, by Dagster's own tags, if it has no tag of ours."""
     if run.parent_run_id is not None:
-        return "re-execution"
+        return RE_EXECUTION
     for tag, trigger in _TRIGGERS.items():
         if tag in run.tags:
             return trigger

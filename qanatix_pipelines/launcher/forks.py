@@ -1,4 +1,4 @@
-"""Processes that do one thing and end: forked from one that has loaded what they need."""
+"""Processes that do one thing and end. They are forked from one that has loaded what they need."""
 
 import logging
 import os
@@ -14,7 +14,7 @@ ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
 def fork(work: Callable[[], int]) -> int:
-    """The id of a process that does `work`, and ends with the exit code that it gives. A signal interrupts it."""
+    """Fork a process that does `work` and ends with its exit code. A signal interrupts it. Returns its id."""
     pid = os.fork()
     if pid:
         return pid
@@ -23,7 +23,7 @@ def fork(work: Callable[[], int]) -> int:
         for number in ENDING:
             signal.signal(number, signal.default_int_handler)
         code = work()
-    except BaseException as error:  # noqa: BLE001  # nothing may get back into what was forked
+    except BaseException as error:  # noqa: BLE001  # nothing may return into the forked program
         log.error("The process of a run broke.\n%s", outline(error))  # noqa: TRY400
     finally:
         sys.stdout.flush()
@@ -32,9 +32,9 @@ def fork(work: Callable[[], int]) -> int:
 
 
 def outcome(work: Callable[[], int]) -> int:
-    """The exit code of a process that does `work`, or the negative of the signal that ended it. Waits for it.
+    """Fork a process that does `work`, and wait. Returns its exit code, or the negative of the signal that ended it.
 
-    It is told of a SIGTERM that comes meanwhile.
+    A SIGTERM that comes meanwhile is passed on to it.
     """
     pid = fork(work)
     before = signal.signal(signal.SIGTERM, lambda number, _frame: os.kill(pid, number))

@@ -1,5 +1,6 @@
-"""The program `qanatix-worker`: loads the definitions, serves, and begins anew when our own code has changed."""
+"""The program `qanatix-worker`. It loads the definitions, serves, and restarts itself when our code changes."""
 
+import argparse
 import gc
 import json
 import logging
@@ -14,15 +15,24 @@ from qanatix_pipelines.tracebacks import outline
 
 log = logging.getLogger("qanatix.worker")
 
-# The runs that are children of this process since before it began anew: a process keeps its children then.
+# The runs that this process started before it restarted itself. They are its children still.
 _RUNS = "_QANATIX_WORKER_RUNS"
 _LOOK_SECONDS = 2.0
+_HELP = """Load the definitions once, and fork a process for each run that Dagster starts on this host.
+
+It listens in the folder that DAGSTER_HOME names, takes the same variables as Dagster's other processes, and needs the
+run launcher of our dagster.yaml. It restarts itself when our code changes. SIGTERM or Ctrl-C ends it once its runs
+have ended. Without it runs start cold."""
 
 
 def main() -> int:
+    as_written = argparse.RawDescriptionHelpFormatter
+    argparse.ArgumentParser("qanatix-worker", description=_HELP, formatter_class=as_written).parse_args()
     logging.basicConfig(format="%(asctime)s %(name)s %(message)s", level=logging.INFO)
     if not os.environ.get("DAGSTER_HOME"):
-        log.error("DAGSTER_HOME is not set.")
+        log.error(
+            "DAGSTER_HOME is not set. It is the folder with Dagster's dagster.yaml, the same for all its processes."
+        )
         return 1
     from dagster import DagsterInstance
 
@@ -35,7 +45,7 @@ def main() -> int:
     revisions.remember()
     edition = preload.edition()
     try:
-        if not began_anew:  # then it has children to look after
+        if not began_anew:  # after a restart it has children to look after
             preload.check_environment()
     except (SettingsError, StoreNotReady) as error:
         log.error("%s", error)  # noqa: TRY400  # it says all
@@ -49,11 +59,11 @@ def main() -> int:
         _begin_anew(children)
     try:
         preload.check_forks()
-        # Opened once for all runs: neither SQLite's nor PostgreSQL's storage keeps a connection unless it is told to.
+        # Opened once for all runs. Neither SQLite's nor PostgreSQL's storage keeps a connection unless told to.
         with DagsterInstance.get() as instance:
             preload.touch(instance)
             gc.collect()
-            gc.freeze()  # so that a child's collector leaves the pages alone that it shares
+            gc.freeze()  # a child's garbage collector then leaves the shared pages alone
             worker = Worker(
                 Path(instance.root_directory),
                 partial(runs.execute, instance),
@@ -74,4 +84,4 @@ def main() -> int:
 
 def _begin_anew(children: dict[int, str]) -> NoReturn:
     os.environ[_RUNS] = json.dumps(children)
-    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606  # the same program, by the same words
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606  # the same program with the same arguments

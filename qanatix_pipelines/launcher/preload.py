@@ -1,6 +1,7 @@
-"""What a run would load is loaded beforehand, and whether it still is what the files say."""
+"""Loads beforehand what a run would load, and tells whether the files have changed since."""
 
 import importlib
+import logging
 import os
 import signal
 from collections.abc import Callable
@@ -10,12 +11,17 @@ from pathlib import Path
 from dagster import DagsterInstance
 
 import qanatix_pipelines
+from qanatix_pipelines import sources
 from qanatix_pipelines.errors import StoreUnavailable
+from qanatix_pipelines.launcher import storage
+from qanatix_pipelines.libraries import LibraryChanged
 from qanatix_pipelines.settings import read_settings
 from qanatix_pipelines.store.opening import open_store
 
+log = logging.getLogger("qanatix.worker")
+
 _DEFINITIONS = "qanatix_pipelines.definitions"
-# What runs import when they first use it. Where a later release calls one otherwise, runs are only slower.
+# Modules that a run imports late. If a later release renames one, runs are only slower.
 _LATE = (
     "dagster._core.execution.plan.active",
     "dagster._core.executor.in_process",
@@ -29,24 +35,34 @@ _CANARY_SECONDS = 30
 
 
 def check_environment() -> None:
-    """Raise SettingsError or StoreNotReady if runs could not work with this environment and its store.
+    """Raise SettingsError or StoreNotReady if runs cannot work with this environment and its store.
 
-    One that is away may come back.
+    A store that is away may come back, so that is no error.
     """
     with suppress(StoreUnavailable):
         open_store(read_settings()).engine.dispose()
 
 
 def definitions() -> None:
-    """Load the definitions, and with them all that runs import. Raises whatever that raises."""
+    """Load the definitions and all that runs import. Raises whatever the load raises."""
     importlib.import_module(_DEFINITIONS).defs.get_repository_def()
     for name in _LATE:
         with suppress(ImportError):
             importlib.import_module(name)
+    _drivers()
+
+
+def _drivers() -> None:
+    """Load the driver of each connector type. Where one does not load, the runs of its type say why."""
+    for connector_type in sources.connector_types():
+        try:
+            importlib.import_module(f"{sources.__name__}.{connector_type}.reading")
+        except (ImportError, LibraryChanged) as error:
+            log.warning("Connectors of the type %s cannot be read: %s", connector_type, error)
 
 
 def edition() -> frozenset[tuple[str, int, int]]:
-    """Another one after each change of our own code: its files, when they were written, and their sizes."""
+    """Our own files with their times and sizes. It differs after each change of our code."""
     found = []
     for file in _CODE.rglob("*.py"):
         told = file.stat()
@@ -55,13 +71,16 @@ def edition() -> frozenset[tuple[str, int, int]]:
 
 
 def touch(instance: DagsterInstance) -> None:
-    """Have the storages of runs and of events look at their tables, which they do when they are first asked."""
+    """Have Dagster do now what it does at the first request: look at its tables, and make what dagster.yaml names."""
     instance.get_runs_count()
     instance.get_dynamic_partitions("none")
+    storage.look(instance)
+    instance.get_concurrency_config()
+    _ = instance.run_coordinator, instance.run_launcher, instance.compute_log_manager
 
 
 def check_forks() -> None:
-    """Raise RuntimeError if a forked process cannot use Polars, whose threads do not outlive a fork."""
+    """Raise RuntimeError if a forked process cannot use Polars, whose threads do not survive a fork."""
     if _said_by(_canary) != "3":
         raise RuntimeError("A forked process cannot use Polars on this machine.")
 
@@ -74,7 +93,7 @@ def _canary() -> str:
 
 
 def _said_by(work: Callable[[], str]) -> str:
-    """What `work` returns in a process of its own; nothing if that fails, or takes too long."""
+    """What `work` returns in a process of its own. Empty if it fails or takes too long."""
     reads, writes = os.pipe()
     child = os.fork()
     if child == 0:

@@ -1,4 +1,4 @@
-"""What a forked process does: one run from its start to its end, or the last words of a run that was killed."""
+"""What a forked process does: it executes one run, or ends a run whose process was killed."""
 
 import os
 import signal
@@ -9,18 +9,21 @@ from dagster._cli.api import _execute_run_command_body
 from dagster._core.execution.run_cancellation_thread import start_run_cancellation_thread
 from dagster._utils.interrupts import capture_interrupts
 
-# What Dagster's webserver does for itself: connections to PostgreSQL are kept, and not made anew for each event.
+from qanatix_pipelines.pull import tune_garbage_collector
+
+# As Dagster's webserver does for itself: connections to PostgreSQL are kept, not made anew for each event.
 _POOLING = {"statement_timeout": 60_000, "pool_recycle": 3600, "max_overflow": 5}
 
 
 def execute(instance: DagsterInstance, run_id: str, lifeline: int | None = None) -> int:
-    """Execute a run, as `dagster api execute_run` does. 0 if how it went was told, too.
+    """Execute a run, as `dagster api execute_run` does. Returns 0 once the outcome is reported.
 
-    `lifeline` is a pipe that ends when the worker does: from then on nobody can tell the process to end, and it looks
-    for itself whether its run was cancelled. There is none where the process ends with its worker.
+    `lifeline` is a pipe that closes when the worker ends. From then on nobody can tell the process to end, so it checks
+    by itself whether its run was cancelled. None if the process ends together with its worker.
     """
     if lifeline is not None:
         threading.Thread(target=_look_when_orphaned, args=(instance, run_id, lifeline), daemon=True).start()
+    tune_garbage_collector()
     with capture_interrupts():
         instance.optimize_for_webserver(**_POOLING)
         return _execute_run_command_body(run_id, instance, lambda _event: None, set_exit_code_on_failure=False)
@@ -32,7 +35,7 @@ def _look_when_orphaned(instance: DagsterInstance, run_id: str, lifeline: int) -
 
 
 def bury(instance: DagsterInstance, run_id: str, code: int) -> int:
-    """End a run whose own process could not: it ended with `code`, or by the signal of that negative. An exit code."""
+    """End a run whose process could not. `code` is its exit code, or the negative of a signal. Returns an exit code."""
     run = instance.get_run_by_id(run_id)
     if run is not None and not run.is_finished:
         how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"

@@ -1,4 +1,4 @@
-"""Dagster's side: runs are handed to the worker, and to Dagster's own launcher where no worker takes them."""
+"""The launcher on Dagster's side. It hands runs to the worker, or to Dagster's own launcher if no worker takes them."""
 
 import socket
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from qanatix_pipelines.naming import HOST_TAG
 
 
 class WarmRunLauncher(DefaultRunLauncher):
-    """Starts runs in this Dagster home's worker; cold, in a process of the code server's, where none takes them."""
+    """Starts runs in the worker of this Dagster home. If none takes a run, it starts cold, in a new process."""
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData, config_value: Mapping[str, Any]) -> "WarmRunLauncher":
@@ -29,9 +29,9 @@ class WarmRunLauncher(DefaultRunLauncher):
             super().launch_run(context)
 
     def terminate(self, run_id: str) -> bool:
-        """Whether its process was told to end. It tells itself when it has.
+        """Tell a run's process to end, and return whether it was told. The process itself reports that it has ended.
 
-        One whose worker died meanwhile looks for itself whether it is to end, every few seconds.
+        A process whose worker has died checks by itself, every few seconds, whether it is to end.
         """
         run = self._instance.get_run_by_id(run_id)
         if run is None or run.is_finished:
@@ -44,5 +44,5 @@ class WarmRunLauncher(DefaultRunLauncher):
     def _told(self, **request: str) -> bool:
         try:
             return bool(ask(self._instance.root_directory, **request).get("done"))
-        except (OSError, ValueError):  # no worker, one that is silent, or no worker's answer
+        except (OSError, ValueError):  # no worker, no answer in time, or not a worker's answer
             return False

@@ -1,6 +1,6 @@
-"""The worker: a process that has loaded what runs need, and forks itself for each.
+"""The worker: a process that has loaded what runs need, and forks itself for each run.
 
-It has one thread and holds no connection, for neither outlives a fork.
+It has one thread and holds no connection, for neither survives a fork.
 """
 
 import json
@@ -17,7 +17,7 @@ from typing import Any
 from qanatix_pipelines.launcher.calls import SOCKET, gave_up, read_line
 from qanatix_pipelines.launcher.forks import ENDING, fork
 
-_REQUEST_SECONDS = 1.0  # who connects has its request ready
+_REQUEST_SECONDS = 1.0  # a caller has its request ready when it connects
 _LOOK_SECONDS = 2.0
 _BACKLOG = 128
 
@@ -25,9 +25,9 @@ _BACKLOG = 128
 class Worker:
     """Listens in Dagster's home, and forks a process for each run that it is asked to start.
 
-    `execute` is what that process does with the run's id, and with a pipe that ends when the worker does. `bury` is
-    what another does if it was killed, with the id and the exit code that it had. Both give an exit code. `is_stale`
-    says whether what was loaded is not what is there. `runs` are those that are its children already, by their ids.
+    `execute` is what that process does, given the run's id and a pipe that closes when the worker ends. If that process
+    is killed, another one calls `bury` with the run's id and the exit code. Both return an exit code. `is_stale` says
+    whether our code has changed since it was loaded. `runs` are those that are its children already, by process id.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Worker:
         self.runs = runs
 
     def serve(self) -> bool:
-        """Answer, and forget the socket when that is over. Whether it is so because what was loaded is stale.
+        """Answer requests until it is time to end, then remove the socket. Returns whether the loaded code is stale.
 
         After a SIGINT or SIGTERM it starts no more runs, and returns once the last one has ended.
         """
@@ -66,7 +66,7 @@ class Worker:
                     self._answer(stale=stale)
                 if stale:
                     break
-            self._path.unlink(missing_ok=True)  # from here on runs are started cold
+            self._path.unlink(missing_ok=True)  # from here on runs start cold
             selector.unregister(self._listening)
             self._listening.close()
             while self._ending and self.runs:
@@ -83,10 +83,10 @@ class Worker:
 
     def _answer(self, *, stale: bool) -> None:
         connection, _ = self._listening.accept()
-        with connection, suppress(OSError, ValueError):  # who asked has gone: nobody waits for an answer
+        with connection, suppress(OSError, ValueError):  # the caller has gone, so nobody waits for an answer
             connection.settimeout(_REQUEST_SECONDS)
             asked = read_line(connection)
-            if not gave_up(connection):  # or it has started its run otherwise by now
+            if not gave_up(connection):  # a caller that gave up has started its run in another way
                 connection.sendall(json.dumps(self._do(asked, stale=stale)).encode() + b"\n")
 
     def _do(self, asked: dict[str, Any], *, stale: bool) -> dict[str, Any]:
@@ -98,7 +98,7 @@ class Worker:
             case {"stop": str(run_id)}:
                 pids = [pid for pid, running in self.runs.items() if running == run_id]
                 for pid in pids:
-                    os.kill(pid, signal.SIGTERM)  # its own child, not waited for yet: the id is nobody else's
+                    os.kill(pid, signal.SIGTERM)  # its own child, not reaped yet, so no other process has the id
                 return {"done": bool(pids)}
         return {"done": False}
 
@@ -129,9 +129,9 @@ def _listen(path: Path) -> socket.socket:
     with socket.socket(socket.AF_UNIX) as other:
         if other.connect_ex(str(path)) == 0:
             raise RuntimeError(f"A worker is running already: it answers at {path}.")
-    path.unlink(missing_ok=True)  # of one that was killed
+    path.unlink(missing_ok=True)  # left by a worker that was killed
     listening = socket.socket(socket.AF_UNIX)
-    mask = os.umask(0o177)  # whoever may connect may start and stop runs
+    mask = os.umask(0o177)  # whoever can connect can start and stop runs
     try:
         listening.bind(str(path))
     finally:

@@ -1,1 +1,1 @@
-"""What is kept: connectors, receipts of pulls, entities and API keys, in SQLite or PostgreSQL."""
+"""The store: connectors, receipts of pulls, entities and API keys, in SQLite or PostgreSQL."""

@@ -1,4 +1,4 @@
-"""The store's engine: one way in for SQLite and for PostgreSQL."""
+"""The store's SQLAlchemy engine, for SQLite and for PostgreSQL."""
 
 import shutil
 import sqlite3
@@ -19,30 +19,31 @@ from qanatix_pipelines.store.faults import reason
 from qanatix_pipelines.store.tables import SCHEMA
 
 VARIABLE = "QANATIX_STORE_URL"
-# How long a writer waits for another one. A large pull's merge holds SQLite's only lock for its whole length: a caller
-# of the API is told to come again, another pull waits.
+# How long a writer waits for another one. The merge of a large pull holds SQLite's only lock for its whole length. The
+# API then answers that the store is busy; another pull waits longer.
 PATIENCE_SECONDS = 30
 PULL_PATIENCE_SECONDS = 900
-# Under this no pull begins on SQLite: it would fill the disk for everybody. PostgreSQL's disk is not seen from here.
+# With less free disk than this no pull begins on SQLite, so that it does not fill the disk. PostgreSQL's disk cannot be
+# measured from here.
 ROOM_BYTES = 512 * 1024 * 1024
-# PostgreSQL documentation, appendix A:
+# SQLSTATE codes (PostgreSQL documentation, appendix A).
 _DISK_FULL = "53100"
 _IDLE_TOO_LONG = "25P03"
-# A host that vanished, ours or the server's, is noticed within half a minute on both sides: nobody waits for it, and it
-# holds no lock (libpq's parameters; the server has settings of the same names).
+# If either host vanishes, the other side notices within half a minute, so nobody waits for it and it holds no lock.
+# These are libpq's parameters; the server has settings of the same names.
 _PROBES = {"tcp_keepalives_idle": 15, "tcp_keepalives_interval": 5, "tcp_keepalives_count": 3}
 _UNANSWERED_MS = 30_000
 _CONNECTING: dict[str, Any] = {
     "application_name": "qanatix store",
     "connect_timeout": 10,
     "tcp_user_timeout": _UNANSWERED_MS,
-    # No statement runs by a plan that was made when the tables were smaller.
+    # Never prepare: a prepared statement may keep a plan from when the tables were smaller.
     "prepare_threshold": None,
 } | {name.removeprefix("tcp_"): value for name, value in _PROBES.items()}
-# A process that was stopped between two statements, which follow one another at once, must let go of its locks.
+# Statements of a transaction follow each other at once. A process that is stopped between two must not keep its locks.
 _IDLE_MS = 60_000
-# A statement of a process that was killed ends, too, and holds no lock any more: the next attempt may need the same.
-# Other systems' servers may refuse the setting.
+# The server also ends a running statement whose client was killed, because the next attempt may need its locks. Servers
+# on systems other than Linux may refuse the setting.
 _NOTICED = "SELECT set_config('client_connection_check_interval', '5s', false) WHERE strpos(version(), 'linux') > 0"
 
 
@@ -66,30 +67,38 @@ def connect(address: str, patience_seconds: int = PATIENCE_SECONDS) -> sa.Engine
 
 
 def named(engine: sa.Engine) -> str:
-    """Which store this is, for its operator: without its user and password."""
+    """Which store this is, for its operator. Without user and password."""
     url = engine.url
     if engine.dialect.name == "sqlite":
         return f"SQLite in {url.database}"
-    place = url.host or url.query.get("host") or "this machine"
-    return f"PostgreSQL at {place}:{url.port or 5432}, database {url.database or url.query.get('dbname')}"
+    host = url.host or url.query.get("host") or "this machine"
+    return f"PostgreSQL at {host}:{url.port or 5432}, database {url.database or url.query.get('dbname')}"
 
 
 def insert(engine: sa.Engine | sa.Connection, table: sa.Table) -> postgresql.Insert | sqlite.Insert:
-    """An INSERT that can say what becomes of rows which are there already: each dialect has one of its own."""
+    """The dialect's INSERT, which has ON CONFLICT."""
     return postgresql.insert(table) if engine.dialect.name == "postgresql" else sqlite.insert(table)
 
 
 @contextmanager
 def asked_directly(transaction: sa.Connection) -> Iterator[None]:
-    """What the driver itself is asked for, past SQLAlchemy, raises the same: StoreFull and StoreUnavailable."""
+    """Inside this context, errors of the driver used without SQLAlchemy become StoreFull and StoreUnavailable, too."""
     try:
         yield
     except transaction.dialect.loaded_dbapi.OperationalError as error:
         raise _unavailable(error) from None
 
 
+def interrupt(engine: sa.Engine, connection: Any) -> None:
+    """End what another thread does with a driver's connection of this engine: it raises StoreUnavailable there."""
+    if engine.dialect.name == "sqlite":
+        connection.interrupt()
+    else:
+        connection.cancel_safe()
+
+
 def check_room(engine: sa.Engine) -> None:
-    """Raise StoreFull if a pull had better not begin."""
+    """Raise StoreFull if SQLite's disk has too little room for a pull to begin."""
     if engine.dialect.name == "sqlite" and shutil.disk_usage(Path(engine.url.database or "").parent).free < ROOM_BYTES:
         raise StoreFull
 
@@ -105,7 +114,7 @@ def _store_url(address: str) -> URL:
     if backend == "sqlite":
         if not url.database or url.database == ":memory:":
             raise SettingsError(VARIABLE, "must name a file: several processes share the store.")
-        if not Path(url.database).parent.is_dir():  # to make it would make a second store of a slip of the pen
+        if not Path(url.database).parent.is_dir():  # creating it would make a second store out of a typo
             raise SettingsError(VARIABLE, "names a file in a folder that is not there.")
         return url.set(drivername="sqlite")
     if "@" in (url.host or ""):
@@ -116,9 +125,9 @@ def _store_url(address: str) -> URL:
 
 
 def _tell_unavailable(context: sa.engine.ExceptionContext) -> None:
-    """What a driver calls operational is not of our doing: no server, no lock, no room. All else is, and stays."""
+    """Turn operational errors (no server, no lock, no room) into StoreUnavailable. Others are our faults and stay."""
     if context.is_pre_ping and context.is_disconnect:
-        return  # the pool makes another connection
+        return  # the pool opens another connection
     idle = getattr(context.original_exception, "sqlstate", None) == _IDLE_TOO_LONG
     foreign = getattr(context.original_exception, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB
     if idle or foreign or isinstance(context.sqlalchemy_exception, sa.exc.OperationalError):
@@ -140,10 +149,10 @@ def _prepare_postgresql(patience_seconds: int, connection: Any, _record: Any) ->
         "lock_timeout": max(1, 1000 * patience_seconds),  # 0 would be no limit
         "idle_in_transaction_session_timeout": _IDLE_MS,
         "tcp_user_timeout": _UNANSWERED_MS,
-        # Whatever is asked for is found by an index. A table that has grown since its last ANALYZE looks small, and so
-        # small a one would be read as a whole, with what all others have staged or filled there.
+        # Every query of ours has an index. A table that has grown since its last ANALYZE looks small to the planner,
+        # which would then scan all of it, with the rows of every other pull.
         "enable_seqscan": "off",
-        "jit": "off",  # for what is read as a whole all the same seems to cost very much then
+        "jit": "off",  # with seqscan off, a scan that is needed looks so expensive that JIT would start
     } | _PROBES
     for name, value in settings.items():
         connection.execute("SELECT set_config(%s, %s, false)", (name, str(value)))
@@ -152,11 +161,11 @@ def _prepare_postgresql(patience_seconds: int, connection: Any, _record: Any) ->
 
 
 def _prepare_sqlite(patience_seconds: int, connection: Any, _record: Any) -> None:
-    # The driver would begin its own transactions, late and without a lock; `_begin_sqlite` does it.
+    # By default the driver begins transactions itself, late and without a lock. `_begin_sqlite` begins them instead.
     connection.isolation_level = None
     for pragma in (
         f"busy_timeout = {patience_seconds * 1000}",
-        "synchronous = FULL",  # an answered pull must not vanish with the power
+        "synchronous = FULL",  # a pull that was reported complete must survive a power failure
         "foreign_keys = ON",
         "secure_delete = ON",  # deleted credentials are overwritten
     ):
@@ -165,7 +174,7 @@ def _prepare_sqlite(patience_seconds: int, connection: Any, _record: Any) -> Non
 
 
 def _use_wal(patience_seconds: int, connection: Any) -> None:
-    """The mode stays with the file. SQLite does not wait for the lock that its first change needs, so we do."""
+    """Set WAL mode, which stays with the file. SQLite does not wait for the lock that the first change needs; we do."""
     deadline = time.monotonic() + patience_seconds
     while True:
         try:
@@ -179,6 +188,6 @@ def _use_wal(patience_seconds: int, connection: Any) -> None:
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:
-    # A deferred transaction that turns into a writer may fail with no way to retry; readers need no lock at all.
+    # A deferred transaction that begins to write may fail in a way that cannot be retried. Readers need no lock.
     reads = connection.get_execution_options().get("reads", False)
     connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")

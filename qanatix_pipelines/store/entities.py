@@ -1,4 +1,4 @@
-"""Entities as they are read."""
+"""Queries for entities. Pulls write them, by `merge`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from qanatix_pipelines.tenants import Tenant
 
 @dataclass(frozen=True)
 class Entity:
-    """An entity as it is kept. `data` is JSON text, with every digit that its source gave."""
+    """An entity in the store. `data` is JSON text, with every digit that its source gave."""
 
     id: UUID
     tenant: Tenant
@@ -33,7 +33,7 @@ class Entity:
 
 @dataclass(frozen=True)
 class Excerpt:
-    """The beginning of an entity, to be looked at."""
+    """The beginning of an entity, for a preview."""
 
     name: str | None
     source_id: str | None
@@ -41,11 +41,20 @@ class Excerpt:
     data: str
 
 
+@dataclass(frozen=True)
+class CountedSet:
+    """An entity set, and how many entities it has."""
+
+    vertical: str
+    entity_type: str
+    entities: int
+
+
 _FIELDS = [tables.entity.c[field] for field in Entity.__dataclass_fields__]
 
 
 class EntityStore(OfTenant):
-    """One tenant's entities: those of others are not there."""
+    """One tenant's entities. Those of other tenants are as if they did not exist."""
 
     def __init__(self, engine: sa.Engine, tenant: Tenant) -> None:
         super().__init__(tenant)
@@ -66,7 +75,7 @@ class EntityStore(OfTenant):
     ) -> tuple[Sequence[Entity], str | None]:
         """At most `limit` entities, newest first, and the cursor of the next page, None after the last.
 
-        Raises ValueError if the cursor is not one of ours.
+        Raises WrongCursor if the cursor is not one of ours.
         """
         table = tables.entity.c
         ours = sa.select(*_FIELDS).where(table.tenant == self.tenant)
@@ -80,7 +89,7 @@ class EntityStore(OfTenant):
         return cut(found, limit)
 
     def newest(self, vertical: str, entity_type: str, limit: int, characters: int) -> list[Excerpt]:
-        """The newest entities of a set, newest first, and of their data so many characters."""
+        """At most `limit` entities of a set, newest first, with the first `characters` characters of their data."""
         table = tables.entity.c
         query = (
             sa.select(
@@ -97,10 +106,20 @@ class EntityStore(OfTenant):
             return [Excerpt(**row._mapping) for row in connection.execute(query)]  # noqa: SLF001
 
     def count(self, vertical: str, entity_type: str) -> int:
-        """How many there are of a set, by what pulls have counted: at any size this takes the same time."""
+        """How many entities a set has. Pulls keep the count, so this takes the same time at any size."""
         kept = tables.entity_set.c
         query = sa.select(kept.entities).where(
             kept.tenant == self.tenant, kept.vertical == vertical, kept.entity_type == entity_type
         )
         with self._reader.connect() as connection:
             return connection.execute(query).scalar() or 0
+
+    def sets(self) -> list[CountedSet]:
+        """The sets that have an entity or a connector, sorted. Pulls keep the counts."""
+        kept, connector = tables.entity_set.c, tables.connector.c
+        counted = sa.select(kept.vertical, kept.entity_type, kept.entities).where(kept.tenant == self.tenant)
+        filled = sa.select(connector.vertical, connector.entity_type).where(connector.tenant == self.tenant).distinct()
+        with self._reader.connect() as connection:
+            counts = dict.fromkeys(connection.execute(filled), 0)
+            counts |= {(vertical, kind): count for vertical, kind, count in connection.execute(counted)}
+        return [CountedSet(*names, count) for names, count in sorted(counts.items())]

@@ -1,4 +1,4 @@
-"""Entity sets: which there are, who fills them, and how many entities they have."""
+"""Entity sets: which exist, which connector types fill them, and how many entities they have."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,7 +14,7 @@ from qanatix_pipelines.tenants import Tenant
 
 @dataclass(frozen=True, order=True)
 class EntitySet:
-    """A tenant's entities of one kind, and the types of the connectors that fill it now."""
+    """A tenant's entities of one vertical and type. `connector_types` are those of its connectors now."""
 
     tenant: Tenant
     vertical: str
@@ -23,7 +23,7 @@ class EntitySet:
 
 
 def entity_sets(engine: sa.Engine) -> list[EntitySet]:
-    """All tenants' sets that have a connector or an entity, in order."""
+    """The sets of all tenants that have a connector or an entity, sorted."""
     kept, connector = tables.entity_set.c, tables.connector.c
     filled = sa.select(connector.tenant, connector.vertical, connector.entity_type, connector.connector_type).distinct()
     counted = sa.select(kept.tenant, kept.vertical, kept.entity_type)
@@ -40,7 +40,7 @@ def entity_sets(engine: sa.Engine) -> list[EntitySet]:
 
 
 def counted(connection: sa.Connection, connector: Connector) -> int:
-    """How many entities a connector's set has, by what pulls have counted."""
+    """How many entities a connector's set has, as counted by its pulls."""
     return (
         connection.execute(
             sa.select(tables.entity_set.c.entities).where(_is_set(tables.entity_set, connector))
@@ -50,9 +50,9 @@ def counted(connection: sa.Connection, connector: Connector) -> int:
 
 
 def count_created(transaction: sa.Connection, connector: Connector, pull_id: UUID, merged_at: datetime) -> None:
-    """Add to a set's count what a pull has just created there, within the pull's own transaction."""
+    """Add the entities that a pull has just created to its set's count, in the pull's transaction."""
     kept, entity = tables.entity_set, tables.entity.c
-    # The index of a set is by time: only what is new is looked at.
+    # The set's index is ordered by time, so only new entities are read.
     created = transaction.execute(
         sa.select(sa.func.count()).where(
             _is_set(tables.entity, connector),

@@ -1,7 +1,7 @@
-"""What is deleted from SQLite leaves its files: `secure_delete` overwrites it, and its write-ahead log is emptied.
+"""Deleted data must not stay in SQLite's files: `secure_delete` overwrites it, and the write-ahead log is emptied.
 
-The log can be emptied only while nobody reads or writes. Whoever deleted something does not wait for that: it is tried
-at once, and then again until it is done.
+The log can be emptied only while nobody reads or writes. The caller does not wait for that moment: the first try is at
+once, and a thread repeats it until it succeeds.
 """
 
 import logging
@@ -18,7 +18,7 @@ PAUSE_SECONDS = 0.5
 
 
 class Erasure:
-    """Empties the log of an engine's SQLite. On PostgreSQL there is nothing to do: its vacuum decides what it keeps."""
+    """Empties the log of an engine's SQLite. It does nothing on PostgreSQL, where vacuum removes what was deleted."""
 
     def __init__(self, engine: sa.Engine) -> None:
         sqlite = engine.dialect.name == "sqlite"
@@ -30,7 +30,7 @@ class Erasure:
         sa.event.listen(engine, "engine_disposed", self._close)
 
     def begin(self) -> None:
-        """Empty the log, now or as soon as nobody reads or writes. Waits for nobody, and raises nothing."""
+        """Empty the log now, or in the background once nobody reads or writes. Does not wait, and raises nothing."""
         if self._file is None or _emptied(self._file):
             return
         with self._lock:
@@ -42,7 +42,7 @@ class Erasure:
                 self._thread.start()
 
     def wait(self, seconds: float) -> bool:
-        """Whether nothing is left to be erased, at the latest after so many seconds."""
+        """Whether all is erased; waits for it at most `seconds`."""
         thread = self._thread
         if thread is not None:
             thread.join(seconds)
@@ -53,19 +53,19 @@ class Erasure:
             due = self._due
             if _emptied(file):
                 with self._lock:
-                    if due == self._due:  # nothing was deleted since
+                    if due == self._due:  # nothing was deleted meanwhile
                         self._thread = None
                         log.info("What was deleted is gone from SQLite's log.")
                         return
         with self._lock:
-            self._thread = None  # who closes the store last empties its log
+            self._thread = None  # the last process to close the store empties its log
 
     def _close(self, _engine: sa.Engine) -> None:
         self._closed.set()
 
 
 def _emptied(file: Path) -> bool:
-    """Whether the log could be emptied. On a connection that waits for nobody: waiting, it would keep writers out."""
+    """Whether the log could be emptied. The connection has no lock timeout: while it waited, nobody could write."""
     try:
         with closing(sqlite3.connect(f"{file.as_uri()}?mode=rw", uri=True, timeout=0)) as connection:
             busy, _pages, _moved = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()

@@ -1,11 +1,11 @@
-"""Why a store cannot be used, as its operator must hear it: a caller is told no more than that it is away."""
+"""Why the store cannot be used, for its operator. A caller of the API is only told that the store does not answer."""
 
 import re
 import sqlite3
 from typing import Any
 
-# libpq and psycopg have no code for what fails before there is a session, only English sentences; a server's may be in
-# another language, and then nothing is told. None of them is passed on.
+# libpq and psycopg have no error codes for failures before a session exists, only English messages. A server's message
+# may be in another language; then no reason is given. The messages themselves are never passed on.
 _SENTENCES = {
     r"failed to resolve host|could not translate host name": "names a host that is not known.",
     r"Connection refused": "names a host on which no PostgreSQL answers at that port.",
@@ -26,7 +26,7 @@ _FILES = {
 
 
 def reason(variable: str, error: BaseException) -> str | None:
-    """A sentence about `variable`, without its value; None if it is not known what is wrong."""
+    """A sentence about `variable` that does not repeat its value; None if the error is not known."""
     if isinstance(error, sqlite3.Error):
         told = _FILES.get(_primary(error))
     else:

@@ -1,48 +1,44 @@
-"""One pull's way into the store: batches are staged, and one final transaction makes them entities or nothing.
+"""The write side of a pull: batches are staged, and one final transaction turns all of them into entities, or none.
 
-Everything that a pull changes for good (entities, watermark, counters, outcome) commits together, and only while the
-attempt still is the pull's running one. So a reader never sees half a pull, and one that died leaves only staged rows,
-which are swept away when the pull is begun again or given up.
+Everything that a pull changes for good (entities, watermark, counters, outcome) commits together, and only if this
+attempt is still the running one. So a reader never sees half a pull. A pull whose process dies leaves only staged rows,
+which are deleted when the pull is retried or given up.
 """
 
 import logging
 import random
 import time
-from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
-from io import BytesIO
 from typing import Any, TypeVar
 
 import polars as pl
 import sqlalchemy as sa
 
-from qanatix_pipelines.batches import Column, parts
+from qanatix_pipelines.batches import Column
 from qanatix_pipelines.connectors import Connector
 from qanatix_pipelines.entities import EntityBatch
 from qanatix_pipelines.errors import PullCancelled, PullSuperseded, StagingLost, StoreFull, StoreUnavailable
-from qanatix_pipelines.pulls import Pull, PullStatus
-from qanatix_pipelines.rejections import Reason, Rejection
-from qanatix_pipelines.row_keys import UNKNOWN, Repeated, Roles, warnings
+from qanatix_pipelines.receipts import PullStatus, Receipt
+from qanatix_pipelines.row_keys import UNKNOWN, Repeated, Roles
 from qanatix_pipelines.store import tables
 from qanatix_pipelines.store.clock import now
-from qanatix_pipelines.store.engine import asked_directly
+from qanatix_pipelines.store.engine import interrupt
 from qanatix_pipelines.store.entity_sets import count_created
 from qanatix_pipelines.store.health import note_health
 from qanatix_pipelines.store.leases import lease, lengthen
 from qanatix_pipelines.store.merge import merge
 from qanatix_pipelines.store.pulls import PullStore, pass_fence
-from qanatix_pipelines.store.rejections import ROWS_KEPT, keep_rejections
+from qanatix_pipelines.store.rejections import keep_rejections
 from qanatix_pipelines.store.repeated import repeated
+from qanatix_pipelines.store.staged import Staged, insert_staged, numbered
+from qanatix_pipelines.store.tally import Tally
 from qanatix_pipelines.store.unchanged import Unchanged
 from qanatix_pipelines.watermarks import Watermark
 
 log = logging.getLogger(__name__)
 
-# What stands for itself in no line of COPY's text.
-_ESCAPES = {"\\": r"\\", "\n": r"\n", "\r": r"\r", "\t": r"\t"}
-_SPECIAL = r"[\\\n\r\t]"
-# How long a write waits for a store that is away: a restart takes less.
+# How long a write is retried while the store does not answer. A restart of the server takes less.
 AWAY_SECONDS = 60
 _LONGEST_PAUSE_SECONDS = 5.0
 
@@ -50,13 +46,13 @@ _Done = TypeVar("_Done")
 
 
 class Ingestion:
-    """The staging of one running attempt, `receipt`.
+    """The ingestion of one running attempt, that of `receipt`.
 
-    Every method raises PullSuperseded once the attempt is over, StoreFull, and StoreUnavailable if the store stays
-    away.
+    Every method raises PullSuperseded once the attempt is over, StoreFull, and StoreUnavailable if the store does not
+    answer for AWAY_SECONDS.
     """
 
-    def __init__(self, engine: sa.Engine, connector: Connector, receipt: Pull) -> None:
+    def __init__(self, engine: sa.Engine, connector: Connector, receipt: Receipt) -> None:
         self._engine = engine
         self._connector = connector
         self._receipt = receipt
@@ -64,15 +60,15 @@ class Ingestion:
         self._own = (staged.pull_id == receipt.id) & (staged.attempt == receipt.attempt)
         self._receipts = PullStore(engine, connector.tenant)
         self._cancelled = False
-        self._committing: Any = None  # the driver's connection, meanwhile
+        self._committing: Any = None  # the driver's connection, while it commits
         self._clear()
 
     def renew(self) -> None:
-        """Tell that the pull is alive, also while its source takes its time."""
+        """Send a heartbeat: renew the pull's lease, also while its source is slow."""
         self.patiently(lambda _again: self._receipts.renew(self._receipt))
 
     def restart(self) -> None:
-        """Forget what was staged: the source is read again from the beginning."""
+        """Delete what was staged: the source is read again from the beginning."""
 
         def forget(_again: bool) -> None:
             with self._engine.begin() as transaction:
@@ -85,29 +81,24 @@ class Ingestion:
         self._clear()
 
     def stage(self, batch: EntityBatch, rows: int, size: int = 0) -> None:
-        """Keep a batch that came out of `rows` rows of `size` bytes, until `commit`; tell of them on the receipt."""
+        """Stage a batch, which was made of `rows` rows of `size` bytes, and count them on the receipt."""
         frame = self.patiently(lambda _again: self._unchanged.left_out(batch.frame))
-        read = {"records_read": self._pulled + rows, "bytes_read": self._bytes + size}
+        read = {"records_read": self._tally.pulled + rows, "bytes_read": self._tally.bytes + size}
 
         def keep(again: bool) -> None:
             with self._engine.begin() as transaction:
                 if again:  # the first try may have been kept, its answer lost
-                    transaction.execute(tables.staged.delete().where(self._own, tables.staged.c.seq >= self._staged))
-                _insert_staged(transaction, self._numbered(frame))
-                # Last: PostgreSQL waits in a COPY for a process that was stopped, and nobody may have to wait for it.
+                    newer = tables.staged.c.seq >= self._tally.staged
+                    transaction.execute(tables.staged.delete().where(self._own, newer))
+                insert_staged(transaction, tables.staged, self._numbered(frame))
+                # Last, because it locks the receipt: a process that is stopped inside COPY must not hold that lock.
                 pass_fence(transaction, self._receipt, lease_until=lease(), **read)
 
         self.patiently(keep)
-        self._pulled += rows
-        self._bytes += size
-        self._staged += frame.height
-        self._duplicates += batch.duplicates + batch.frame.height - frame.height
-        self._keyless += batch.keyless
-        self._rejected.update(rejection.reason for rejection in batch.rejections)
-        self._rejections += batch.rejections[: ROWS_KEPT - len(self._rejections)]
+        self._tally.add(batch, frame.height, rows, size)
 
     def begin_merge(self) -> None:
-        """Tell on the receipt that all is read: `commit` comes next, and may take long."""
+        """Note on the receipt that the source is read to the end. `commit` comes next, and may take long."""
 
         def tell(_again: bool) -> None:
             with self._engine.begin() as transaction:
@@ -122,25 +113,28 @@ class Ingestion:
         started: float,
         columns: tuple[Column, ...] = (),
         roles: Roles = UNKNOWN,
-    ) -> Pull:
-        """Make the staged rows entities, and answer the receipt.
+        *,
+        clock: datetime | None = None,
+    ) -> Receipt:
+        """Turn the staged rows into entities and return the final receipt.
 
-        A row is ingested if its entity is new or its digest differs from the kept one, else it is a duplicate. Of rows
-        with the same id the last one counts. `watermark` is where the next pull starts, read off the source at
-        `read_at` by our own clock; None leaves it where it is. `started` is when the pull did, by `time.monotonic`.
-        `columns` are the query's, where they do not vary with its rows; `roles` are the key's and the name's.
+        A row is ingested if its entity is new or its digest differs from the stored one; else it is a duplicate. Of
+        rows with the same id the last one counts. `watermark` is where the next pull starts, and stays if it is None or
+        if the pull is of a part. It was read at `read_at`, by our own clock, when the source's showed `clock`.
+        `started` is when the pull started, by `time.monotonic`. `columns` are the query's, empty if they vary with the
+        rows; `roles` are the key's and the name's columns.
 
-        Raises StagingLost if not all that was staged is there any more.
+        Raises StagingLost if staged rows are missing, and PullCancelled after `cancel`.
         """
 
-        def finish(_again: bool) -> Pull:
+        def finish(_again: bool) -> Receipt:
             try:
                 with self._engine.begin() as transaction:
                     self._committing = transaction.connection.driver_connection
                     self._check_cancelled()
-                    self._finish(transaction, watermark, read_at, started, columns=columns, roles=roles)
-                    self._check_cancelled()  # between two statements there was nothing to stop
-            except PullSuperseded:  # or the first try was committed, its answer lost, perhaps while this one waited
+                    self._finish(transaction, watermark, read_at, started, columns=columns, roles=roles, clock=clock)
+                    self._check_cancelled()  # a cancel between two statements had nothing to interrupt
+            except PullSuperseded:  # unless an earlier try did commit and only its answer was lost
                 if (completed := self._receipts.completed(self._receipt)) is not None:
                     return completed
                 raise
@@ -152,13 +146,10 @@ class Ingestion:
             self._committing = None
 
     def cancel(self) -> None:
-        """End a `commit` that another thread is in, unless it is past its end: PullCancelled is raised there."""
+        """Interrupt the `commit` of another thread: it raises PullCancelled there, unless it has committed already."""
         self._cancelled = True
         if (connection := self._committing) is not None:
-            if self._engine.dialect.name == "sqlite":
-                connection.interrupt()
-            else:
-                connection.cancel_safe()
+            interrupt(self._engine, connection)
 
     def _finish(
         self,
@@ -169,19 +160,21 @@ class Ingestion:
         *,
         columns: tuple[Column, ...],
         roles: Roles,
+        clock: datetime | None,
     ) -> None:
-        held_since = now()
-        merged_at = now()
-        ingested = merge(transaction, self._connector, self._receipt, merged_at)
-        # Where each staged row was ingested, no two of them had one key: nothing need be counted.
-        lost = repeated(transaction, self._receipt) if ingested < self._staged else Repeated()
+        held_since = merged_at = now()
+        watermark = None if self._receipt.extent.partial else watermark
+        tally, rows = self._tally, Staged(tables.staged, self._own)
+        ingested = merge(transaction, self._connector, self._receipt, rows, merged_at)
+        # If every staged row was ingested, no two had the same key, and there is nothing to count.
+        lost = repeated(transaction, rows) if ingested < tally.staged else Repeated()
         staged = transaction.execute(tables.staged.delete().where(self._own)).rowcount
-        if self._pulled != staged + self._duplicates + self._rejected.total():
-            pass_fence(transaction, self._receipt, lease_until=lease())  # who took over has swept, too
+        if tally.pulled != staged + tally.duplicates + tally.rejected.total():
+            pass_fence(transaction, self._receipt, lease_until=lease())  # a newer attempt has deleted them, too
             raise StagingLost
-        warned = list(warnings(roles, self._pulled - self._rejected.total(), self._keyless, lost))
-        # Only now: the merge may take long, and whoever removes or changes the connector, or tells that the pull is
-        # alive, must not wait for it. They lock the connector's row first as well.
+        warned = tally.warnings(roles, lost)
+        # The connector is locked only after the merge, which may take long: a deletion or change of the connector, or
+        # a heartbeat, must not wait for it. Deletion and change lock the connector's row first, too: no deadlock.
         here = tables.connector.c.id == self._connector.id
         kept = transaction.execute(sa.select(tables.connector.c.watermark).where(here).with_for_update()).scalar()
         pass_fence(
@@ -190,12 +183,12 @@ class Ingestion:
             status=PullStatus.COMPLETED,
             finished_at=now(),
             duration_seconds=time.monotonic() - started,
-            records_pulled=self._pulled,
+            records_pulled=tally.pulled,
             records_ingested=ingested,
-            duplicates_skipped=self._duplicates + staged - ingested,
+            duplicates_skipped=tally.duplicates + staged - ingested,
             keys_repeated=lost.rows,
-            records_rejected=self._rejected.total(),
-            rejected_by_reason=dict(self._rejected),
+            records_rejected=tally.rejected.total(),
+            rejected_by_reason=dict(tally.rejected),
             warnings=[warning.model_dump() for warning in warned],
             key_column=roles.key,
             name_column=roles.name,
@@ -203,27 +196,28 @@ class Ingestion:
         )
         if watermark is not None:
             if isinstance(kept, int) and isinstance(watermark, int) and not self._receipt.full_refresh:
-                watermark = max(kept, watermark)  # the rows with the greatest numbers may be gone
-            transaction.execute(tables.connector.update().where(here).values(watermark=watermark, watermark_at=read_at))
-        keep_rejections(transaction, self._connector.tenant, self._receipt, self._rejections)
+                watermark = max(kept, watermark)  # the rows with the greatest numbers may have been deleted
+            moved = {"watermark": watermark, "watermark_at": read_at, "source_clock": clock}
+            transaction.execute(tables.connector.update().where(here).values(moved))
+        keep_rejections(transaction, self._connector.tenant, self._receipt, tally.rejections)
         note_health(
             transaction,
+            self._connector,
             self._receipt,
-            self._pulled,
-            columns,
-            roles,
-            rejected=bool(self._rejected),
+            tally.pulled,
+            columns=columns,
+            roles=roles,
+            rejected=bool(tally.rejected),
             warned=bool(warned),
-            everything=watermark is None,
         )
         if ingested:
-            # Last, for a connector that fills the same set waits for it.
+            # Last, because it locks the count: a pull into the same set waits until this one commits.
             count_created(transaction, self._connector, self._receipt.id, merged_at)
         if transaction.dialect.name == "sqlite":
             lengthen(transaction, held_since)
 
     def patiently(self, write: Callable[[bool], _Done]) -> _Done:
-        """Do `write`, and again if the store was away meanwhile: then it is told so."""
+        """Call `write`, and retry it while the store does not answer. Its argument tells whether it is a retry."""
         deadline = time.monotonic() + AWAY_SECONDS
         pause = 0.1
         again = False
@@ -240,7 +234,7 @@ class Ingestion:
                     raise
                 log.warning("The store does not answer; trying again.")
             again = True
-            time.sleep(random.uniform(pause / 2, pause))  # noqa: S311  # so that many do not come back at once
+            time.sleep(random.uniform(pause / 2, pause))  # noqa: S311  # jitter: not all pulls return at once
             pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
 
     def _check_cancelled(self) -> None:
@@ -248,48 +242,9 @@ class Ingestion:
             raise PullCancelled
 
     def _numbered(self, entities: pl.DataFrame) -> pl.DataFrame:
-        return entities.select(
-            pl.lit(self._receipt.id.hex).alias("pull_id"),
-            pl.lit(self._receipt.attempt).alias("attempt"),
-            pl.int_range(self._staged, self._staged + pl.len()).alias("seq"),
-            pl.col("id").alias("entity_id"),
-            *("source_id", "digest", "name", "data", "alike"),
-        )
+        own = {"pull_id": pl.lit(self._receipt.id.hex), "attempt": pl.lit(self._receipt.attempt)}
+        return numbered(entities, self._tally.staged).with_columns(**own)
 
     def _clear(self) -> None:
-        self._pulled = 0
-        self._bytes = 0
-        self._staged = 0
-        self._duplicates = 0
-        self._keyless = 0
-        self._rejected: Counter[Reason] = Counter()
-        self._rejections: list[Rejection] = []
+        self._tally = Tally()
         self._unchanged = Unchanged(self._engine, self._connector)
-
-
-def _insert_staged(transaction: sa.Connection, rows: pl.DataFrame) -> None:
-    """`rows` has the columns of `staged`. PostgreSQL takes them several times faster by COPY than by INSERT."""
-    if transaction.dialect.name == "postgresql":
-        copy = f"COPY {tables.SCHEMA}.staged ({', '.join(rows.columns)}) FROM STDIN"
-        with asked_directly(transaction), transaction.connection.cursor().copy(copy) as stream:
-            for part in parts(rows):
-                stream.write(_copy_text(part))
-    elif rows.height:
-        values = ", ".join("?" * rows.width)
-        insert = f"INSERT INTO staged ({', '.join(rows.columns)}) VALUES ({values})"
-        digest = pl.col("digest").str.decode("hex")
-        transaction.exec_driver_sql(insert, rows.with_columns(digest).rows())
-
-
-def _copy_text(rows: pl.DataFrame) -> bytes:
-    """Rows as COPY reads them: PostgreSQL documentation, COPY, "Text Format"."""
-    texts = rows.select(pl.selectors.string())
-    # To look is many times faster than to replace, and most columns of most batches have nothing to escape.
-    special = texts.select(pl.all().str.contains(_SPECIAL).any()).row(0, named=True)
-    escaped = [pl.col(name).str.replace_many(_ESCAPES) for name, found in special.items() if found]
-    digest = pl.format(r"\\x{}", "digest").alias("digest")
-    written = BytesIO()
-    rows.with_columns(*escaped, digest).write_csv(
-        written, include_header=False, separator="\t", null_value=r"\N", quote_style="never"
-    )
-    return written.getvalue()

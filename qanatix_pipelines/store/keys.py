@@ -1,9 +1,9 @@
-"""API keys as they are kept, and the proofs that the environment's secrets are those of this store."""
+"""API keys in the store, and the proofs that the environment's secrets belong to this store."""
 
 import hashlib
 import hmac
 from collections.abc import Callable, Collection
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -23,7 +23,7 @@ _LAST_USE_GRAIN = timedelta(minutes=1)
 
 
 class KeyStore(OfTenant):
-    """One tenant's keys: those of others are not there. But a key that is shown is found, whosever it is."""
+    """One tenant's keys. Those of other tenants are as if they did not exist, but `find` knows every tenant's."""
 
     def __init__(self, engine: sa.Engine, pepper: bytes, tenant: Tenant = DEFAULT) -> None:
         super().__init__(tenant)
@@ -32,15 +32,20 @@ class KeyStore(OfTenant):
         self._pepper = pepper
 
     def tenants(self) -> list[Tenant]:
-        """All that have a key, by name."""
+        """All tenants that have a key, by name."""
         query = sa.select(tables.api_key.c.tenant).distinct().order_by(tables.api_key.c.tenant)
         with self._reader.connect() as connection:
             return [Tenant(name) for name in connection.execute(query).scalars()]
 
     def create(
-        self, name: str, scopes: Collection[Scope] = USUAL_SCOPES, expires_in: timedelta | None = None
+        self,
+        name: str,
+        scopes: Collection[Scope] = USUAL_SCOPES,
+        expires_in: timedelta | None = None,
+        *,
+        expires_at: datetime | None = None,
     ) -> ApiKey:
-        """A new key. Its text is in the answer and nowhere else."""
+        """A new key, with at most one of the two expiries. Only the returned value has its text; the store its hash."""
         key, at = new_key(), now()
         values = {
             "id": key.id,
@@ -49,20 +54,20 @@ class KeyStore(OfTenant):
             "digest": key.digest(self._pepper),
             "scopes": " ".join(sorted(scopes)),
             "created_at": at,
-            "expires_at": None if expires_in is None else at + expires_in,
+            "expires_at": expires_at if expires_in is None else at + expires_in,
         }
         with self._engine.begin() as transaction:
             transaction.execute(tables.api_key.insert().values(**values))
         return key
 
     def find(self, text: str) -> KeyRecord | None:
-        """The record of the valid key that `text` spells, of whichever tenant, None if there is none."""
+        """The record of the valid key with this text, of any tenant; None if there is none."""
         key = parse_key(text)
         if key is None:
             return None
         with self._reader.connect() as connection:
             row = connection.execute(sa.select(tables.api_key).where(tables.api_key.c.id == key.id)).one_or_none()
-        # Always the same comparisons, so that the time tells nothing of which ids there are.
+        # The comparisons are the same whether or not the id exists, so that the time does not tell.
         digest, at = key.digest(self._pepper), now()
         nothing = bytes(hashlib.sha256().digest_size)
         current = hmac.compare_digest(nothing if row is None else row.digest, digest)
@@ -71,6 +76,11 @@ class KeyStore(OfTenant):
             return None
         record = _record(row)
         return record if record.is_valid(at) else None
+
+    def keyed(self, *parts: bytes) -> bytes:
+        """HMAC-SHA256 of these parts under the pepper: what a request says, for a store that may be read."""
+        text = b"".join(len(part).to_bytes(8, "big") + part for part in parts)
+        return hmac.digest(self._pepper, text, hashlib.sha256)
 
     def get(self, key_id: str) -> KeyRecord:
         """Raises NotFound."""
@@ -81,14 +91,14 @@ class KeyStore(OfTenant):
         return _record(row)
 
     def list(self) -> list[KeyRecord]:
-        """All keys, those that are valid no more too; the oldest first."""
+        """All keys, oldest first, with those that are revoked or expired."""
         table = tables.api_key
         query = sa.select(table).where(table.c.tenant == self.tenant).order_by(table.c.created_at)
         with self._reader.connect() as connection:
             return [_record(row) for row in connection.execute(query)]
 
     def rotate(self, key_id: str, grace: timedelta = timedelta(0)) -> ApiKey:
-        """The key with a new secret; the one that it had until now is good for `grace` more.
+        """The key with a new secret. The old secret stays valid for `grace`.
 
         Raises NotFound if no valid key has this id.
         """
@@ -110,14 +120,14 @@ class KeyStore(OfTenant):
         return key
 
     def revoke(self, key_id: str) -> bool:
-        """Refuse a key from now on; its record stays. Whether there was such a key, not revoked yet."""
+        """Refuse a key from now on; its record stays. True if the key existed and was not revoked yet."""
         table = tables.api_key
         ours = sa.and_(self._is(key_id), table.c.revoked_at.is_(None))
         with self._engine.begin() as transaction:
             return transaction.execute(table.update().where(ours).values(revoked_at=now())).rowcount == 1
 
     def note_use(self, key_id: str) -> None:
-        """Keep that a key was used now, if the last use that is kept is a minute old."""
+        """Note that a key is used now, unless a use within the last minute is noted already."""
         table, at = tables.api_key, now()
         due = sa.or_(table.c.last_used_at.is_(None), table.c.last_used_at <= at - _LAST_USE_GRAIN)
         with self._engine.begin() as transaction:
@@ -128,7 +138,7 @@ class KeyStore(OfTenant):
 
 
 def is_use_due(record: KeyRecord) -> bool:
-    """Whether `note_use` would keep anything."""
+    """Whether `note_use` would write anything."""
     return record.last_used_at is None or record.last_used_at <= now() - _LAST_USE_GRAIN
 
 
@@ -146,17 +156,17 @@ def _record(row: sa.Row[Any]) -> KeyRecord:
 
 
 def check_cipher(engine: sa.Engine, cipher: CredentialCipher, *, keep: bool = True) -> None:
-    """Raise SettingsError if no key of CONNECTOR_ENCRYPTION_KEY is one with which this store was written.
+    """Raise SettingsError unless a key of CONNECTOR_ENCRYPTION_KEY is one with which this store was written.
 
-    A store that has no proof yet keeps this one's, unless `keep` is false.
+    A store without a proof takes one from this cipher, unless `keep` is false.
     """
     _check(engine, ENCRYPTION_KEY, cipher.seal(_PROVEN_TEXT), lambda kept: cipher.resealed(kept) is not None, keep=keep)
 
 
 def move_proof(engine: sa.Engine, cipher: CredentialCipher) -> None:
-    """Let the first key be the one that proves itself: the others are not needed for anything any more.
+    """Encrypt the proof under the first key, so that the other keys are no longer needed.
 
-    Nobody but a rotation does so: a process that has the keys in another order would take it back.
+    Only a rotation calls this. If every process did, one with the keys in another order would undo it.
     """
     with engine.begin() as transaction:
         transaction.execute(
@@ -167,15 +177,15 @@ def move_proof(engine: sa.Engine, cipher: CredentialCipher) -> None:
 
 
 def check_pepper(engine: sa.Engine, pepper: bytes, *, keep: bool = True) -> None:
-    """As `check_cipher`, if the pepper is not the one under which this store's API keys are hashed."""
+    """As `check_cipher`, for the pepper under which this store's API keys are hashed."""
     proof = hmac.new(pepper, _PROVEN_TEXT.encode(), hashlib.sha256).hexdigest()
     _check(engine, PEPPER, proof, lambda kept: hmac.compare_digest(kept, proof), keep=keep)
 
 
 def _check(engine: sa.Engine, variable: str, proof: str, is_ours: Callable[[str], bool], *, keep: bool) -> None:
-    """Keep `proof` where none is kept yet, if it is to be kept, else see whether the kept one is ours.
+    """Compare with the stored proof. If there is none, store `proof` when `keep` is true.
 
-    Every entrance asks; only the first one writes, and so locks.
+    Every process that opens the store checks, but only the first one writes and needs a lock.
     """
     table = tables.secret_check
     ours = table.c.variable == variable
@@ -185,7 +195,7 @@ def _check(engine: sa.Engine, variable: str, proof: str, is_ours: Callable[[str]
         return
     if kept is None:
         first = insert(engine, table).values(variable=variable, proof=proof).on_conflict_do_nothing()
-        with engine.begin() as transaction:  # several processes may meet an empty store at once: one's is kept
+        with engine.begin() as transaction:  # of several processes at once, the first one's proof is kept
             transaction.execute(first)
             kept = transaction.execute(sa.select(table.c.proof).where(ours)).scalar_one()
     if not is_ours(kept):

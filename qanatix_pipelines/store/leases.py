@@ -1,23 +1,24 @@
-"""Until when a running pull is held to be alive: each sign of life says it anew."""
+"""Leases: until when a running pull counts as alive. Each heartbeat renews it."""
 
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
-from qanatix_pipelines.pulls import LEASE_SECONDS, PullStatus
+from qanatix_pipelines.receipts import LEASE_SECONDS, PullStatus
 from qanatix_pipelines.store import tables
 from qanatix_pipelines.store.clock import now
 
 
 def lease(seconds: int = LEASE_SECONDS) -> datetime:
-    """Until when a pull is held to be alive that gives a sign now."""
+    """The end of a lease that begins now."""
     return now() + timedelta(seconds=seconds)
 
 
 def lengthen(transaction: sa.Connection, held_since: datetime) -> None:
-    """Give back to all running pulls the time for which this transaction, SQLite's only writer, let them give no sign.
+    """Extend the leases of all running pulls by the time for which this transaction has kept them from renewing.
 
-    A lease that had run out before stays so, else a dead pull would seem alive for as long as others commit.
+    On SQLite it is the only writer meanwhile. A lease that had run out before is not extended: otherwise a dead pull
+    would look alive for as long as others commit.
     """
     pull = tables.pull.c
     alive = (pull.status == PullStatus.RUNNING) & (pull.lease_until >= held_since)

@@ -1,11 +1,11 @@
-"""The end of a pull's staging: the newest row of each entity that is new, or that has another digest than the kept one.
+"""The merge of staged rows into entities: the last row of each entity is written if it is new or its digest differs.
 
-For each row the index of ids is asked, and nothing else of what is kept is read, however many entities there are. No
-join says so: which plan a join gets depends on what the server believes of its tables, and it believes of a table that
-has grown since, or grows by this very statement, that it is small. ON CONFLICT has no plan that could be another.
+It costs one lookup in the index of ids per row, however many entities the store has. A join would not guarantee that:
+its plan depends on the server's statistics, which call a table small that has grown since, or grows in this statement.
+ON CONFLICT has only one plan.
 
-The rows are taken in the order of their ids: so neighbours in the index of ids are met one after the other, and two
-pulls that fill one set at the same time do not lock each other out.
+The rows are merged in the order of their ids. So neighbouring index entries are visited together, and two pulls that
+fill the same set cannot deadlock.
 """
 
 from contextlib import suppress
@@ -13,25 +13,30 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.exc import IntegrityError
 
 from qanatix_pipelines.connectors import Connector
-from qanatix_pipelines.pulls import Pull
+from qanatix_pipelines.receipts import Receipt
 from qanatix_pipelines.store import tables
+from qanatix_pipelines.store.column_types import Instant
 from qanatix_pipelines.store.engine import insert
 from qanatix_pipelines.store.entity_sets import counted
+from qanatix_pipelines.store.staged import Staged, newest
 
-# What a pull gives an entity that is there already. It stays as old as it is.
+# What a pull updates of an existing entity. `created_at` stays.
 _RENEWED = ("source_id", "digest", "name", "data", "connector_id", "pull_id", "updated_at")
 
 
-def merge(transaction: sa.Connection, connector: Connector, receipt: Pull, merged_at: datetime) -> int:
-    """Make what an attempt has staged entities. The number of those that are new or changed."""
+def merge(
+    transaction: sa.Connection, connector: Connector, receipt: Receipt, staged: Staged, merged_at: datetime
+) -> int:
+    """Turn what an attempt has `staged` into entities. Returns how many are new or changed."""
     names = [column.name for column in tables.entity.c]
-    rows = insert(transaction, tables.entity).from_select(names, _rows(transaction, connector, receipt, merged_at))
+    given_rows = _rows(transaction, connector, receipt, staged, merged_at)
+    rows = insert(transaction, tables.entity).from_select(names, given_rows)
     if transaction.dialect.name == "postgresql" and counted(transaction, connector) == 0:
-        # All are new, it seems, and not to look for them takes a quarter less. Another pull may bring some meanwhile.
+        # The set is empty, so a plain INSERT should do and takes a quarter less time. It fails if another pull adds the
+        # same entities meanwhile.
         with suppress(IntegrityError), transaction.begin_nested():
             return _written(transaction, rows)
     kept, given = tables.entity.c, rows.excluded
@@ -47,19 +52,13 @@ def _written(transaction: sa.Connection, statement: sa.Insert) -> int:
     return transaction.execute(statement, execution_options={"preserve_rowcount": True}).rowcount
 
 
-def _rows(transaction: sa.Connection, connector: Connector, receipt: Pull, merged_at: datetime) -> sa.Select[Any]:
+def _rows(
+    transaction: sa.Connection, connector: Connector, receipt: Receipt, staged: Staged, merged_at: datetime
+) -> sa.Select[Any]:
     """The newest staged row of each entity, with the columns of `entity`."""
-    staged = tables.staged.c
-    own = sa.select(tables.staged).where(staged.pull_id == receipt.id, staged.attempt == receipt.attempt)
-    latest = staged.seq.desc()
-    if transaction.dialect.name == "postgresql":
-        given = own.ext(distinct_on(staged.entity_id)).order_by(staged.entity_id, latest).subquery().c
-        first: sa.ColumnElement[bool] = sa.true()
-    else:
-        age = sa.func.row_number().over(partition_by=staged.entity_id, order_by=latest)
-        given = own.add_columns(age.label("age")).subquery().c
-        first = given.age == 1
-    at = sa.literal(merged_at, tables.Instant)
+    rows, first = newest(transaction, staged)
+    given = rows.c
+    at = sa.literal(merged_at, Instant)
     return sa.select(
         sa.literal(connector.tenant),
         given.entity_id,

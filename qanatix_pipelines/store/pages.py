@@ -1,6 +1,6 @@
-"""Pages of what is kept, newest first, and the cursors between them.
+"""Pagination by cursors, newest or oldest first.
 
-The order is that of creation and never changes, so nothing is skipped or given twice while more arrives.
+The order is that of creation, which never changes. So nothing is skipped or repeated while new rows arrive.
 """
 
 import base64
@@ -16,8 +16,12 @@ import sqlalchemy as sa
 _POSITION = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{6})?) ([0-9a-f]{32})")
 
 
+class WrongCursor(ValueError):
+    """A cursor is not one of ours. A row that cannot be read is a ValueError, too, and is no fault of the caller's."""
+
+
 class Kept(Protocol):
-    """What a page holds."""
+    """An item of a page."""
 
     @property
     def id(self) -> UUID: ...
@@ -29,23 +33,39 @@ _Kept = TypeVar("_Kept", bound=Kept)
 
 
 def newest_first(query: sa.Select[Any], table: sa.Table, limit: int, cursor: str | None) -> sa.Select[Any]:
-    """The rows of `query`, which is of `table`, that begin at `cursor`: one more than `limit`, to tell if there are.
+    """`query`, a SELECT from `table`, ordered and limited to `limit` + 1 rows after `cursor`.
 
-    Raises ValueError if the cursor is not one of ours.
+    The extra row tells whether there is another page.
+
+    Raises WrongCursor if the cursor is not one of ours.
     """
     of = table.c
     if cursor is not None:
-        created_at, row_id = _position(cursor)
-        # As one value, which an index finds: of two conditions joined by OR it reads all pages before.
-        begin = sa.tuple_(sa.literal(created_at, of.created_at.type), sa.literal(row_id, of.id.type))
-        query = query.where(sa.tuple_(of.created_at, of.id) < begin)
+        query = query.where(sa.tuple_(of.created_at, of.id) < _bound(table, cursor))
     return query.order_by(of.created_at.desc(), of.id.desc()).limit(limit + 1)
 
 
+def oldest_first(query: sa.Select[Any], table: sa.Table, limit: int | None, cursor: str | None) -> sa.Select[Any]:
+    """The same in the other order. Without a limit it has all rows."""
+    of = table.c
+    if cursor is not None:
+        query = query.where(sa.tuple_(of.created_at, of.id) > _bound(table, cursor))
+    query = query.order_by(of.created_at, of.id)
+    return query if limit is None else query.limit(limit + 1)
+
+
 def cut(found: Sequence[_Kept], limit: int) -> tuple[Sequence[_Kept], str | None]:
-    """What `newest_first` found as a page, and the cursor of the next, None after the last."""
+    """The page of what was found with a limit, and the cursor of the next page, None after the last."""
     page = found[:limit]
     return page, _cursor(page[-1]) if len(found) > limit else None
+
+
+def _bound(table: sa.Table, cursor: str) -> sa.Tuple:
+    """Where a page begins, as a row value: the index can seek to it. Two conditions joined by OR would read all earlier
+    pages.
+    """
+    created_at, row_id = _position(cursor)
+    return sa.tuple_(sa.literal(created_at, table.c.created_at.type), sa.literal(row_id, table.c.id.type))
 
 
 def _cursor(last: Kept) -> str:
@@ -60,4 +80,4 @@ def _position(cursor: str) -> tuple[datetime, UUID]:
         created_at, row_id = _POSITION.fullmatch(text).groups()  # type: ignore[union-attr]  # caught below
         return datetime.fromisoformat(f"{created_at}+00:00"), UUID(hex=row_id)
     except (binascii.Error, ValueError, AttributeError):
-        raise ValueError("is not a cursor that this API gave") from None
+        raise WrongCursor("is not a cursor that this API gave") from None

@@ -1,11 +1,11 @@
-"""Receipts, from the moment a pull is asked for until it has ended: one live pull a connector, by a unique index.
+"""Receipts, from the request of a pull to its end. A unique index allows one live pull per connector.
 
-A pull whose process dies is begun again under the same receipt, as its next attempt. Each write of an attempt checks,
-in its own transaction, that the receipt still is that attempt's and running; so of two that take themselves for the
-living one, one can write.
+A pull whose process dies is retried under the same receipt, as its next attempt. Each write of an attempt checks, in
+its own transaction, that the receipt is still running that attempt; so if two processes both believe they own the pull,
+only one can write.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -23,49 +23,54 @@ from qanatix_pipelines.errors import (
     PullSuperseded,
     StoreUnavailable,
 )
+from qanatix_pipelines.extents import NEW_ROWS, Extent
 from qanatix_pipelines.naming import API, DAGSTER
-from qanatix_pipelines.pulls import ATTEMPTS, LIVE, QUEUED_SECONDS, Pull, PullStatus
+from qanatix_pipelines.receipts import ATTEMPTS, LIVE, QUEUED_SECONDS, PullStatus, Receipt
 from qanatix_pipelines.store import tables
 from qanatix_pipelines.store.clock import now
+from qanatix_pipelines.store.column_types import Instant
 from qanatix_pipelines.store.engine import check_room
+from qanatix_pipelines.store.history import unheard
 from qanatix_pipelines.store.leases import lease
-from qanatix_pipelines.store.pages import cut, newest_first
 from qanatix_pipelines.store.tenants import OfTenant
 from qanatix_pipelines.tenants import Tenant
 
-_FIELDS = [tables.pull.c[field] for field in Pull.model_fields]
+_FIELDS = [tables.pull.c[field] for field in Receipt.model_fields]
 
 
 class PullStore(OfTenant):
-    """One tenant's receipts: those of others are not there. What is done to a receipt is done to the one in hand."""
+    """One tenant's receipts. Those of other tenants cannot be found."""
 
     def __init__(self, engine: sa.Engine, tenant: Tenant) -> None:
         super().__init__(tenant)
         self._engine = engine
         self._reader = engine.execution_options(reads=True)
 
-    def queue(self, connector_id: UUID, *, full_refresh: bool = False, trigger: str = API) -> tuple[Pull, bool]:
-        """A new receipt, or that of the connector's live pull: then the second value is False.
+    def queue(
+        self, connector_id: UUID, extent: Extent = NEW_ROWS, *, trigger: str = API, repeats: bool = False
+    ) -> tuple[Receipt, bool]:
+        """A new receipt and True, or the receipt of the connector's live pull and False.
 
-        A live pull that lapsed is given up as lost first. Raises NotFound if there is no such connector, PullInProgress
-        if everything is to be read again and the live pull does not, StoreFull if there is no room for another.
+        With `repeats` also that of an equal pull that has just ended and whose answer did not arrive.
+        A live pull whose lease has run out is first given up as lost. Raises NotFound, PullInProgress if the live pull
+        is of an extent that does not answer this one, and StoreFull if SQLite's disk has no room.
         """
         check_room(self._engine)
         while True:
             try:
-                return self._insert(connector_id, full_refresh, trigger), True
+                return self._insert(connector_id, extent, trigger, repeats=repeats)
             except IntegrityError:
                 live = self.live(connector_id)
                 if live is not None:
-                    if full_refresh and not live.full_refresh:
+                    if not live.extent.answers(extent):
                         raise PullInProgress(live.id, live.run_id) from None
                     return live, False
 
-    def claim(self, pull_id: UUID, connector: Connector, run_id: str) -> Pull:
-        """Make a connector's queued pull this run's.
+    def claim(self, pull_id: UUID, connector: Connector, run_id: str) -> Receipt:
+        """Make a connector's queued pull that of the run `run_id`, and running.
 
-        Raises PullCancelled if it was; PullSuperseded if it is not queued any more for another reason, or if
-        `connector` is no longer what is kept of it.
+        Raises PullCancelled if the pull was cancelled; PullSuperseded if it is no longer queued for another reason, or
+        if the connector was changed or deleted since `connector` was read.
         """
         queued = (tables.pull.c.id == pull_id) & (tables.pull.c.connector_id == connector.id)
         with self._engine.begin() as transaction:
@@ -78,22 +83,22 @@ class PullStore(OfTenant):
                     status=PullStatus.RUNNING,
                     run_id=run_id,
                     lease_until=lease(),
-                    started_at=sa.func.coalesce(tables.pull.c.started_at, sa.literal(now(), tables.Instant)),
+                    started_at=sa.func.coalesce(tables.pull.c.started_at, sa.literal(now(), Instant)),
                 )
             )
             if generation != connector.generation or claimed.rowcount == 0:
                 raise _over(transaction, pull_id)
         return self.get(pull_id)
 
-    def begin(self, connector: Connector, run_id: str, *, full_refresh: bool = False, trigger: str = DAGSTER) -> Pull:
-        """Queue and claim in one: for a run that nobody asked the API for. Raises PullInProgress, NotFound."""
-        pull, created = self.queue(connector.id, full_refresh=full_refresh, trigger=trigger)
+    def begin(self, connector: Connector, run_id: str, extent: Extent = NEW_ROWS, *, trigger: str = DAGSTER) -> Receipt:
+        """Queue and claim a pull for a run that was started in Dagster. Raises as `queue` and `claim` do."""
+        receipt, created = self.queue(connector.id, extent, trigger=trigger)
         if not created:
-            raise PullInProgress(pull.id, pull.run_id)
-        return self.claim(pull.id, connector, run_id)
+            raise PullInProgress(receipt.id, receipt.run_id)
+        return self.claim(receipt.id, connector, run_id)
 
     def name_run(self, pull_id: UUID, run_id: str) -> bool:
-        """Note which run was started for a pull, before the run itself could. False if it was cancelled meanwhile."""
+        """Note which run was launched for a pull, unless it has one. False if the pull was cancelled meanwhile."""
         with self._engine.begin() as transaction:
             transaction.execute(
                 tables.pull.update()
@@ -102,46 +107,46 @@ class PullStore(OfTenant):
             )
             return _error_code(transaction, pull_id) != PullCancelled.code
 
-    def renew(self, pull: Pull) -> None:
-        """Give the sign of life. Raises PullSuperseded if the attempt is over, but for having completed."""
+    def renew(self, receipt: Receipt) -> None:
+        """Send a heartbeat. Raises PullSuperseded if the attempt is over, unless it has completed the pull."""
         try:
             with self._engine.begin() as transaction:
-                pass_fence(transaction, pull, lease_until=lease())
+                pass_fence(transaction, receipt, lease_until=lease())
         except PullSuperseded:
-            if self.completed(pull) is None:
+            if self.completed(receipt) is None:
                 raise
 
-    def completed(self, pull: Pull) -> Pull | None:
-        """The receipt as it is now, if it was this attempt that completed the pull."""
-        kept = self.get(pull.id)
-        return kept if (kept.attempt, kept.status) == (pull.attempt, PullStatus.COMPLETED) else None
+    def completed(self, receipt: Receipt) -> Receipt | None:
+        """The receipt as it is now, if this attempt has completed the pull; else None."""
+        kept = self.get(receipt.id)
+        return kept if (kept.attempt, kept.status) == (receipt.attempt, PullStatus.COMPLETED) else None
 
-    def await_run(self, pull: Pull) -> None:
-        """Let a queued pull wait longer: its run is on its way."""
+    def await_run(self, receipt: Receipt) -> None:
+        """Extend the lease of a queued pull whose run is launched but has not begun."""
         with self._engine.begin() as transaction:
             transaction.execute(
                 tables.pull.update()
-                .where(_is(pull), tables.pull.c.status == PullStatus.QUEUED)
+                .where(_is(receipt), tables.pull.c.status == PullStatus.QUEUED)
                 .values(lease_until=lease(QUEUED_SECONDS))
             )
 
-    def lapsed(self) -> list[Pull]:
-        """The live pulls that gave no sign of life in time: their process or host died, or no run ever began."""
+    def lapsed(self) -> list[Receipt]:
+        """The live pulls whose lease has run out: their process or host died, or their run never began."""
         query = sa.select(*_FIELDS).where(tables.pull.c.status.in_(LIVE), tables.pull.c.lease_until < now())
         return self._all(query)
 
-    def of_run(self, run_id: str) -> Pull | None:
-        """The pull that is or was this run's, if it is not another's by now."""
+    def of_run(self, run_id: str) -> Receipt | None:
+        """The pull of this run; None if it has none, or if another run has taken the pull over."""
         return next(iter(self._all(sa.select(*_FIELDS).where(tables.pull.c.run_id == run_id))), None)
 
-    def retry(self, pull: Pull) -> bool:
-        """Give up a dead attempt. True if this call has queued the pull for another; its last one ends it as lost.
+    def retry(self, receipt: Receipt) -> bool:
+        """Give up a dead attempt. True if this call has queued the next one; after the last attempt the pull is lost.
 
-        Does nothing if it is not as `pull` says any more: it gave a sign of life, ended, or somebody else did this.
+        Does nothing if the receipt has changed: a heartbeat came, the pull ended, or another process did this already.
         """
         with self._engine.begin() as transaction:
-            last = pull.attempt >= ATTEMPTS
-            unchanged = _is(pull) & (tables.pull.c.lease_until == pull.lease_until)
+            last = receipt.attempt >= ATTEMPTS
+            unchanged = _is(receipt) & (tables.pull.c.lease_until == receipt.lease_until)
             if last:
                 end_live(transaction, unchanged, PullLost())
                 return False
@@ -150,7 +155,7 @@ class PullStore(OfTenant):
                 .where(unchanged, tables.pull.c.status.in_(LIVE))
                 .values(
                     status=PullStatus.QUEUED,
-                    attempt=pull.attempt + 1,
+                    attempt=receipt.attempt + 1,
                     run_id=None,
                     lease_until=lease(QUEUED_SECONDS),
                     records_read=0,
@@ -159,16 +164,16 @@ class PullStore(OfTenant):
                 )
             )
             if queued.rowcount:
-                transaction.execute(tables.staged.delete().where(tables.staged.c.pull_id == pull.id))
+                transaction.execute(tables.staged.delete().where(tables.staged.c.pull_id == receipt.id))
         return bool(queued.rowcount)
 
-    def end(self, pull: Pull, error: PullError | StoreUnavailable, duration_seconds: float = 0) -> None:
-        """Write why an attempt ended without ingesting. Does nothing if it is over already."""
+    def end(self, receipt: Receipt, error: PullError | StoreUnavailable, duration_seconds: float = 0) -> None:
+        """End an attempt that ingested nothing, with the reason. Does nothing if it is over already."""
         with self._engine.begin() as transaction:
-            end_live(transaction, _is(pull), error, duration_seconds)
+            end_live(transaction, _is(receipt), error, duration_seconds)
 
     def note_failed(self, connector: Connector, run_id: str, at: datetime, error: PullError, trigger: str) -> None:
-        """Write the receipt of a run that failed at a time before it had one."""
+        """Write the receipt of a run that failed, at the time `at`, before it had one."""
         with self._engine.begin() as transaction:
             transaction.execute(
                 tables.pull.insert().values(
@@ -186,53 +191,48 @@ class PullStore(OfTenant):
                 )
             )
 
-    def cancel(self, pull_id: UUID) -> Pull:
-        """End a live pull, whichever attempt it is in, as cancelled. The receipt as it is then. Raises NotFound."""
+    def cancel(self, pull_id: UUID) -> Receipt:
+        """Cancel a pull if it is live, in whichever attempt. Returns the receipt afterwards. Raises NotFound."""
         kept = self.get(pull_id)
         seconds = 0.0 if kept.started_at is None else max(0.0, (now() - kept.started_at).total_seconds())
         with self._engine.begin() as transaction:
             end_live(transaction, tables.pull.c.id == kept.id, PullCancelled(), seconds)
         return self.get(pull_id)
 
-    def get(self, pull_id: UUID) -> Pull:
+    def get(self, pull_id: UUID) -> Receipt:
         """Raises NotFound."""
         found = self._all(sa.select(*_FIELDS).where(tables.pull.c.id == pull_id))
         if not found:
             raise NotFound("pull")
         return found[0]
 
-    def live(self, connector_id: UUID) -> Pull | None:
+    def several(self, pull_ids: Collection[UUID]) -> dict[UUID, Receipt]:
+        """The receipts of those pulls that there are, by id."""
+        return {one.id: one for one in self._all(sa.select(*_FIELDS).where(tables.pull.c.id.in_(pull_ids)))}
+
+    def live(self, connector_id: UUID) -> Receipt | None:
         """The pull that is queued or running, if any."""
         query = sa.select(*_FIELDS).where(tables.pull.c.connector_id == connector_id, tables.pull.c.status.in_(LIVE))
         return next(iter(self._all(query)), None)
 
-    def page(
-        self, connector_id: UUID, *, status: PullStatus | None, limit: int, cursor: str | None
-    ) -> tuple[Sequence[Pull], str | None]:
-        """At most `limit` pulls of a connector, newest first, and the cursor of the next page, None after the last.
-
-        Raises ValueError if the cursor is not one of ours.
-        """
-        query = sa.select(*_FIELDS).where(tables.pull.c.connector_id == connector_id)
-        if status is not None:
-            query = query.where(tables.pull.c.status == status)
-        return cut(self._all(newest_first(query, tables.pull, limit, cursor)), limit)
-
-    def _all(self, query: sa.Select[Any]) -> list[Pull]:
+    def _all(self, query: sa.Select[Any]) -> list[Receipt]:
         ours = query.where(tables.pull.c.tenant == self.tenant)
         with self._reader.connect() as connection:
-            return [Pull.model_validate(dict(row)) for row in connection.execute(ours).mappings()]
+            return [Receipt.model_validate(dict(row)) for row in connection.execute(ours).mappings()]
 
     def _is_connector(self, connector_id: UUID) -> sa.ColumnElement[bool]:
         return (tables.connector.c.id == connector_id) & (tables.connector.c.tenant == self.tenant)
 
-    def _insert(self, connector_id: UUID, full_refresh: bool, trigger: str) -> Pull:
+    def _insert(self, connector_id: UUID, extent: Extent, trigger: str, *, repeats: bool) -> tuple[Receipt, bool]:
         pull_id = uuid4()
         with self._engine.begin() as transaction:
             known = sa.select(tables.connector.c.id).where(self._is_connector(connector_id))
-            # Whoever removes the connector waits for this, or this for them.
+            # Locked, so that the connector is not deleted in between, and no pull of it completes.
             if transaction.execute(known.with_for_update(read=True)).first() is None:
                 raise NotFound("connector")
+            answered = transaction.execute(unheard(connector_id, extent)).scalar() if repeats else None
+            if answered is not None:
+                return self.get(answered), False
             expired = (tables.pull.c.connector_id == connector_id) & (tables.pull.c.lease_until < now())
             end_live(transaction, expired, PullLost())
             transaction.execute(
@@ -241,23 +241,23 @@ class PullStore(OfTenant):
                     tenant=self.tenant,
                     connector_id=connector_id,
                     status=PullStatus.QUEUED,
-                    full_refresh=full_refresh,
                     trigger=trigger,
                     lease_until=lease(QUEUED_SECONDS),
                     created_at=now(),
+                    **extent.columns(),
                 )
             )
-        return self.get(pull_id)
+        return self.get(pull_id), True
 
 
-def pass_fence(transaction: sa.Connection, pull: Pull, **values: object) -> None:
-    """Give a running attempt `values`: each of its writes does so.
+def pass_fence(transaction: sa.Connection, receipt: Receipt, **values: object) -> None:
+    """Set `values` on the receipt if this attempt is still running. Every write of an attempt does this.
 
-    Raises PullCancelled if the pull was, and PullSuperseded if the attempt runs no more for another reason.
+    Raises PullCancelled if the pull was cancelled, and PullSuperseded if the attempt is over for another reason.
     """
-    running = tables.pull.update().where(_is(pull), tables.pull.c.status == PullStatus.RUNNING)
+    running = tables.pull.update().where(_is(receipt), tables.pull.c.status == PullStatus.RUNNING)
     if transaction.execute(running.values(**values)).rowcount == 0:
-        raise _over(transaction, pull.id)
+        raise _over(transaction, receipt.id)
 
 
 def end_live(
@@ -266,7 +266,7 @@ def end_live(
     error: PullError | StoreUnavailable,
     duration_seconds: float = 0,
 ) -> None:
-    """End the live pulls among those of `condition`, and drop what they staged."""
+    """End the live pulls that meet `condition`, and delete what they staged."""
     live = sa.select(tables.pull.c.id).where(condition, tables.pull.c.status.in_(LIVE))
     ids = list(transaction.execute(live.with_for_update()).scalars())
     transaction.execute(
@@ -284,16 +284,15 @@ def end_live(
 
 
 def _over(transaction: sa.Connection, pull_id: UUID) -> PullError:
-    """Why an attempt may write no more."""
+    """Why an attempt may no longer write."""
     return PullCancelled() if _error_code(transaction, pull_id) == PullCancelled.code else PullSuperseded()
 
 
 def _error_code(transaction: sa.Connection, pull_id: UUID) -> str | None:
-    code: str | None = transaction.execute(
-        sa.select(tables.pull.c.error_code).where(tables.pull.c.id == pull_id)
-    ).scalar_one_or_none()
+    kept = sa.select(tables.pull.c.error_code).where(tables.pull.c.id == pull_id)
+    code: str | None = transaction.execute(kept).scalar_one_or_none()
     return code
 
 
-def _is(pull: Pull) -> sa.ColumnElement[bool]:
-    return (tables.pull.c.id == pull.id) & (tables.pull.c.attempt == pull.attempt)
+def _is(receipt: Receipt) -> sa.ColumnElement[bool]:
+    return (tables.pull.c.id == receipt.id) & (tables.pull.c.attempt == receipt.attempt)

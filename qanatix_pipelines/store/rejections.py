@@ -1,4 +1,4 @@
-"""The rows that pulls rejected: the first ones of each pull, for a connector's newest pulls that rejected any."""
+"""Rejected rows: the first ROWS_KEPT of a pull, for the PULLS_KEPT newest pulls of a connector that rejected any."""
 
 import base64
 import binascii
@@ -8,22 +8,23 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from qanatix_pipelines.pulls import Pull
+from qanatix_pipelines.receipts import Receipt
 from qanatix_pipelines.rejections import Rejection
 from qanatix_pipelines.store import tables
+from qanatix_pipelines.store.pages import WrongCursor
 from qanatix_pipelines.store.tenants import OfTenant
 from qanatix_pipelines.tenants import Tenant
 
-# Of a pull. Its receipt counts all.
+# Per pull. The receipt counts all of them.
 ROWS_KEPT = 1000
-# A pull may come each minute, and reject the same rows.
+# Per connector, because it may be pulled every minute and reject the same rows each time.
 PULLS_KEPT = 10
-# The greatest row is far beyond any that a table could hold.
+# At most 18 digits, which fit into 64 bits.
 _POSITION = re.compile(r"row ([1-9][0-9]{0,17})")
 
 
 class RejectionStore(OfTenant):
-    """One tenant's rejected rows: those of others are not there."""
+    """One tenant's rejected rows. Those of other tenants are as if they did not exist."""
 
     def __init__(self, engine: sa.Engine, tenant: Tenant) -> None:
         super().__init__(tenant)
@@ -32,8 +33,8 @@ class RejectionStore(OfTenant):
     def page(self, pull_id: UUID, *, limit: int, cursor: str | None = None) -> tuple[Sequence[Rejection], str | None]:
         """At most `limit` of a pull's rejected rows, in order, and the cursor of the next page, None after the last.
 
-        None of a pull that is not there, that has not completed, or whose rows are not kept any more. Raises ValueError
-        if the cursor is not one of ours.
+        There are none if the pull does not exist or has not completed, or if its rows are no longer kept. Raises
+        WrongCursor if the cursor is not one of ours.
         """
         of = tables.rejection.c
         after = 0 if cursor is None else _row(cursor)
@@ -49,15 +50,17 @@ class RejectionStore(OfTenant):
         return page, _cursor(page[-1].row) if len(found) > limit else None
 
     def kept(self, pull_id: UUID) -> int:
-        """How many of a pull's rejected rows are kept: none once its connector is deleted, or later pulls' are."""
+        """How many of a pull's rejected rows are kept: 0 once its connector is deleted or PULLS_KEPT later ones are."""
         of = tables.rejection.c
         query = sa.select(sa.func.count()).where(of.tenant == self.tenant, of.pull_id == pull_id)
         with self._reader.connect() as connection:
             return int(connection.execute(query).scalar_one())
 
 
-def keep_rejections(transaction: sa.Connection, tenant: Tenant, pull: Pull, rejections: Sequence[Rejection]) -> None:
-    """Keep the rows that a pull rejected, within its own transaction, and no more of the connector's oldest pulls."""
+def keep_rejections(
+    transaction: sa.Connection, tenant: Tenant, receipt: Receipt, rejections: Sequence[Rejection]
+) -> None:
+    """Keep the rows that a pull rejected, in its own transaction, and delete those of the connector's oldest pulls."""
     if not rejections:
         return
     of, pulls = tables.rejection.c, tables.pull.c
@@ -65,10 +68,10 @@ def keep_rejections(transaction: sa.Connection, tenant: Tenant, pull: Pull, reje
         tables.rejection.insert(),
         [
             {
-                "pull_id": pull.id,
+                "pull_id": receipt.id,
                 "row": rejection.row,
                 "tenant": tenant,
-                "connector_id": pull.connector_id,
+                "connector_id": receipt.connector_id,
                 "key": rejection.key,
                 "reason": rejection.reason.value,
                 "column": rejection.column,
@@ -76,14 +79,14 @@ def keep_rejections(transaction: sa.Connection, tenant: Tenant, pull: Pull, reje
             for rejection in rejections
         ],
     )
-    kept = sa.select(of.pull_id).where(of.connector_id == pull.connector_id)
+    kept = sa.select(of.pull_id).where(of.connector_id == receipt.connector_id)
     newest = sa.select(pulls.id).where(pulls.id.in_(kept)).order_by(pulls.created_at.desc(), pulls.id.desc())
     older = of.pull_id.in_(newest.offset(PULLS_KEPT))
-    transaction.execute(rejections_of(pull.connector_id).where(older))
+    transaction.execute(rejections_of(receipt.connector_id).where(older))
 
 
 def rejections_of(connector_id: UUID) -> sa.Delete:
-    """What deletes those of all pulls of a connector."""
+    """A DELETE of the rejected rows of all pulls of a connector."""
     return tables.rejection.delete().where(tables.rejection.c.connector_id == connector_id)
 
 
@@ -96,4 +99,4 @@ def _row(cursor: str) -> int:
         text = base64.b64decode(cursor.encode(), altchars=b"-_", validate=True).decode()
         return int(_POSITION.fullmatch(text)[1])  # type: ignore[index]  # caught below
     except (binascii.Error, ValueError, TypeError):
-        raise ValueError("is not a cursor that this API gave") from None
+        raise WrongCursor("is not a cursor that this API gave") from None

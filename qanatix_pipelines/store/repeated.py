@@ -1,36 +1,34 @@
-"""Rows of one pull that have the same key and different content, counted among what was staged."""
+"""Counts the staged rows of a pull that have the same key but different content."""
 
 import sqlalchemy as sa
 
-from qanatix_pipelines.pulls import Pull
 from qanatix_pipelines.rejections import LONGEST_KEY
 from qanatix_pipelines.row_keys import KEYS_NAMED, Repeated
-from qanatix_pipelines.store import tables
+from qanatix_pipelines.store.staged import Staged
 
-# So many bytes of a digest tell contents apart. Of a row that was left out no more are known.
+# How many bytes of a digest are compared. More are not known of rows that `unchanged` left out.
 DIGEST_BYTES = 16
 
 
-def repeated(transaction: sa.Connection, pull: Pull) -> Repeated:
-    """Which of the rows that an attempt has staged are not like the last one of their key.
+def repeated(transaction: sa.Connection, staged: Staged) -> Repeated:
+    """How many of the `staged` rows differ from the last row with their key, and the keys with the most of them.
 
-    Those are looked for only where a key was staged twice, for it takes a sort of all rows.
+    They are counted only if some key was staged twice, because the count has to sort all rows.
     """
-    staged = tables.staged.c
-    own = (staged.pull_id == pull.id) & (staged.attempt == pull.attempt)
-    of_entity = sa.select(sa.func.count().label("rows")).where(own).group_by(staged.entity_id).subquery().c
+    rows = sa.select(sa.func.count().label("rows")).select_from(staged.table).where(staged.own)
+    of_entity = rows.group_by(staged.table.c.entity_id).subquery().c
     most = transaction.execute(sa.select(sa.func.max(of_entity.rows))).scalar()
-    return _repeated(transaction, own) if most is not None and most > 1 else Repeated()
+    return _repeated(transaction, staged) if most is not None and most > 1 else Repeated()
 
 
-def _repeated(transaction: sa.Connection, own: sa.ColumnElement[bool]) -> Repeated:
-    staged = tables.staged.c
+def _repeated(transaction: sa.Connection, rows_of: Staged) -> Repeated:
+    staged = rows_of.table.c
     content = sa.func.substr(staged.digest, 1, DIGEST_BYTES)
     last = sa.func.first_value(content).over(partition_by=staged.entity_id, order_by=staged.seq.desc())
     shown = sa.case((sa.func.length(staged.source_id) <= LONGEST_KEY, staged.source_id))
     rows = (
         sa.select(staged.entity_id, staged.alike, shown.label("key"), content.label("content"), last.label("last"))
-        .where(own)
+        .where(rows_of.own)
         .subquery()
         .c
     )

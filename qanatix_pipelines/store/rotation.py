@@ -1,4 +1,4 @@
-"""Credentials encrypted again under the first key, while pulls run and connectors come, change and go."""
+"""Encrypts all credentials again under the first key, while pulls run and connectors are added, changed and deleted."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +12,8 @@ from qanatix_pipelines.store import tables
 from qanatix_pipelines.store.keys import move_proof
 from qanatix_pipelines.tenants import Tenant
 
-# Another process may still write under an old key, so all are looked at again until none is left: at most so often.
+# Another process may still write under an old key. So all credentials are checked again until none is left, at most
+# this many times.
 ROUNDS = 5
 
 
@@ -26,7 +27,7 @@ class Left:
 
 @dataclass(frozen=True)
 class Rotated:
-    """How a rotation ended: of so many connectors, which need one of the other keys yet, and which no key decrypts."""
+    """The result of a rotation: how many connectors exist, which still need another key, and which no key decrypts."""
 
     connectors: int
     behind: tuple[Left, ...]
@@ -35,7 +36,7 @@ class Rotated:
 
 @dataclass(frozen=True)
 class _Stale:
-    """Credentials under another key than the first, and the same under that; None if no key decrypts them."""
+    """Credentials under another key, `token`, and the same under the first, `fresh`: None if no key decrypts them."""
 
     connector: Left
     token: str
@@ -45,16 +46,17 @@ class _Stale:
 def rotate(
     engine: sa.Engine, cipher: CredentialCipher, on_progress: Callable[[int, int], None] = lambda _done, _of: None
 ) -> Rotated:
-    """Bring the credentials of all connectors, of every tenant, under the first key.
+    """Encrypt the credentials of every tenant's connectors under the first key.
 
-    Each is a transaction of its own that replaces only what it has read, so whoever changes or removes a connector
-    meanwhile wins, and a rotation that was killed goes on where it was. `on_progress` hears how many of how many
-    connectors are done. Raises StoreUnavailable.
+    Each connector is one transaction, which writes only if the credentials are still the ones that were read. So a
+    concurrent change or deletion wins, and a rotation that was killed continues where it stopped. `on_progress` is
+    called with the number of connectors that are done and of all. Raises StoreUnavailable.
     """
     for rounds_left in reversed(range(ROUNDS)):
         connectors, stale = _look(engine, cipher)
         behind = [one for one in stale if one.fresh is not None]
         if not behind or not rounds_left:
+            _reseal_answers(engine, cipher)
             if not behind:
                 move_proof(engine, cipher)
             unreadable = tuple(one.connector for one in stale if one.fresh is None)
@@ -76,6 +78,17 @@ def _look(engine: sa.Engine, cipher: CredentialCipher) -> tuple[int, list[_Stale
         for row in rows
     ]
     return len(rows), [one for one in looked if one.fresh != one.token]
+
+
+def _reseal_answers(engine: sa.Engine, cipher: CredentialCipher) -> None:
+    """The answers that are kept for repeated requests live for a day, which an old key need not."""
+    table = tables.idempotency
+    with engine.begin() as transaction:
+        kept = sa.select(table.c.answer).where(table.c.answer.is_not(None))
+        for token in transaction.execute(kept).scalars().all():
+            fresh = cipher.resealed(token)
+            if fresh not in {None, token}:
+                transaction.execute(table.update().where(table.c.answer == token).values(answer=fresh))
 
 
 def _fresh(cipher: CredentialCipher, tenant: Tenant, connector_id: UUID, token: str) -> str | None:

@@ -1,73 +1,11 @@
-"""The tables. On PostgreSQL they live in a schema of their own, for Dagster keeps its `alembic_version` in `public`."""
-
-from datetime import UTC, datetime
-from typing import Any
+"""The tables. On PostgreSQL they have their own schema, because Dagster's `alembic_version` may be in `public`."""
 
 import sqlalchemy as sa
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.types import TypeDecorator, UserDefinedType
 
-from qanatix_pipelines.watermarks import Watermark
+from qanatix_pipelines.store.column_types import Instant, JsonText, WatermarkText
 
 SCHEMA = "qanatix"
 metadata = sa.MetaData(schema=SCHEMA)
-
-
-class Instant(TypeDecorator[datetime]):
-    """An aware time in UTC; SQLite, which has no such type, keeps it without its zone."""
-
-    impl = sa.DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
-        if value is None or dialect.name != "sqlite":
-            return value
-        return value.astimezone(UTC).replace(tzinfo=None)
-
-    def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if dialect.name == "sqlite" else value.astimezone(UTC)
-
-
-class WatermarkText(TypeDecorator[Watermark]):
-    """A watermark as text: an integer's digits, of which there may be more than 64 bits hold, or a time in UTC."""
-
-    impl = sa.Text
-    cache_ok = True
-
-    def process_bind_param(self, value: Watermark | None, _dialect: sa.Dialect) -> str | None:
-        if isinstance(value, datetime):
-            return value.astimezone(UTC).replace(tzinfo=None).isoformat(sep=" ", timespec="microseconds")
-        return None if value is None else str(value)
-
-    def process_result_value(self, value: str | None, _dialect: sa.Dialect) -> Watermark | None:
-        if value is None:
-            return None
-        return datetime.fromisoformat(value).replace(tzinfo=UTC) if ":" in value else int(value)
-
-
-class JsonText(UserDefinedType[str]):
-    """JSON as it was written: PostgreSQL's `json`, for `jsonb` would refuse an escaped NUL and rewrite numbers."""
-
-    cache_ok = True
-
-    def column_expression(self, colexpr: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-        return sa.cast(colexpr, sa.Text)
-
-    def bind_expression(self, bindvalue: sa.BindParameter[str]) -> sa.ColumnElement[Any]:
-        return sa.cast(bindvalue, JsonText)
-
-
-@compiles(JsonText, "postgresql")
-def _json(*_: Any, **__: Any) -> str:
-    return "JSON"
-
-
-@compiles(JsonText, "sqlite")
-def _text(*_: Any, **__: Any) -> str:
-    return "TEXT"
-
 
 connector = sa.Table(
     "connector",
@@ -85,35 +23,42 @@ connector = sa.Table(
     sa.Column("cursor_column", sa.Text),
     sa.Column("overlap", sa.BigInteger),
     sa.Column("credentials", sa.Text, nullable=False),
-    # Which database the credentials are for, as a digest: NULL where it is not known.
+    # The digest of the credentials' SourceIdentity. NULL if not known.
     sa.Column("place", sa.LargeBinary),
-    # What of them is no secret: where they lead, and as whom. NULL where it is not known.
+    # What of the credentials is no secret: the server and the user. NULL if not known.
     sa.Column("connection", sa.JSON(none_as_null=True)),
-    # What they demand of TLS: NULL where it is not known.
+    # What the credentials demand of TLS. NULL if not known.
     sa.Column("tls", sa.Text),
-    # Unique for all tenants: they share Dagster's partitions.
+    # Unique across tenants, which share Dagster's partitions.
     sa.Column("partition_key", sa.Text, nullable=False, unique=True),
     sa.Column("generation", sa.Integer, nullable=False, server_default="1"),
     sa.Column("watermark", WatermarkText),
     sa.Column("watermark_at", Instant),
+    # What the source's clock showed then. NULL if the watermark was set by hand, or by an older release.
+    sa.Column("source_clock", Instant),
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("paused", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("schedule", sa.JSON(none_as_null=True)),
-    # NULL where nothing is scheduled, or paused.
+    # NULL without a schedule or while paused.
     sa.Column("next_due_at", Instant),
     sa.Column("watch", sa.JSON(none_as_null=True)),
-    # When to look next, NULL where nothing is watched, or paused.
+    # When the watch checks next. NULL without a watch or while paused.
     sa.Column("next_look_at", Instant),
     sa.Column("watched_at", Instant),
-    # Of what was seen when a pull was last asked for; and of what was seen since and no run is known to pull yet.
+    # watch_digest is of the last change that has a run; watch_asked of a change since then, which has none yet.
     sa.Column("watch_digest", sa.Text),
     sa.Column("watch_asked", sa.Text),
-    # How often it changed, so that what comes back to what it was is something new.
+    # How often the source changed, so that a return to an earlier state is a new change.
     sa.Column("watch_changes", sa.Integer, nullable=False, server_default="0"),
     sa.Column("watch_failures", sa.Integer, nullable=False, server_default="0"),
     sa.Column("watch_error_code", sa.Text),
     sa.Column("watch_error_detail", sa.Text),
+    # The caller's own name for it, unique for its tenant.
+    sa.Column("key", sa.Text),
+    # How often a caller has changed it, from 1.
+    sa.Column("version", sa.Integer, nullable=False, server_default="1"),
     sa.Index("connector_by_tenant", "tenant", "created_at", "id"),
+    sa.Index("connector_by_key", "tenant", "key", unique=True),
     sa.Index("connector_by_due", "next_due_at"),
     sa.Index("connector_by_look", "next_look_at"),
 )
@@ -126,42 +71,49 @@ pull = sa.Table(
     # No foreign key: a receipt outlives its connector.
     sa.Column("connector_id", sa.Uuid, nullable=False),
     sa.Column("run_id", sa.Text),
-    # Who asked for it: NULL of those from before this was kept.
+    # Who asked for the pull. NULL if it is older than this column.
     sa.Column("trigger", sa.Text),
     sa.Column("status", sa.Text, nullable=False),
     sa.Column("attempt", sa.Integer, nullable=False, server_default="1"),
     sa.Column("full_refresh", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("lease_until", Instant, nullable=False),
-    # What the attempt has read so far; the counts below are those of a pull that completed.
+    # What the attempt has read so far. The counts below are set when the pull completes.
     sa.Column("records_read", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("bytes_read", sa.BigInteger, nullable=False, server_default="0"),
-    # When it had staged all of it, and went on to the merge.
+    # When the attempt had staged everything and began to merge.
     sa.Column("merging_since", Instant),
     sa.Column("records_pulled", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("records_ingested", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("duplicates_skipped", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("records_rejected", sa.BigInteger, nullable=False, server_default="0"),
-    # Of the duplicates, those with another content than the row that counted.
+    # Duplicates that differ from the last row with their key.
     sa.Column("keys_repeated", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("warnings", sa.JSON, nullable=False, server_default="[]"),
-    # Of the result: NULL where there is none.
+    # The result's columns that have key and name. NULL if there is none.
     sa.Column("key_column", sa.Text),
     sa.Column("name_column", sa.Text),
-    # A number for each reason that there was.
+    # A count for each reason that occurred.
     sa.Column("rejected_by_reason", sa.JSON, nullable=False, server_default="{}"),
     sa.Column("duration_seconds", sa.Float, nullable=False, server_default="0"),
     sa.Column("watermark", WatermarkText),
     sa.Column("error_code", sa.Text),
     sa.Column("error_detail", sa.Text),
     sa.Column("created_at", Instant, nullable=False),
-    # When its first run began it.
+    # When the first attempt began.
     sa.Column("started_at", Instant),
     sa.Column("finished_at", Instant),
+    # What this pull alone was asked to read. NULL for what the watermark says.
+    sa.Column("since", WatermarkText),
+    sa.Column("until", WatermarkText),
+    sa.Column("row_limit", sa.BigInteger),
+    # When the connection of a caller that waited for it was cut off.
+    sa.Column("unheard_at", Instant),
     sa.Index("pull_by_connector", "tenant", "connector_id", "created_at", "id"),
     sa.Index("pull_by_status", "tenant", "connector_id", "status", "created_at", "id"),
     sa.Index("pull_by_run", "run_id"),
+    sa.Index("pull_by_tenant", "tenant", "created_at", "id"),
 )
-# Two live pulls of one connector are not improbable but impossible.
+# The database itself makes a second live pull of a connector impossible.
 sa.Index(
     "pull_live",
     pull.c.connector_id,
@@ -170,7 +122,7 @@ sa.Index(
     postgresql_where=pull.c.status.in_(["queued", "running"]),
 )
 
-# The first rows that a pull rejected.
+# The first rejected rows of a pull.
 rejection = sa.Table(
     "rejection",
     metadata,
@@ -195,14 +147,14 @@ staged = sa.Table(
     sa.Column("digest", sa.LargeBinary, nullable=False),
     sa.Column("name", sa.Text),
     sa.Column("data", JsonText, nullable=False),
-    # How many rows of the source this one stands for.
+    # How many equal rows of the source this one stands for.
     sa.Column("alike", sa.BigInteger, nullable=False, server_default="1"),
 )
 
 entity = sa.Table(
     "entity",
     metadata,
-    # Two tenants' entities of one set and key have the same id.
+    # The id is a hash of set and key, so entities of two tenants may share it.
     sa.Column("tenant", sa.Text, primary_key=True),
     sa.Column("id", sa.Uuid, primary_key=True),
     sa.Column("vertical", sa.Text, nullable=False),
@@ -218,7 +170,7 @@ entity = sa.Table(
     sa.Index("entity_by_set", "tenant", "vertical", "entity_type", "created_at", "id"),
 )
 
-# How many entities a set has: to count them takes the longer, the more there are.
+# How many entities each set has. Counting them would take longer the more there are.
 entity_set = sa.Table(
     "entity_set",
     metadata,
@@ -228,16 +180,16 @@ entity_set = sa.Table(
     sa.Column("entities", sa.BigInteger, nullable=False),
 )
 
-# What a connector's completed pulls were like, so that nobody has to read all of its receipts.
+# The summary of a connector's completed pulls, so that its receipts need not all be read.
 connector_health = sa.Table(
     "connector_health",
     metadata,
     sa.Column("connector_id", sa.Uuid, primary_key=True),
     sa.Column("completed_at", Instant, nullable=False),
     sa.Column("had_rows", sa.Boolean, nullable=False),
-    # Of the last pull, if it read everything, found nothing, and earlier ones had rows.
+    # When the last pull completed, if it read everything and found no rows although earlier ones had some.
     sa.Column("emptied_at", Instant),
-    # Pairs of a name and a type; none where each document has fields of its own.
+    # Pairs of a name and a type. Empty if each document has fields of its own.
     sa.Column("columns", sa.JSON, nullable=False),
     sa.Column("columns_before", sa.JSON),
     sa.Column("columns_changed_at", Instant),
@@ -245,23 +197,59 @@ connector_health = sa.Table(
     sa.Column("rejected_pull_id", sa.Uuid),
     # The same for warnings.
     sa.Column("warned_pull_id", sa.Uuid),
-    # Of the last result that told.
+    # The roles of the last result with known columns.
     sa.Column("key_column", sa.Text),
     sa.Column("name_column", sa.Text),
+)
+
+# A connector that is looked at before it pulls: a test of one that need not be registered, or a dry run.
+draft = sa.Table(
+    "draft",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("tenant", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    # NULL for one that is not registered.
+    sa.Column("connector_id", sa.Uuid),
+    # Both are encrypted: the one has credentials, the other rows.
+    sa.Column("asked", sa.Text, nullable=False),
+    sa.Column("answer", sa.Text),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("expires_at", Instant, nullable=False),
+    sa.Index("draft_by_expiry", "expires_at"),
+)
+# The database itself makes a second dry run of a connector impossible while one is not answered.
+_UNANSWERED = sa.text("kind = 'dry_run' AND answer IS NULL")
+sa.Index("draft_live", draft.c.connector_id, unique=True, sqlite_where=_UNANSWERED, postgresql_where=_UNANSWERED)
+
+# The answers to requests that have an Idempotency-Key.
+idempotency = sa.Table(
+    "idempotency",
+    metadata,
+    sa.Column("tenant", sa.Text, primary_key=True),
+    sa.Column("api_key_id", sa.Text, primary_key=True),
+    sa.Column("key", sa.Text, primary_key=True),
+    # The digest of the request, which a repeat must have, too.
+    sa.Column("request", sa.LargeBinary, nullable=False),
+    # Encrypted. NULL while the first request is in progress.
+    sa.Column("answer", sa.Text),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("expires_at", Instant, nullable=False),
+    sa.Index("idempotency_by_expiry", "expires_at"),
 )
 
 api_key = sa.Table(
     "api_key",
     metadata,
-    # Unique for all tenants: by it, a key's tenant is found.
+    # Unique across tenants, because it is looked up to find a key's tenant.
     sa.Column("id", sa.Text, primary_key=True),
     sa.Column("tenant", sa.Text, nullable=False),
     sa.Column("name", sa.Text, nullable=False),
     sa.Column("digest", sa.LargeBinary, nullable=False),
-    # Of the secret before the last rotation, and until when it is good.
+    # The secret before the last rotation, and until when it is valid.
     sa.Column("previous_digest", sa.LargeBinary),
     sa.Column("previous_until", Instant),
-    # Words with blanks between them.
+    # Separated by blanks.
     sa.Column("scopes", sa.Text, nullable=False, server_default=""),
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("expires_at", Instant),
@@ -269,7 +257,7 @@ api_key = sa.Table(
     sa.Column("revoked_at", Instant),
 )
 
-# One row for each secret of the environment: proof, without the secret, that the store was written with it.
+# One row for each secret of the environment. It proves that the store was written with the secret, without holding it.
 secret_check = sa.Table(
     "secret_check",
     metadata,

@@ -1,24 +1,25 @@
-"""Views of one tenant's, and for Dagster, which works for all tenants, which there are and whose a thing is."""
+"""Views of the store for one tenant; and for Dagster, all tenants, and which of them a partition or run belongs to."""
 
 from copy import copy
 from typing import Self
+from uuid import UUID
 
 import sqlalchemy as sa
 
 from qanatix_pipelines.errors import NotFound
-from qanatix_pipelines.pulls import LIVE
+from qanatix_pipelines.receipts import LIVE
 from qanatix_pipelines.store import tables
 from qanatix_pipelines.tenants import Tenant
 
 
 class OfTenant:
-    """A view of the store in which `tenant`'s rows are, and no others: each of its queries names it."""
+    """A view of the store that has only `tenant`'s rows. Each of its queries names the tenant."""
 
     def __init__(self, tenant: Tenant) -> None:
         self.tenant = tenant
 
     def of(self, tenant: Tenant) -> Self:
-        """The same view of another tenant's."""
+        """The same view for another tenant."""
         other = copy(self)
         other.tenant = tenant
         return other
@@ -29,7 +30,7 @@ class Tenants:
         self._reader = engine.execution_options(reads=True)
 
     def all(self) -> list[Tenant]:
-        """Those that have a connector or a live pull."""
+        """The tenants that have a connector or a live pull."""
         pull = tables.pull.c
         connectors = sa.select(tables.connector.c.tenant)
         with self._reader.connect() as connection:
@@ -37,15 +38,22 @@ class Tenants:
             return [Tenant(name) for name in found.scalars()]
 
     def of_partition(self, key: str) -> Tenant:
-        """Whose the connector of a partition is. Raises NotFound."""
+        """The tenant of a partition's connector. Raises NotFound."""
         found = self._one(sa.select(tables.connector.c.tenant).where(tables.connector.c.partition_key == key))
         if found is None:
             raise NotFound("connector")
         return found
 
     def of_run(self, run_id: str) -> Tenant | None:
-        """Whose the pull of a run is, if the run has one."""
+        """The tenant of a run's pull; None if the run has no pull."""
         return self._one(sa.select(tables.pull.c.tenant).where(tables.pull.c.run_id == run_id))
+
+    def of_draft(self, draft_id: UUID) -> Tenant:
+        """The tenant of a draft. Raises NotFound."""
+        found = self._one(sa.select(tables.draft.c.tenant).where(tables.draft.c.id == draft_id))
+        if found is None:
+            raise NotFound("draft")
+        return found
 
     def _one(self, query: sa.Select[str]) -> Tenant | None:
         with self._reader.connect() as connection:

@@ -1,15 +1,14 @@
-"""Which of a pull's rows the store keeps already, just as they are: these need not be staged, nor merged.
+"""Leaves out rows that are already in the store with the same content: they need not be staged or merged.
 
-To look each of them up in PostgreSQL's index would cost as much as it saves. To read the digests of the whole set once,
-in the order in which they lie, costs a tenth of that for each entity, and so is done once a pull has read a tenth as
-many rows as its set has entities.
+An index lookup for each row would cost as much as it saves. Reading all digests of the entity set in one scan costs a
+tenth of an index lookup per entity, so we scan once the pull has read one row per ten entities.
 
-Of rows with one key the last one counts. So a row is left out only if none with its key has been staged before it. A
-Bloom filter of fixed size tells: it may take a row for one that was staged, never the other way round.
+Of rows with the same key the last one counts. So a row is left out only if no row with its key was staged before. A
+Bloom filter of fixed size decides that: it may wrongly report a row as staged, but never misses one.
 
-If a row with other content follows one that was left out, the two have one key that is none. So the first of these is
-preceded by a row that stands for all that were left out: an id, a digest's beginning, and how many. It is never merged,
-for it is not the last of its id.
+If a row with different content follows rows that were left out, their key does not tell rows apart. To have that
+counted, a placeholder is staged before it, which stands for all rows that were left out: their id, the beginning of
+their digest, and their number. It is never merged, because it is not the last row of its id.
 """
 
 from array import array
@@ -25,20 +24,20 @@ from qanatix_pipelines.store import tables
 from qanatix_pipelines.store.engine import asked_directly
 from qanatix_pipelines.store.entity_sets import counted
 
-# A set that is larger is not read: 32 bytes are kept of each entity.
+# A larger set is not scanned, because 32 bytes per entity are held in memory.
 MOST_ENTITIES = 2_000_000
 _SHARE = 10
 _CHUNK = 50_000
-# Of COPY's binary rows: how many fields, and two of sixteen bytes, each behind its length. A header stands before the
-# first one, and what is shorter is the end.
+# A row of COPY's binary format is 42 bytes: the number of fields, and two fields of 16 bytes, each after its length. A
+# header comes before the first row; the trailer is shorter than a row.
 _ID_AT, _DIGEST_AT, _ROW = 6, 26, 42
-# The first digits of an id, which are those of a hash, say where in the filter it is: 2 ** 26 bits are 8 MiB.
-_DIGITS, _SPARE_BITS = 7, 2
-_FILTER_BYTES = 2 ** (4 * _DIGITS - _SPARE_BITS - 3)
+# An id is a hash, so its first 26 bits give its position in the filter. The filter's 2 ** 26 bits are 8 MiB.
+_SPARE_BITS = 6
+_FILTER_BYTES = 2 ** (32 - _SPARE_BITS - 3)
 
 
 class Unchanged:
-    """Of one attempt, whose batches come in their order. Both methods raise StoreUnavailable."""
+    """The filter of one attempt, which must get its batches in their order."""
 
     def __init__(self, engine: sa.Engine, connector: Connector) -> None:
         self._engine, self._connector = engine, connector
@@ -46,16 +45,16 @@ class Unchanged:
         self._seen = 0
         self._entities: int | None = None
         self._known: pl.DataFrame | None = None
-        self._left_out: array[int] = array("I")  # how many rows, of each of the known
+        self._left_out: array[int] = array("I")  # how many rows were left out, by position in `_known`
 
     def left_out(self, entities: pl.DataFrame) -> pl.DataFrame:
-        """A batch's entities less those that need not be staged."""
+        """The entities of a batch that must be staged, with placeholders. Raises StoreUnavailable."""
         if self._entities is None:
             self._entities = self._count()
-        if not 0 < self._entities <= MOST_ENTITIES:  # none will be left out, and nothing need be remembered
+        if not 0 < self._entities <= MOST_ENTITIES:  # nothing will be left out, so nothing is remembered
             return entities
         self._seen += entities.height
-        positions = pl.col("id").str.head(_DIGITS).str.to_integer(base=16, dtype=pl.Int64) // 2**_SPARE_BITS
+        positions = pl.col("id").bin.slice(0, 4).bin.reinterpret(dtype=pl.UInt32, endianness="big") // 2**_SPARE_BITS
         position = entities.select(positions).to_series().to_list()
         if self._known is None and self._entities <= _SHARE * self._seen:
             self._known = self._read()
@@ -67,8 +66,8 @@ class Unchanged:
         return self._less(entities, self._known, position)
 
     def _less(self, entities: pl.DataFrame, known: pl.DataFrame, position: list[int]) -> pl.DataFrame:
-        """The entities, at these positions of the filter, less those that are known as they are."""
-        asked = entities.select(pl.col("id", "digest").str.decode("hex")).select(_first, _high, _low)
+        """The entities without those that are unchanged. `position` has each entity's position in the filter."""
+        asked = entities.select(_first, _high, _low)
         place = known["first"].search_sorted(asked["first"]).clip(0, known.height - 1)
         nearest = known[place]
         there = asked["first"] == nearest["first"]
@@ -94,10 +93,10 @@ class Unchanged:
             return counted(connection, self._connector)
 
     def _read(self) -> pl.DataFrame:
-        """Of each entity 64 bits of its id, and its id and digest as one number of 128.
+        """For each entity 64 bits of its id, and 128 bits that combine id and digest.
 
-        Two of a set share the first by a chance of 2 ** -23, and then one is staged in vain; two contents share the
-        other by one of 2 ** -100.
+        Two entities of a set share the 64 bits with a probability of 2 ** -23; then one is staged needlessly. Two
+        contents share the 128 bits with a probability of 2 ** -100.
         """
         own = self._connector
         here = (own.tenant, own.vertical, own.entity_type)
@@ -107,15 +106,15 @@ class Unchanged:
         return pl.concat(known).sort("first") if known else pl.DataFrame(schema=_KNOWN)
 
 
-def _standing(id_: str, known: dict[str, int], rows: int) -> dict[str, Any]:
-    """What stands for so many rows that were left out, all as the entity of this id is known."""
-    halves = (known[half] ^ int.from_bytes(bytes.fromhex(id_)[start : start + 8], "little") for half, start in _HALVES)
-    digest = b"".join(half.to_bytes(8, "little") for half in halves).hex()
+def _standing(id_: bytes, known: dict[str, int], rows: int) -> dict[str, Any]:
+    """The placeholder for `rows` rows that were left out because they equal the known entity of this id."""
+    halves = (known[half] ^ int.from_bytes(id_[start : start + 8], "little") for half, start in _HALVES)
+    digest = b"".join(half.to_bytes(8, "little") for half in halves)
     return {"id": id_, "source_id": None, "digest": digest, "name": None, "data": "null", "alike": rows}
 
 
 def _number(name: str, start: int) -> pl.Expr:
-    """Eight bytes of an id or a digest."""
+    """Eight bytes of an id or a digest as an integer."""
     return pl.col(name).bin.slice(start, 8).bin.reinterpret(dtype=pl.UInt64)
 
 
@@ -126,7 +125,7 @@ _KNOWN = dict.fromkeys(("first", "high", "low"), pl.UInt64)
 
 
 def _copied(cursor: Any, here: tuple[str, ...]) -> Iterator[pl.DataFrame]:
-    """PostgreSQL documentation, COPY, "Binary Format": a row is its two values, each behind its length."""
+    """Ids and digests by COPY in binary (PostgreSQL documentation, COPY, "Binary Format")."""
     digests = (
         f"SELECT id, substr(digest, 1, 16) FROM {tables.SCHEMA}.entity "
         "WHERE tenant = %s AND vertical = %s AND entity_type = %s"

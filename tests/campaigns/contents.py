@@ -72,7 +72,7 @@ def made(engine: sa.Engine, kept: Contents, pull_id: UUID) -> dict[str, Any]:
             for row in own
         ],
         "other receipts": {row["id"]: row for row in found["pull"] if row["id"] != pull_id},
-        "connectors": {row["id"]: told(row, "watermark", "watermark_at") for row in found["connector"]},
+        "connectors": {row["id"]: told(row, "watermark", "watermark_at", "source_clock") for row in found["connector"]},
         "counted": {(row["vertical"], row["entity_type"]): row["entities"] for row in found["entity_set"]},
         "health": {
             row["connector_id"]: {

@@ -14,13 +14,15 @@ import sqlalchemy as sa
 
 from qanatix_pipelines.connectors import Connector, NewConnector
 from qanatix_pipelines.pull import run_pull
-from qanatix_pipelines.pulls import Pull
+from qanatix_pipelines.receipts import Receipt
 from qanatix_pipelines.settings import Settings, new_fernet_key
 from qanatix_pipelines.sources import open_source
 from qanatix_pipelines.store import tables
 from qanatix_pipelines.store.opening import Store, open_store
 
 PAUSE_SECONDS = 0.2
+# Alembic makes the tables of one store at a time in a process.
+_one_thread = threading.Lock()
 
 
 @dataclass
@@ -44,14 +46,14 @@ class Product:
 
     store: Store
     connector: Connector
-    receipts: list[Pull] = field(default_factory=list, init=False)
+    allowed: Mapping[str, Any]
+    receipts: list[Receipt] = field(default_factory=list, init=False)
 
     def pull(self) -> None:
         current = self.store.connectors.get(self.connector.id)
         receipt = self.store.pulls.begin(current, f"run-{uuid4()}")
-        self.receipts.append(
-            run_pull(self.store, current, receipt, partial(open_source, current.connector_type)).receipt
-        )
+        opened = partial(open_source, current.connector_type, **self.allowed)
+        self.receipts.append(run_pull(self.store, current, receipt, opened).receipt)
 
     def follow(self, ended: threading.Event) -> Followed:
         """Pull until a while after the writing has `ended`: the last pull begins after that."""
@@ -69,11 +71,21 @@ class Product:
 
 @contextmanager
 def product(
-    folder: Path, connector_type: str, config: Mapping[str, Any], query: str, **options: object
+    folder: Path,
+    connector_type: str,
+    config: Mapping[str, Any],
+    query: str,
+    allowed: Mapping[str, Any] | None = None,
+    **options: object,
 ) -> Iterator[Product]:
-    """A store of its own, in SQLite, with a connector whose query returns `id` and `value`."""
+    """A store of its own, in SQLite, with a connector whose query returns `id` and `value`.
+
+    `allowed` is what `open_source` is told beside the config.
+    """
     folder.mkdir()
-    store = open_store(Settings(data_dir=folder, encryption_key=new_fernet_key(), pepper="that these tests alone know"))
+    settings = Settings(data_dir=folder, encryption_key=new_fernet_key(), pepper="that these tests alone know")
+    with _one_thread:
+        store = open_store(settings)
     given = {
         "name": "Written",
         "connector_type": connector_type,
@@ -83,7 +95,7 @@ def product(
         "query": query,
     }
     try:
-        yield Product(store, store.connectors.add(NewConnector.model_validate(given | options)))
+        yield Product(store, store.connectors.add(NewConnector.model_validate(given | options)), allowed or {})
     finally:
         store.engine.dispose()
 

@@ -12,11 +12,13 @@ from typing import Any, ClassVar, Generic, TypeVar
 import psycopg
 from bson.datetime_ms import DatetimeMS
 
-from tests.harness import Harness
-from tests.harness.mongodb import MongoDBHarness
-from tests.harness.mysql import MySQLHarness
-from tests.harness.neo4j import Neo4jHarness
-from tests.harness.postgresql import PostgreSQLHarness
+from tests.sources.harness import Harness
+from tests.sources.mongodb.harness import MongoDBHarness
+from tests.sources.mysql.harness import MySQLHarness
+from tests.sources.neo4j.harness import Neo4jHarness
+from tests.sources.postgresql.harness import PostgreSQLHarness
+from tests.sources.sqlite.harness import SQLiteHarness
+from tests.sources.sqlite.server import execute
 
 Good = tuple[int, str, str | None, int]
 
@@ -35,6 +37,8 @@ SECOND: list[Good] = [
 GREATEST = 61
 # Where the cursor is `n`, so many of the first pull's are read again.
 OVERLAP = 15
+# Where a pull begins that is told where.
+SINCE = 16
 
 _Harness = TypeVar("_Harness", bound=Harness)
 
@@ -109,6 +113,27 @@ class MySQLGoods(_SqlGoods[MySQLHarness]):
         return found.replace(tzinfo=UTC)  # type: ignore[no-any-return]
 
 
+class SQLiteGoods(_SqlGoods[SQLiteHarness]):
+    def empty(self) -> None:
+        execute(
+            self.harness.path,
+            "DROP TABLE IF EXISTS goods",
+            "CREATE TABLE goods (n INTEGER, sku TEXT, title TEXT, amount INTEGER, "
+            "updated_at TEXT DEFAULT (strftime('%Y-%m-%d %H:%M:%f', 'now')))",
+        )
+
+    def add(self, goods: Sequence[Good]) -> None:
+        for n, sku, title, amount in goods:
+            text = "NULL" if title is None else repr(title)
+            execute(
+                self.harness.path,
+                f"INSERT INTO goods (n, sku, title, amount) VALUES ({n}, '{sku}', {text}, {amount})",
+            )
+
+    def clock(self) -> datetime:
+        return datetime.now(UTC)
+
+
 class MongoDBGoods(Goods[MongoDBHarness]):
     since = (
         '{"filter": {"updated_at": {"$gt": ":last_pull"}}, "projection": {"_id": 0, "updated_at": 0}, "sort": {"n": 1}}'
@@ -160,4 +185,5 @@ GOODS: dict[str, type[Goods[Any]]] = {
     "mysql": MySQLGoods,
     "mongodb": MongoDBGoods,
     "neo4j": Neo4jGoods,
+    "sqlite": SQLiteGoods,
 }

@@ -15,7 +15,8 @@ from hypothesis.stateful import initialize, invariant, precondition, rule
 from qanatix_pipelines import pull as pulling
 from qanatix_pipelines.connectors import Connector, NewConnector
 from qanatix_pipelines.errors import PullInProgress, PullSuperseded, SourceFailed
-from qanatix_pipelines.pulls import Pull
+from qanatix_pipelines.extents import Extent
+from qanatix_pipelines.receipts import Receipt
 from qanatix_pipelines.settings import Settings, new_fernet_key
 from qanatix_pipelines.store import clock
 from qanatix_pipelines.store.opening import Store
@@ -33,6 +34,13 @@ SCRIPTS = st.builds(
     halts=st.booleans(),
     faults=st.one_of(st.just(()), st.just(()), st.lists(st.sampled_from(list(FAULTS)), max_size=3).map(tuple)),
 )
+# Of a part: how many hours or numbers back it begins, how many more it takes, and how many rows at most.
+PARTS = st.one_of(
+    st.none(),
+    st.none(),
+    st.tuples(st.integers(0, 4), st.none() | st.integers(1, 3), st.none() | st.integers(1, 4)),
+)
+Drawn = tuple[int, int | None, int | None]
 CONNECTOR = one_of(lambda history: list(history.model.connectors))
 
 
@@ -52,7 +60,7 @@ class History(World):
         self.attempts: list[tuple[Run, model.Attempt]] = []
         self.patches = [
             mock.patch.object(clock, "datetime", mock.Mock(now=lambda _zone: instant(self.model.now))),
-            mock.patch.object(pulling, "LEASE_SECONDS", 10**9),  # signs of life are given by a rule of their own
+            mock.patch.object(pulling, "LEASE_SECONDS", 10**9),  # heartbeats are written by a rule of their own
         ]
         for patch in self.patches:
             patch.start()
@@ -117,52 +125,70 @@ class History(World):
         self.store = self._open(new)
         self.keys = new, old
 
+    @precondition(lambda self: self.model.connectors)
+    @rule(connector=CONNECTOR, back=st.none() | st.integers(0, 4))
+    def steer(self, connector: UUID, back: int | None) -> None:
+        """Have its next pull begin some hours or numbers back, or read everything."""
+        cursor = model.QUERIES[self.model.connectors[connector].query][0]
+        if cursor is None:
+            return
+        value = None if back is None else self._place(cursor, back)
+        given = instant(value) if value is not None and cursor == "stamp" else value
+        if self.model.live(connector) is not None:
+            with pytest.raises(PullInProgress):
+                self.store.watermarks.put(connector, given, lambda _connector: None)
+            return
+        self.store.watermarks.put(connector, given, lambda _connector: None)
+        self.model.steer(connector, value)
+
     # Pulls
 
     @rule(full_refresh=st.booleans())
     def pull_all(self, full_refresh: bool) -> None:
         """And nothing happens meanwhile."""
         for connector in self.model.connectors:
-            self.pull(connector, full_refresh, Script(), slow=False)
+            self.pull(connector, full_refresh, None, Script(), slow=False)
 
     @precondition(lambda self: self.model.connectors)
-    @rule(connector=CONNECTOR, full_refresh=st.booleans(), script=SCRIPTS, slow=st.booleans())
-    def pull(self, connector: UUID, full_refresh: bool, script: Script, slow: bool) -> None:
+    @rule(connector=CONNECTOR, full_refresh=st.booleans(), drawn=PARTS, script=SCRIPTS, slow=st.booleans())
+    def pull(self, connector: UUID, full_refresh: bool, drawn: Drawn | None, script: Script, slow: bool) -> None:
         """By a run that nobody asked the API for; a `slow` one read the connector when the last such pull began."""
+        extent, part = self._asked(connector, full_refresh, drawn)
         self.model.lose(connector)
         now = self.store.connectors.get(connector), replace(self.model.connectors[connector])
         kept, known = self.last_read.get(connector, now) if slow else now
         self.last_read[connector] = now
         if self.model.live(connector) is not None:
             with pytest.raises(PullInProgress):
-                self.store.pulls.begin(kept, "run", full_refresh=full_refresh)
+                self.store.pulls.begin(kept, "run", extent)
         elif known.generation != now[1].generation:
             with pytest.raises(PullSuperseded):
-                self.store.pulls.begin(kept, "run", full_refresh=full_refresh)
+                self.store.pulls.begin(kept, "run", extent)
             left = self.store.pulls.live(connector)
             assert left is not None
-            self.model.queue(left.id, connector, full_refresh=full_refresh)
+            self.model.queue(left.id, connector, full_refresh=extent.full_refresh, part=part)
             self._expect_run(left.id)
         else:
-            receipt = self.store.pulls.begin(kept, "run", full_refresh=full_refresh)
-            self.model.queue(receipt.id, connector, full_refresh=full_refresh)
+            receipt = self.store.pulls.begin(kept, "run", extent)
+            self.model.queue(receipt.id, connector, full_refresh=extent.full_refresh, part=part)
             self._begin(receipt, kept, known, script)
             self._advance(*self.attempts[-1])
 
     @precondition(lambda self: self.model.connectors)
-    @rule(connector=CONNECTOR, full_refresh=st.booleans(), callers=st.integers(1, 3))
-    def ask(self, connector: UUID, full_refresh: bool, callers: int) -> None:
+    @rule(connector=CONNECTOR, full_refresh=st.booleans(), drawn=PARTS, callers=st.integers(1, 3))
+    def ask(self, connector: UUID, full_refresh: bool, drawn: Drawn | None, callers: int) -> None:
         """Over the API, by several at once."""
+        extent, part = self._asked(connector, full_refresh, drawn)
         self.model.lose(connector)
         live = self.model.live(connector)
-        answers = together(callers, lambda: self.store.pulls.queue(connector, full_refresh=full_refresh))
-        if live is not None and full_refresh and not self.model.pulls[live].full_refresh:
+        answers = together(callers, lambda: self.store.pulls.queue(connector, extent))
+        if live is not None and not self.model.pulls[live].answers(extent.full_refresh, part):
             assert {type(answer) for answer in answers} == {PullInProgress}
             return
         assert len({pull.id for pull, _ in answers}) == 1
         assert sorted(new for _, new in answers) == [False] * (callers - 1) + [live is None]
         if live is None:
-            self.model.queue(answers[0][0].id, connector, full_refresh=full_refresh)
+            self.model.queue(answers[0][0].id, connector, full_refresh=extent.full_refresh, part=part)
             self._expect_run(answers[0][0].id)
 
     @precondition(lambda self: self.asked)
@@ -180,7 +206,7 @@ class History(World):
         if late and owner in self.model.connectors:
             kept, known = self.store.connectors.get(owner), self.model.connectors[owner]
         answers = together(rivals, lambda: self.store.pulls.claim(pull, kept, "run"))
-        winners = [answer for answer in answers if isinstance(answer, Pull)]
+        winners = [answer for answer in answers if isinstance(answer, Receipt)]
         current = owner in self.model.connectors and self.model.connectors[owner].generation == known.generation
         if self.model.pulls[pull].status != "queued" or not current:
             assert winners == []
@@ -221,7 +247,7 @@ class History(World):
     @precondition(lambda self: self.attempts)
     @rule(one=one_of(lambda history: history.attempts), last=st.booleans())
     def speak(self, one: tuple[Run, model.Attempt], last: bool) -> None:
-        """Last words, or a sign of life, of a run that may be long over."""
+        """Last words, or a heartbeat, of a run that may be long over."""
         run, attempt = one
         pull = self.model.pulls[attempt.pull]
         if last:
@@ -269,7 +295,26 @@ class History(World):
         assert store.connectors == {key: shown(connector) for key, connector in self.model.connectors.items()}
         assert store.entities == self.model.entities
 
-    def _begin(self, receipt: Pull, kept: Connector, known: model.Connector, script: Script) -> None:
+    def _place(self, cursor: str, back: int) -> int:
+        return back if cursor == "id" else self.model.clock - back * HOUR
+
+    def _asked(self, connector: UUID, full_refresh: bool, drawn: Drawn | None) -> tuple[Extent, model.Part]:
+        """In the product's words, and in the model's."""
+        query = self.model.connectors[connector].query
+        cursor, _ = model.QUERIES[query]
+        if drawn is None:
+            return Extent(full_refresh=full_refresh), model.Part()
+        back, more, limit = drawn
+        if cursor is None:
+            return Extent(limit=back + 1), model.Part(limit=back + 1)
+        since = self._place(cursor, back)
+        until = since + more * HOUR if more is not None and ":until" in query else None
+        if cursor == "id":
+            return Extent(since=since, limit=limit), model.Part(since, None, limit)
+        end = None if until is None else instant(until)
+        return Extent(since=instant(since), until=end, limit=limit), model.Part(since, until, limit)
+
+    def _begin(self, receipt: Receipt, kept: Connector, known: model.Connector, script: Script) -> None:
         run = Run(self.store, kept, receipt, script, self.databases, self.clock)
         self.attempts.append((run, self.model.claim(receipt.id, known)))
 

@@ -9,7 +9,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from pydantic import SecretStr
 
-from qanatix_pipelines.pulls import Pull
+from qanatix_pipelines.receipts import Receipt
 from qanatix_pipelines.settings import Settings
 from qanatix_pipelines.store import tables
 from qanatix_pipelines.store.opening import Store, open_engine, open_store
@@ -44,7 +44,7 @@ def opened(settings: Settings, keys: str) -> Store:
 
 def holdings(engine: sa.Engine) -> Holdings:
     with engine.execution_options(reads=True).connect() as connection:
-        pulls = [Pull.model_validate(dict(row)) for row in connection.execute(sa.select(tables.pull)).mappings()]
+        pulls = [Receipt.model_validate(dict(row)) for row in connection.execute(sa.select(tables.pull)).mappings()]
         connectors = connection.execute(sa.select(tables.connector)).all()
         entities = connection.execute(sa.select(tables.entity)).all()
         staged = set(connection.execute(sa.select(tables.staged.c.pull_id)).scalars())
@@ -61,10 +61,11 @@ def shown(connector: model.Connector) -> tuple[Any, ...]:
     return *settings, connector.overlap, connector.generation, connector.watermark, at
 
 
-def _pull(kept: Pull) -> model.Pull:
+def _pull(kept: Receipt) -> model.Pull:
     return model.Pull(
         connector=kept.connector_id,
         full_refresh=kept.full_refresh,
+        part=model.Part(_whole(kept.since), _whole(kept.until), kept.row_limit),
         lease=(kept.lease_until - BEGINNING) // timedelta(seconds=1) if kept.status.live else 0,
         status=kept.status.value,
         attempt=kept.attempt,
@@ -86,6 +87,10 @@ def _entity(row: sa.Row[Any]) -> tuple[Any, Any]:
     stamp = (datetime.fromisoformat(data["stamp"]) - BEGINNING) // timedelta(seconds=1)
     content = (row.name, ("id", data["id"]), ("sku", data["sku"]), ("stamp", stamp))
     return ((row.vertical, row.entity_type), content if row.source_id is None else row.source_id), content
+
+
+def _whole(given: datetime | int | None) -> int | None:
+    return (given - BEGINNING) // timedelta(seconds=1) if isinstance(given, datetime) else given
 
 
 def _seconds(watermark: datetime | int | None) -> int | None:

@@ -9,7 +9,7 @@ from typing import Any
 import bson
 
 from tests.servers.hostile import Answer, Line, Script
-from tests.servers.hostile_mysql import CLEAR_PASSWORD, GREETING, OK, local_infile
+from tests.sources.mysql.hostile import CLEAR_PASSWORD, GREETING, OK, local_infile
 
 CANARY = "canary of the server"
 FORGED = f"\x1b[31m{CANARY}\x1b[0m\n2026-01-01 00:00:00 ERROR forged {CANARY}"
@@ -90,6 +90,10 @@ async def _scram(line: Line) -> None:
     await line.silence()
 
 
+async def _new_parameters(line: Line) -> None:
+    await after(PG_OK + b"".join(pg(b"S", f"p{n}\0v\0".encode()) for n in range(200_000)))(line)
+
+
 def _described(columns: int) -> bytes:
     column = b"%s\0" + struct.pack("!IHIhih", 0, 0, 25, -1, -1, 0)
     return b"".join(column % str(n).encode() for n in range(columns))
@@ -103,7 +107,7 @@ POSTGRESQL_GREETINGS: dict[str, Script] = {
     "another protocol": after(HTTP),
     "endless notices": after(b"", pg(b"N", b"SNOTICE\0M" + CANARY.encode() + b"\0\0")),
     "endless parameters": after(PG_OK, pg(b"S", b"name\0" + CANARY.encode() + b"\0")),
-    "endless new parameters": after(PG_OK + b"".join(pg(b"S", f"p{n}\0v\0".encode()) for n in range(200_000))),
+    "endless new parameters": _new_parameters,
     "a message of 1 GiB": after(pg(b"R", b"", GIB), b"\0" * 1024),
     "a message of no length": after(b"R\0\0\0\0" * 100),
     "a message of negative length": after(b"R\xff\xff\xff\xff" * 100),

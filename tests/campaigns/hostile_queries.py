@@ -398,13 +398,105 @@ def _cases(text: str) -> list[str]:
     return [case for case in text.strip("\n").replace("\n  ", " ").split("\n") if case]
 
 
+_SQLITE = """
+INSERT INTO prey VALUES (9, 'x') RETURNING id
+REPLACE INTO prey VALUES (1, 'x')
+UPDATE prey SET name = 'x' RETURNING id
+DELETE FROM prey RETURNING id
+WITH new AS (SELECT 1 AS id) DELETE FROM prey
+WITH new AS (SELECT 1 AS id) UPDATE prey SET name = 'x'
+WITH new AS (SELECT 9 AS id) INSERT INTO prey SELECT id, 'x' FROM new RETURNING id
+INSERT INTO searched VALUES ('x')
+INSERT INTO searched (searched) VALUES ('rebuild')
+INSERT INTO searched (searched, rank) VALUES ('automerge', 8)
+WITH new AS (SELECT 'rebuild' AS id) INSERT INTO searched (searched) SELECT id FROM new
+UPDATE sqlite_master SET sql = ''
+WITH new AS (SELECT '' AS id) UPDATE sqlite_master SET type = (SELECT id FROM new)
+WITH new AS (SELECT '' AS id) UPDATE sqlite_schema SET sql = (SELECT id FROM new)
+WITH new AS (SELECT 1 AS id) DELETE FROM sqlite_master
+CREATE TABLE copied AS SELECT * FROM prey
+CREATE TEMP TABLE copied (id)
+CREATE TEMP TRIGGER t AFTER INSERT ON prey BEGIN DELETE FROM prey; END
+CREATE VIEW seen AS SELECT * FROM prey
+CREATE INDEX i ON prey (name)
+CREATE VIRTUAL TABLE v USING fts5(x)
+DROP TABLE prey
+ALTER TABLE prey RENAME TO gone
+ALTER TABLE prey ADD COLUMN x
+REINDEX prey
+ANALYZE
+VACUUM
+VACUUM INTO '{trip}/copy.db'
+ATTACH '{trip}/new.db' AS x
+ATTACH DATABASE 'file:{trip}/new.db?mode=rwc' AS x
+DETACH main
+BEGIN IMMEDIATE
+BEGIN EXCLUSIVE
+COMMIT
+ROLLBACK
+SAVEPOINT s
+RELEASE s
+COMMIT; DELETE FROM prey
+SELECT 1 AS id; DELETE FROM prey
+SELECT 1 AS id; ATTACH '{trip}/new.db' AS x
+SELECT 1 AS id) AS q; DELETE FROM prey; SELECT * FROM (SELECT 1
+PRAGMA query_only = OFF
+PRAGMA writable_schema = ON
+PRAGMA journal_mode = WAL
+PRAGMA journal_mode = DELETE
+PRAGMA locking_mode = EXCLUSIVE
+PRAGMA user_version = 9
+PRAGMA application_id = 9
+PRAGMA schema_version = 9
+PRAGMA wal_checkpoint(TRUNCATE)
+PRAGMA temp_store_directory = '{trip}'
+PRAGMA optimize
+PRAGMA incremental_vacuum
+PRAGMA hard_heap_limit = 1
+SELECT * FROM pragma_query_only(0)
+SELECT * FROM pragma_writable_schema(1)
+SELECT * FROM pragma_journal_mode('wal')
+SELECT * FROM pragma_user_version(9)
+SELECT * FROM pragma_wal_checkpoint('truncate')
+SELECT * FROM pragma_temp_store_directory('{trip}')
+SELECT * FROM pragma_optimize
+SELECT * FROM pragma_incremental_vacuum(9)
+SELECT * FROM pragma_hard_heap_limit(1)
+SELECT * FROM pragma_database_list
+SELECT load_extension('{trip}/x') AS id
+SELECT load_extension('/usr/lib/x86_64-linux-gnu/libc.so.6', 'system') AS id
+SELECT "load_extension"('{trip}/x') AS id
+SELECT LOAD_EXTENSION('{trip}/x') AS id
+SELECT writefile('{trip}/new', 'x') AS id
+SELECT readfile('/etc/passwd') AS id
+SELECT edit('x', 'touch {trip}/program') AS id
+SELECT fts3_tokenizer('simple') AS id
+SELECT fts3_tokenizer('simple', x'0000000000000000') AS id
+SELECT * FROM fsdir('/etc')
+SELECT * FROM loads
+SELECT * FROM endless
+SELECT zipfile('a', 'b') AS id
+SELECT zeroblob(2000000000) AS id
+SELECT hex(zeroblob(1000000000)) AS id
+SELECT printf('%.*c', 2000000000, 'x') AS id
+SELECT replace(hex(zeroblob(10000)), '0', hex(zeroblob(10000))) AS id
+SELECT group_concat(hex(zeroblob(1000000))) AS id FROM prey a, prey b, prey c, prey d
+WITH RECURSIVE n(id) AS (SELECT 1 UNION ALL SELECT id + 1 FROM n) SELECT max(id) AS id FROM n
+WITH RECURSIVE n(id) AS (SELECT 1 UNION ALL SELECT id + 1 FROM n) SELECT id FROM n WHERE id < 0
+WITH RECURSIVE n(id) AS (SELECT 'x' UNION ALL SELECT id || id FROM n) SELECT length(id) AS id FROM n
+EXPLAIN DELETE FROM prey
+EXPLAIN QUERY PLAN SELECT 1
+"""
+
 QUERIES = {
+    "sqlite": _cases(_SQLITE),
     "postgresql": _cases(_POSTGRESQL),
     "mysql": _cases(_MYSQL),
     "mongodb": _cases(_MONGODB),
     "neo4j": _cases(_NEO4J),
 }
 BY_RIGHTS = {
+    "sqlite": [],
     "postgresql": _cases(_POSTGRESQL_BY_RIGHTS),
     "mysql": _cases(_MYSQL_BY_RIGHTS),
     "mongodb": [],

@@ -21,8 +21,8 @@ from pydantic import SecretStr
 
 from qanatix_pipelines.settings import Settings, new_fernet_key
 from qanatix_pipelines.store.opening import Store, open_store
-from tests.harness.postgresql import PostgreSQLHarness
-from tests.servers.echoing_postgresql import EchoingPostgreSQL
+from tests.sources.postgresql.echoing import EchoingPostgreSQL
+from tests.sources.postgresql.harness import PostgreSQLHarness
 from tests.stack import ROOT
 from tests.system import System
 

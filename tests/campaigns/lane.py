@@ -1,6 +1,5 @@
 """One store and one source, between which the same pull is made over and over, and dies on its way."""
 
-import multiprocessing
 import threading
 import time
 from collections.abc import Sequence
@@ -15,13 +14,16 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from qanatix_pipelines.connectors import Connector, NewConnector
-from qanatix_pipelines.pulls import Pull
+from qanatix_pipelines.extents import NEW_ROWS, Extent
+from qanatix_pipelines.receipts import Receipt
 from qanatix_pipelines.settings import Settings
 from qanatix_pipelines.store import tables
 from qanatix_pipelines.store.opening import open_store
+from qanatix_pipelines.watermarks import Watermark
 from tests.campaigns.contents import contents, made, put_back
-from tests.campaigns.goods import FIRST, OVERLAP, SECOND, Goods
+from tests.campaigns.goods import FIRST, OVERLAP, SECOND, SINCE, Goods
 from tests.campaigns.victim import Life, Mood, live
+from tests.forked import forked
 
 LIFE_SECONDS = 120
 BATCH_SIZE = 12
@@ -29,11 +31,6 @@ BATCH_SIZE = 12
 TICK = timedelta(milliseconds=1)
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
-# Children are forked from a process that has started no thread and loaded everything, with what a pull would load late.
-# Each of them runs the tests' own main module, which imports pytest.
-_processes = multiprocessing.get_context("forkserver")
-_DRIVERS = ["asyncmy", "asyncpg", "neo4j", "psycopg", "pymongo", "sqlglot.dialects.mysql", "sqlglot.dialects.postgres"]
-_processes.set_forkserver_preload(["pytest", "tests.campaigns.victim", *_DRIVERS])
 # A process that is started looks after all others, and of two threads that ask how a child has ended one is not told.
 _one_thread = threading.Lock()
 
@@ -59,7 +56,10 @@ class Figures:
 
 
 class Lane:
-    """The store of `settings` is empty at first. It is given two connectors, `by_time` and `by_number`."""
+    """The store of `settings` is empty at first. It is given connectors: `by_time`, `by_number`, and `by_part`.
+
+    The pulls of `by_part` read from a number on that they are told, and leave the watermark alone.
+    """
 
     def __init__(self, settings: Settings, goods: Goods[Any]) -> None:
         self._settings, self._goods = settings, goods
@@ -71,9 +71,12 @@ class Lane:
         goods.add(FIRST)
         self.by_time = self._registered("by_time", goods.since)
         self.by_number = self._registered("by_number", goods.beyond, cursor_column="n", overlap=OVERLAP)
-        for connector in (self.by_time, self.by_number):
+        self.by_part = self._registered("by_part", goods.beyond, cursor_column="n")
+        self._extents: dict[UUID, Extent] = {}
+        for connector in (self.by_time, self.by_number, self.by_part):
             self._pull(connector, [])
             self._kept = contents(self._store.engine)
+        self._extents[self.by_part.id] = Extent(since=SINCE)
         goods.add(SECOND)
         self._clean: dict[UUID, dict[str, object]] = {}
         self._seconds = 0.0
@@ -81,11 +84,14 @@ class Lane:
     def close(self) -> None:
         self._store.engine.dispose()
 
-    def clean(self, connector: Connector) -> Pull:
+    def clean(self, connector: Connector) -> Receipt:
         """The pull that nothing happens to: all others must do the same."""
         put_back(self._store.engine, self._kept)
         receipt, self._clean[connector.id] = self._pull(connector, [])
         return receipt
+
+    def watermark(self, connector: Connector) -> Watermark | None:
+        return self._store.connectors.get(connector.id).watermark
 
     def instant(self, random: Random) -> Death:
         """Any instant of a life, and a little after it."""
@@ -107,11 +113,11 @@ class Lane:
 
     def _pull(
         self, connector: Connector, deaths: Sequence[Death], mood: Mood = "well"
-    ) -> tuple[Pull, dict[str, object]]:
+    ) -> tuple[Receipt, dict[str, object]]:
         """Its receipt, and all that can be said of the store after it."""
         timed = connector.cursor_column is None
         earliest = self._goods.clock() - TICK if timed else None
-        pull, _ = self._store.pulls.queue(connector.id)
+        pull, _ = self._store.pulls.queue(connector.id, self._extents.get(connector.id, NEW_ROWS))
         for death in deaths:
             self._live(pull, death, mood)
             if self._begun_again(pull):
@@ -131,13 +137,13 @@ class Lane:
                 found["integrity"] = connection.execute(sa.text("PRAGMA integrity_check")).scalars().all()
         return receipt, found
 
-    def _live(self, pull: Pull, death: Death, mood: Mood) -> None:
+    def _live(self, pull: Receipt, death: Death, mood: Mood) -> None:
         self._runs += 1
         life = Life(
             self._settings, pull.connector_id, pull.id, f"run {self._runs}", mood, point=death.point, step=death.step
         )
-        hearing, telling = _processes.Pipe(duplex=False)
-        process = _processes.Process(target=live, args=(life, telling))
+        hearing, telling = forked.Pipe(duplex=False)
+        process = forked.Process(target=live, args=(life, telling))
         with _one_thread:
             process.start()
         telling.close()
@@ -155,7 +161,7 @@ class Lane:
             process.close()
         hearing.close()
 
-    def _begun_again(self, pull: Pull) -> bool:
+    def _begun_again(self, pull: Receipt) -> bool:
         """Do as the sensor does once the lease has run out. False if the pull has ended."""
         with self._store.engine.begin() as transaction:
             transaction.execute(tables.pull.update().where(tables.pull.c.id == pull.id).values(lease_until=LONG_AGO))

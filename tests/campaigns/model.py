@@ -32,6 +32,7 @@ QUERIES: dict[str, tuple[str | None, Callable[[Row], bool]]] = {
     "SELECT * FROM items WHERE stamp > :last_pull": ("stamp", lambda _row: True),
     "SELECT * FROM items WHERE sku > 1 AND stamp > :last_pull": ("stamp", lambda row: (row.sku or 0) > 1),
     "SELECT * FROM items WHERE id > :last_pull ORDER BY id DESC": ("id", lambda _row: True),
+    "SELECT * FROM items WHERE stamp > :last_pull AND stamp <= :until": ("stamp", lambda _row: True),
 }
 
 
@@ -59,10 +60,19 @@ class Connector:
         return (self.entity_set, content if key is None else str(key)), content
 
 
+class Part(NamedTuple):
+    """What a pull alone was asked for: rows beyond `since` up to `until`, and at most `limit` of them."""
+
+    since: int | None = None
+    until: int | None = None
+    limit: int | None = None
+
+
 @dataclass
 class Pull:
     connector: UUID
     full_refresh: bool
+    part: Part
     lease: int
     status: str = "queued"
     attempt: int = 1
@@ -73,6 +83,11 @@ class Pull:
     @property
     def live(self) -> bool:
         return self.status in ("queued", "running")
+
+    def answers(self, full_refresh: bool, part: Part) -> bool:
+        """Whether who asks for this, while the pull is live, is told its outcome."""
+        same = (self.full_refresh, self.part) == (full_refresh, part)
+        return same or (not full_refresh and self.part == part == Part())
 
     def end(self, status: str, error: str | None = None) -> None:
         self.status, self.error = status, error
@@ -137,8 +152,13 @@ class Model:
         if (pull := self.live(connector)) in self.lapsed() and pull is not None:
             self.pulls[pull].end("failed", "pull_lost")
 
-    def queue(self, pull: UUID, connector: UUID, *, full_refresh: bool) -> None:
-        self.pulls[pull] = Pull(connector, full_refresh, self.now + QUEUED)
+    def steer(self, connector: UUID, watermark: int | None) -> None:
+        """Set it by hand. What was written by now is as if a pull had read it, unless everything is to be read."""
+        kept = self.connectors[connector]
+        kept.watermark, kept.watermark_at, kept.seen = watermark, self.now, 0 if watermark is None else self.written
+
+    def queue(self, pull: UUID, connector: UUID, *, full_refresh: bool, part: Part) -> None:
+        self.pulls[pull] = Pull(connector, full_refresh, part, self.now + QUEUED)
 
     def retry(self, pull: UUID) -> bool:
         kept = self.pulls[pull]
@@ -163,13 +183,18 @@ class Model:
         there = [row for row in self.databases[told.credentials["database"]].values() if wanted(row)]
         there.sort(key=lambda row: row.id, reverse="DESC" in told.query)
         overlap = told.overlap if told.overlap is not None else 10_000 if cursor == "id" else 300
-        start: float = float("-inf")
-        if told.watermark is not None and not pull.full_refresh:
+        start, end = float("-inf"), float("inf")
+        if pull.part.since is not None:
+            start, end = pull.part.since, end if pull.part.until is None else pull.part.until
+        elif told.watermark is not None and not pull.full_refresh:
             start = told.watermark - overlap
             if cursor == "stamp":  # a clock that counted less than ours was set back
                 start = min(start, self.clock - (self.now - told.watermark_at) - overlap)
-        attempt.rows = [row for row in there if cursor is None or getattr(row, cursor) > start]
+        attempt.rows = [row for row in there if cursor is None or start < getattr(row, cursor) <= end]
+        attempt.rows = attempt.rows[: pull.part.limit]
         attempt.at, attempt.seen = self.now, self.written
+        if pull.part != Part():
+            return
         attempt.watermark = {
             None: None,
             "stamp": self.clock,

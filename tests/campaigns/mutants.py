@@ -4,13 +4,17 @@ from dataclasses import dataclass
 
 PULLS = "qanatix_pipelines/store/pulls.py"
 CONNECTORS = "qanatix_pipelines/store/connectors.py"
+LISTS = "qanatix_pipelines/store/connector_lists.py"
 INGESTION = "qanatix_pipelines/store/ingestion.py"
 UNCHANGED = "qanatix_pipelines/store/unchanged.py"
 LEASES = "qanatix_pipelines/store/leases.py"
 MERGE = "qanatix_pipelines/store/merge.py"
+STAGED = "qanatix_pipelines/store/staged.py"
+TALLY = "qanatix_pipelines/store/tally.py"
 ENTITY_SETS = "qanatix_pipelines/store/entity_sets.py"
 ENGINE = "qanatix_pipelines/store/engine.py"
 PULL = "qanatix_pipelines/pull.py"
+READING = "qanatix_pipelines/reading.py"
 LIMITS = "qanatix_pipelines/limits.py"
 WATERMARKS = "qanatix_pipelines/watermarks.py"
 ENTITIES = "qanatix_pipelines/store/entities.py"
@@ -19,11 +23,21 @@ REPEATED = "qanatix_pipelines/store/repeated.py"
 REJECTIONS = "qanatix_pipelines/store/rejections.py"
 SCHEDULES = "qanatix_pipelines/store/schedules.py"
 WATCHES = "qanatix_pipelines/store/watches.py"
-MYSQL_SESSION = "qanatix_pipelines/sessions/mysql.py"
-MYSQL_ZONE = "qanatix_pipelines/clocks/mysql_zone.py"
-MYSQL_QUERY = "qanatix_pipelines/queries/mysql.py"
-MYSQL_VALUES = "qanatix_pipelines/values/mysql.py"
+MYSQL_SESSION = "qanatix_pipelines/sources/mysql/session.py"
+MYSQL_ZONE = "qanatix_pipelines/sources/mysql/zone.py"
+MYSQL_QUERY = "qanatix_pipelines/sources/mysql/query.py"
+MYSQL_VALUES = "qanatix_pipelines/sources/mysql/values.py"
 _HISTORY = "tests/test_history.py::"
+
+# PostgreSQL's clock is asked for, then whose transactions are seen; then the snapshot is begun.
+_ASKED = (
+    "            ends, reached, notices = await _ask(connection, statement, window, strong_accounts=strong_accounts)\n"
+)
+_SIGHT = (
+    "            waits = window.rows is not None and statement.asks_for(NAME) and not window.integer\n"
+    "            sight = sight_of(await connection.fetchval(UNSEEN), dsn.user) if waits else None\n"
+)
+_BEGUN = "            await connection.execute(reading(version, notices={}))\n"
 
 
 @dataclass(frozen=True)
@@ -68,8 +82,8 @@ def _rejections(test: str) -> tuple[str, ...]:
 
 
 def _mariadb(test: str) -> tuple[str, ...]:
-    """A test of test_mysql_settings.py or of test_mysql_last_pull.py."""
-    return (f"tests/test_mysql_{test}",)
+    """A test of MySQL's own, on MariaDB."""
+    return (f"tests/sources/mysql/test_{test}",)
 
 
 def _watermarks(test: str) -> tuple[str, ...]:
@@ -81,15 +95,15 @@ MUTANTS = (
     Mutant(
         "an attempt's writes do not ask which attempt runs",
         PULLS,
-        "running = tables.pull.update().where(_is(pull), ",
-        "running = tables.pull.update().where(tables.pull.c.id == pull.id, ",
+        "running = tables.pull.update().where(_is(receipt), ",
+        "running = tables.pull.update().where(tables.pull.c.id == receipt.id, ",
         _store("TestAttempts::test_what_is_left_of_an_attempt_can_write_nothing_while_the_next_runs", also="-stage"),
     ),
     Mutant(
         "an attempt's writes do not ask whether the pull runs",
         PULLS,
-        "where(_is(pull), tables.pull.c.status == PullStatus.RUNNING)",
-        "where(_is(pull))",
+        "where(_is(receipt), tables.pull.c.status == PullStatus.RUNNING)",
+        "where(_is(receipt))",
         _store("TestChanges::test_a_running_pull_is_given_up"),
     ),
     Mutant(
@@ -109,22 +123,22 @@ MUTANTS = (
     Mutant(
         "a page begins with the last of the one before",
         "qanatix_pipelines/store/pages.py",
-        "sa.tuple_(of.created_at, of.id) < begin",
-        "sa.tuple_(of.created_at, of.id) <= begin",
+        "sa.tuple_(of.created_at, of.id) < _bound(table, cursor)",
+        "sa.tuple_(of.created_at, of.id) <= _bound(table, cursor)",
         (_HISTORY + "TestPages::test_pulls_of_one_instant_are_each_on_one_page[sqlite]",),
     ),
     Mutant(
         "a batch is staged without the fence",
         INGESTION,
-        "for it.\n                pass_fence(transaction, self._receipt, lease_until=lease(), **read)\n",
-        "for it.\n",
+        "                pass_fence(transaction, self._receipt, lease_until=lease(), **read)\n",
+        "",
         _store("TestIngestion::test_a_superseded_pull_can_do_nothing_more", also="-stage"),
     ),
     Mutant(
         "the last words of any attempt end the pull",
         PULLS,
-        "end_live(transaction, _is(pull), error, duration_seconds)",
-        "end_live(transaction, tables.pull.c.id == pull.id, error, duration_seconds)",
+        "end_live(transaction, _is(receipt), error, duration_seconds)",
+        "end_live(transaction, tables.pull.c.id == receipt.id, error, duration_seconds)",
         _store("TestAttempts::test_the_last_words_of_a_dead_attempt_do_not_end_the_next"),
     ),
     # Progress
@@ -182,8 +196,8 @@ MUTANTS = (
     Mutant(
         "an attempt that gave a sign meanwhile is given up",
         PULLS,
-        "unchanged = _is(pull) & (tables.pull.c.lease_until == pull.lease_until)",
-        "unchanged = _is(pull)",
+        "unchanged = _is(receipt) & (tables.pull.c.lease_until == receipt.lease_until)",
+        "unchanged = _is(receipt)",
         _store("TestAttempts::test_an_attempt_that_gave_a_sign_meanwhile_goes_on"),
     ),
     Mutant(
@@ -196,7 +210,7 @@ MUTANTS = (
     Mutant(
         "attempts have no end",
         PULLS,
-        "last = pull.attempt >= ATTEMPTS",
+        "last = receipt.attempt >= ATTEMPTS",
         "last = False",
         _store("TestAttempts::test_the_third_dead_attempt_is_the_last"),
     ),
@@ -208,7 +222,7 @@ MUTANTS = (
         _store("TestIngestion::test_on_sqlite_a_commit_gives_back_the_time_in_which_nobody_could_give_a_sign"),
     ),
     Mutant(
-        "a commit on SQLite is a sign of a dead pull's life",
+        "a commit on SQLite renews a dead pull's lease",
         LEASES,
         " & (pull.lease_until >= held_since)",
         "",
@@ -231,8 +245,8 @@ MUTANTS = (
     Mutant(
         "another database is read from where the last one was left",
         CONNECTORS,
-        '(place is None or place != row["place"])',
-        "place is None",
+        '(identity_digest is None or identity_digest != row["place"])',
+        "identity_digest is None",
         _store("TestChanges::test_credentials_for_another_database_begin_last_pull_anew"),
     ),
     Mutant(
@@ -245,16 +259,16 @@ MUTANTS = (
     Mutant(
         "a deletion lets a running pull go on",
         CONNECTORS,
-        '                raise NotFound("connector")\n            end_live('
-        "transaction, tables.pull.c.connector_id == connector_id, PullSuperseded())\n",
-        '                raise NotFound("connector")\n',
+        "            transaction.execute(tables.connector.delete().where(self._is(connector_id)))\n"
+        "            end_live(transaction, tables.pull.c.connector_id == connector_id, PullSuperseded())\n",
+        "            transaction.execute(tables.connector.delete().where(self._is(connector_id)))\n",
         _store("TestIngestion::test_a_pull_of_a_removed_connector_ingests_nothing"),
     ),
     # The commit
     Mutant(
         "rows that vanished from the staging are not missed",
         INGESTION,
-        "if self._pulled != staged + self._duplicates + self._rejected.total():",
+        "if tally.pulled != staged + tally.duplicates + tally.rejected.total():",
         "if False:",
         _store("TestIngestion::test_staged_rows_that_vanish_stop_the_commit"),
     ),
@@ -277,9 +291,9 @@ MUTANTS = (
     ),
     Mutant(
         "of rows with one id the first counts",
-        MERGE,
-        "staged.seq.desc()",
-        "staged.seq.asc()",
+        STAGED,
+        "of.seq.desc()",
+        "of.seq.asc()",
         _store("TestIngestion::test_of_rows_with_one_id_the_last_counts"),
     ),
     Mutant(
@@ -326,15 +340,15 @@ MUTANTS = (
     ),
     Mutant(
         "every rejected row of a pull is kept",
-        INGESTION,
-        "batch.rejections[: ROWS_KEPT - len(self._rejections)]",
+        TALLY,
+        "batch.rejections[: ROWS_KEPT - len(self.rejections)]",
         "batch.rejections",
         _rejections("TestKept::test_a_receipt_counts_all_by_reason_and_a_thousand_are_kept"),
     ),
     Mutant(
         "rejected rows are kept of every pull",
         REJECTIONS,
-        "    transaction.execute(rejections_of(pull.connector_id).where(older))\n",
+        "    transaction.execute(rejections_of(receipt.connector_id).where(older))\n",
         "",
         _rejections("TestKept::test_the_last_ten_pulls_that_rejected_rows_are_kept_of_each_connector"),
     ),
@@ -362,7 +376,7 @@ MUTANTS = (
     Mutant(
         "rows that gave way to others are not counted",
         INGESTION,
-        "if ingested < self._staged else Repeated()",
+        "if ingested < tally.staged else Repeated()",
         "if ingested < 0 else Repeated()",
         _repeated("TestCounted::test_any_pulls_in_any_batches_are_counted_by_the_rule"),
     ),
@@ -375,9 +389,9 @@ MUTANTS = (
     ),
     Mutant(
         "a pull's earlier attempt has repeated its keys",
-        REPEATED,
-        "(staged.pull_id == pull.id) & (staged.attempt == pull.attempt)",
-        "staged.pull_id == pull.id",
+        INGESTION,
+        "(staged.pull_id == receipt.id) & (staged.attempt == receipt.attempt)",
+        "staged.pull_id == receipt.id",
         _repeated("TestCounted::test_what_a_dead_attempt_has_staged_is_not_counted"),
     ),
     # Where a pull starts
@@ -405,8 +419,8 @@ MUTANTS = (
     Mutant(
         "the time between two pulls does not count",
         WATERMARKS,
-        "passed = self.elapsed + ",
-        "passed = ",
+        "self.started(clock, self.elapsed + ",
+        "self.started(clock, ",
         _watermarks("test_after_the_clock_was_set_back_it_is_where_the_last_pull_must_have_been_by_that_clock"),
     ),
     Mutant(
@@ -418,37 +432,37 @@ MUTANTS = (
     ),
     Mutant(
         "PostgreSQL's clock is read after the snapshot",
-        "qanatix_pipelines/sources/postgresql.py",
-        "start, local, reached, notices = await self._ask(connection, statement, window)\n"
-        "                await connection.execute(reading(version, notices=notices))",
-        "await connection.execute(reading(version, notices=False))\n"
-        "                start, local, reached, notices = await self._ask(connection, statement, window)",
-        ("tests/test_postgresql.py::TestLastPull::test_what_was_committed_before_the_clock_was_read_is_seen",),
+        "qanatix_pipelines/sources/postgresql/reading.py",
+        _ASKED + _SIGHT + _BEGUN.format("notices"),
+        _BEGUN.format("False") + _ASKED + _SIGHT,
+        (
+            "tests/sources/postgresql/test_reading.py::TestLastPull::test_what_was_committed_before_the_clock_was_read_is_seen",
+        ),
     ),
     Mutant(
         "what is raised on a connection that was ended is final",
-        "qanatix_pipelines/faults/network.py",
+        "qanatix_pipelines/sources/network.py",
         "    if closed:\n",
         "    if False:\n",
         ("tests/test_lost_connections.py::test_a_connection_that_breaks_between_two_batches_may_be_made_again",),
     ),
     Mutant(
         "the first pull of MongoDB's begins with the zero of other systems",
-        "qanatix_pipelines/queries/mongodb.py",
-        "return compared if operator in _ORDERS else start",
-        "return start",
-        ("tests/test_mongodb.py::test_the_first_pull_sees_every_date_but_the_least_of_all",),
+        "qanatix_pipelines/sources/mongodb/placeholders.py",
+        "return bounds[value].compared if operator in _ORDERS else bounds[value].otherwise",
+        "return bounds[value].otherwise",
+        ("tests/sources/mongodb/test_reading.py::test_the_first_pull_sees_every_date_but_the_least_of_all",),
     ),
     Mutant(
         "the first pull of MySQL's computes with a time of which the server makes null",
         MYSQL_QUERY,
         "return alone.match(after) is not None",
         "return True",
-        ("tests/test_mysql.py::test_the_first_pull_sees_every_row_that_has_a_time",),
+        ("tests/sources/mysql/test_reading.py::test_the_first_pull_sees_every_row_that_has_a_time",),
     ),
     Mutant(
         "a result of Neo4j's that was cut short is whole",
-        "qanatix_pipelines/sources/neo4j.py",
+        "qanatix_pipelines/sources/neo4j/reading.py",
         "result_consumed_after is None",
         "result_consumed_after is ...",
         (
@@ -457,33 +471,47 @@ MUTANTS = (
     ),
     Mutant(
         "a text that cannot be converted is empty",
-        "qanatix_pipelines/values/encodings.py",
+        "qanatix_pipelines/sources/postgresql/encodings.py",
         "faults.append(place)",
         "pass",
         (
-            "tests/test_postgresql_encodings.py::test_of_no_encoding_what_is_utf_8_is_read_and_what_is_not_is_its_rows_fault",
+            "tests/sources/postgresql/test_encodings.py::test_of_no_encoding_what_is_utf_8_is_read_and_what_is_not_is_its_rows_fault",
         ),
     ),
     Mutant(
         "a strong account is not refused",
-        "qanatix_pipelines/sources/postgresql.py",
+        "qanatix_pipelines/sources/postgresql/reading.py",
         "raise AccountTooStrong(excess)",
         "pass",
         ("tests/test_accounts.py::test_a_refused_query_has_not_run",),
     ),
     Mutant(
         "a strong account that is allowed may name any function",
-        "qanatix_pipelines/queries/postgresql.py",
+        "qanatix_pipelines/sources/postgresql/query.py",
         "    if named:\n",
         "    if not text:\n",
         ("tests/test_accounts.py::test_a_postgresql_superuser_who_is_allowed_must_not_name_a_volatile_function",),
     ),
     Mutant(
         "a full refresh starts where the last pull did",
-        PULL,
-        "if full_refresh or connector.watermark is None:",
+        "qanatix_pipelines/windows.py",
+        "if extent.full_refresh or connector.watermark is None:",
         "if connector.watermark is None:",
         _pull("TestLastPull::test_a_full_refresh_reads_everything_and_moves_on_from_there"),
+    ),
+    Mutant(
+        "a pull of a part moves the watermark",
+        INGESTION,
+        "watermark = None if self._receipt.extent.partial else watermark",
+        "watermark = watermark",
+        _pull("TestParts::test_integers_are_bound_as_they_were_given"),
+    ),
+    Mutant(
+        "what a caller said where to begin is taken for a watermark",
+        WATERMARKS,
+        "        if self.exact:\n",
+        "        if self.exact and False:\n",
+        _pull("TestParts::test_a_window_is_bound_as_it_was_given"),
     ),
     Mutant(
         "of numbers the last batch's counts",
@@ -495,21 +523,21 @@ MUTANTS = (
     # One pull
     Mutant(
         "what a failed reading staged stays",
-        PULL,
-        "            await asyncio.to_thread(ingestion.restart)\n",
+        READING,
+        "        await asyncio.to_thread(restart)\n",
         "",
         _pull("TestFaults::test_what_only_a_failed_reading_saw_is_not_ingested"),
     ),
     Mutant(
         "every fault is tried again",
-        PULL,
+        READING,
         "if not error.transient or pause is None:",
         "if pause is None:",
         _pull("TestFaults::test_a_fault_that_does_not_pass_is_not_tried_again"),
     ),
     Mutant(
         "a refused login may pass",
-        "qanatix_pipelines/faults/postgresql.py",
+        "qanatix_pipelines/sources/postgresql/faults.py",
         '_TRANSIENT = ("08", ',
         '_TRANSIENT = ("08", "28", ',
         ("tests/test_faults.py::test_what_does_not_pass_in_postgresql",),
@@ -529,18 +557,18 @@ MUTANTS = (
         _pull("TestDeadlines::test_a_source_that_always_has_a_little_more_is_given_up"),
     ),
     Mutant(
-        "a pull gives no sign of life",
+        "a pull sends no heartbeat",
         PULL,
         "await asyncio.to_thread(ingestion.renew)",
         "pass",
-        _pull("TestSignsOfLife::test_a_pull_that_was_given_up_stops_its_reading"),
+        _pull("TestHeartbeat::test_a_pull_that_was_given_up_stops_its_reading"),
     ),
     Mutant(
         "a pull that was given up reads on",
         PULL,
         "                reader.cancel()\n",
         "",
-        _pull("TestSignsOfLife::test_a_pull_that_was_given_up_stops_its_reading"),
+        _pull("TestHeartbeat::test_a_pull_that_was_given_up_stops_its_reading"),
     ),
     Mutant(
         "a cancelled pull commits",
@@ -559,15 +587,15 @@ MUTANTS = (
     ),
     Mutant(
         "everybody's connectors are listed",
-        CONNECTORS,
-        ".where(table.tenant == self.tenant).order_by(",
-        ".order_by(",
+        LISTS,
+        ".where(table.tenant == tenant)\n",
+        "\n",
         _tenants("TestConnectors::test_anothers_is_not_listed[sqlite]"),
     ),
     Mutant(
         "everybody's last pulls are told",
-        CONNECTORS,
-        "            .where(connector.tenant == self.tenant)\n",
+        LISTS,
+        "        .where(connector.tenant == tenant)\n",
         "",
         _tenants("TestConnectors::test_anothers_pulls_are_not_told[sqlite]"),
     ),
@@ -644,15 +672,15 @@ MUTANTS = (
     Mutant(
         "credentials decrypt in any tenant's row",
         "qanatix_pipelines/credentials.py",
-        '(sealed.get("tenant", DEFAULT), sealed["connector_id"]) != (tenant, str(connector_id))',
-        'sealed["connector_id"] != str(connector_id)',
+        '(sealed.get("tenant", DEFAULT), sealed.get(purpose)) != (tenant, str(owner_id))',
+        "sealed.get(purpose) != str(owner_id)",
         _tenants("TestConnectors::test_a_row_that_was_given_to_another_tenant_does_not_decrypt[sqlite]"),
     ),
     # Secrets
     Mutant(
         "credentials decrypt in any connector's row",
         "qanatix_pipelines/credentials.py",
-        '(sealed.get("tenant", DEFAULT), sealed["connector_id"]) != (tenant, str(connector_id))',
+        '(sealed.get("tenant", DEFAULT), sealed.get(purpose)) != (tenant, str(owner_id))',
         'sealed.get("tenant", DEFAULT) != tenant',
         _store("TestConnectors::test_a_ciphertext_swapped_with_another_connectors_is_unreadable"),
     ),
@@ -786,7 +814,7 @@ MUTANTS = (
     Mutant(
         "a look that was begun before a change is kept",
         WATCHES,
-        "            & (_connector.next_look_at == look.due_at)\n",
+        "            & (_connector.next_look_at == due.due_at)\n",
         "",
         _due("TestWatches::test_a_look_that_was_begun_before_a_change_is_not_kept"),
     ),
@@ -808,8 +836,8 @@ MUTANTS = (
     Mutant(
         "the last pull is UTC for local time as well",
         MYSQL_QUERY,
-        "lesser = min(utc, least_local(utc))",
-        "lesser = utc",
+        "else min(utc, zone.least(utc))",
+        "else utc",
         _mariadb("last_pull.py::test_no_row_that_is_later_is_missed[America/New_York-start_mariadb]"),
     ),
     Mutant(
@@ -840,7 +868,7 @@ CORE = frozenset(
         "a clock that was set back is not followed",
         "PostgreSQL's clock is read after the snapshot",
         "every fault is tried again",
-        "a pull gives no sign of life",
+        "a pull sends no heartbeat",
         "a connector is found whosever it is",
         "credentials decrypt in any connector's row",
     }

@@ -3,17 +3,21 @@
 import hashlib
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 import psycopg
 from pymongo import MongoClient
 
-from tests.servers import Server, mysql, new_password, postgresql
-from tests.servers.neo4j import driver
+from tests.servers import Server, new_password
+from tests.sources.mysql import server as mysql
+from tests.sources.neo4j.server import driver
+from tests.sources.postgresql import server as postgresql
+from tests.sources.sqlite import server as sqlite
 
 ROWS = 5
 GONE_SECONDS = 15  # a session whose query was cancelled may take a moment
@@ -25,6 +29,8 @@ class Prey(ABC):
     connector_type: ClassVar[str]
     least: dict[str, Any]
     strong: dict[str, Any]
+    # What the operator allows besides, as `open_source` takes it.
+    allowed: Mapping[str, Any] = MappingProxyType({})
 
     @abstractmethod
     def witness(self) -> dict[str, Any]:
@@ -224,3 +230,28 @@ class Neo4jPrey(Prey):
         with driver(self._address) as connection:
             found = connection.execute_query(query, parameters, database_=self.least["database"])
         return [record.values() for record in found.records]
+
+
+class SQLitePrey(Prey):
+    connector_type = "sqlite"
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.path = folder / "prey.db"
+        sqlite.execute(
+            self.path,
+            "CREATE TABLE prey (id, name)",
+            "INSERT INTO prey VALUES " + ", ".join(f"({n}, 'prey')" for n in range(1, ROWS + 1)),
+            "CREATE VIRTUAL TABLE searched USING fts5(text)",
+            "INSERT INTO searched VALUES ('one two')",
+            "CREATE VIEW loads AS SELECT load_extension('/tmp/x') AS id",
+            "CREATE VIEW endless AS WITH RECURSIVE n(id) AS (SELECT 1 UNION ALL SELECT id + 1 FROM n) "
+            "SELECT max(id) AS id FROM n",
+        )
+        self.least = self.strong = {"path": str(self.path)}
+        self.allowed = {"folders": (folder,)}
+
+    def witness(self) -> dict[str, Any]:
+        """All of the file, and what is beside it: to look, its locks must be free."""
+        sqlite.execute(self.path, "BEGIN EXCLUSIVE", "ROLLBACK")
+        return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(self.folder.iterdir())}

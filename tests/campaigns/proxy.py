@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 CHUNK = 64 * 1024
-_RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # linger for no time
+RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # linger for no time
 
 
 @dataclass(frozen=True)
@@ -226,5 +226,5 @@ class _Connection:
     def _reset(self) -> None:
         if not self._writer.transport.is_closing():
             connection = self._writer.get_extra_info("socket")
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
             self._writer.transport.abort()

@@ -69,7 +69,7 @@ def _fault_of_the_api(j: Journey) -> int:
         j.change_store(f"UPDATE {{connector}} SET batch_size = 1 {where}".replace("%", "%%"))
 
 
-@road(500, when="alone", deep=True)
+@road(424, when="alone", deep=True)
 def _rotation_that_the_api_was_not_told_of(j: Journey) -> int:
     connector = j.registered({"dsn": j.dsn()})
     keys = f"{j.secrets.next_encryption_key},{j.secrets.encryption_key}"

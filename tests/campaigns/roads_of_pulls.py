@@ -6,8 +6,8 @@ from uuid import UUID
 from tests.campaigns.journey import Journey, kill_runs, until
 from tests.campaigns.roads import only, road
 from tests.conftest import server
-from tests.databases import DATABASES
 from tests.servers import free_port
+from tests.sources.databases import DATABASES
 
 SLOW = "SELECT id, name, pg_sleep(600)::text AS slept FROM items"
 
@@ -16,6 +16,23 @@ SLOW = "SELECT id, name, pg_sleep(600)::text AS slept FROM items"
 def _pull_twice(j: Journey) -> int:
     connector = j.registered({"dsn": j.dsn()}, f"SELECT id, name FROM items WHERE name <> '{j.secrets.literal}'")
     return max(j.pull(connector), j.pull(connector))
+
+
+@road(200)
+def _dry_run_that_is_waited_for_polled_and_ended(j: Journey) -> int:
+    connector = j.registered({"dsn": j.dsn()}, f"SELECT id, name FROM items WHERE name <> '{j.secrets.literal}'")
+    pull = f"/connectors/{connector}/pull"
+    first = j.api.post(f"{pull}?wait=false", json={"dry_run": True}).headers["Location"].removeprefix("/api/v1")
+    until(lambda: j.api.get(first).status_code == 200)
+    second = j.api.post(f"{pull}?wait=false", json={"dry_run": True}).headers["Location"].removeprefix("/api/v1")
+    assert {j.api.delete(one).status_code for one in (first, second)} == {204}
+    return j.api.post(pull, json={"dry_run": True}).status_code
+
+
+@road(424)
+def _dry_run_with_a_wrong_password(j: Journey) -> int:
+    connector = j.registered({"dsn": j.dsn(password=j.secrets.wrong_password)})
+    return j.api.post(f"/connectors/{connector}/pull", json={"dry_run": True}).status_code
 
 
 @road(200, deep=True)

@@ -8,6 +8,8 @@ from tests.campaigns.journey import MARK, Journey
 from tests.campaigns.roads import only, road
 from tests.campaigns.roads_of_pulls import mongodb_address
 
+MERGE_PATCH = "application/merge-patch+json"
+
 # Requests that succeed
 
 
@@ -19,10 +21,25 @@ def _connector_that_is_listed_shown_changed_and_deleted(j: Journey) -> int:
         j.api.get(f"/connectors/{connector}"),
         j.api.get(f"/connectors/{connector}/pulls"),
         j.api.patch(f"/connectors/{connector}", json={"name": "Other", "connection_config": "***REDACTED***"}),
+        j.api.patch(f"/connectors/{connector}", content=b'{"id_column": null}', headers={"Content-Type": MERGE_PATCH}),
+        j.api.head(f"/connectors/{connector}"),
         j.api.get("/entities"),
     ]
-    assert [answer.status_code for answer in answers] == [200] * 5
+    assert [answer.status_code for answer in answers] == [200] * 7
     return j.api.delete(f"/connectors/{connector}").status_code
+
+
+@road(200)
+def _watermark_that_is_set_and_shown(j: Journey) -> int:
+    query = f"SELECT id, name FROM items WHERE id > :last_pull AND name <> '{j.secrets.literal}'"
+    connector = j.registered({"dsn": j.dsn()}, query, cursor_column="id")
+    answers = [
+        j.api.put(f"/connectors/{connector}/watermark", json={"value": 1}),
+        j.api.get(f"/connectors/{connector}/watermark"),
+        j.api.post(f"/connectors/{connector}/pull", json={"since": 0, "limit": 2}),
+        j.api.put(f"/connectors/{connector}/watermark", json={"value": None}),
+    ]
+    return only({answer.status_code for answer in answers})
 
 
 @road(204)
@@ -30,13 +47,55 @@ def _api_key_that_is_made_listed_rotated_and_revoked(j: Journey) -> int:
     assert j.command("keys", "create", "--scope", "admin", "--scope", "pulls:run", shown=True) == 0
     with j.client(j.secrets.api_keys[-1]) as admin:
         admin.event_hooks = {}  # who makes a key is shown it
-        made = admin.post("/auth/keys", json={"name": "made", "scopes": ["pulls:run"]}).json()
+        once = {"Idempotency-Key": str(uuid4())}
+        made, again = (
+            admin.post("/auth/keys", json={"name": "made", "scopes": ["pulls:run"]}, headers=once).json()
+            for _ in range(2)
+        )
+        assert made == again
         rotated = admin.post(f"/auth/keys/{made['id']}/rotate", json={"grace_seconds": 60}).json()
         j.secrets.api_keys += [made["key"], rotated["key"]]
         admin.event_hooks = {"response": [j.system._note]}
         assert admin.get("/auth/keys").status_code == 200
         assert admin.post("/auth/keys", json={"name": "x", "scopes": [j.secrets.value]}).status_code == 422
         return admin.delete(f"/auth/keys/{made['id']}").status_code
+
+
+@road(204)
+def _connector_that_is_put_and_replaced_by_its_key_and_found_in_lists(j: Journey) -> int:
+    path = f"/connectors/by-key/{uuid4()}"
+    body = j.body({"dsn": j.dsn()})
+    made = j.api.put(path, json=body)
+    kept = body | {"connection_config": "***REDACTED***", "name": "Other"}
+    answers = [
+        j.api.put(path, json=body, headers={"If-Match": made.headers["ETag"]}),
+        j.api.put(path, json=kept),
+        j.api.get(path),
+        j.api.get("/connectors?limit=1&name=Other&connector_type=postgresql"),
+        j.api.get("/pulls?trigger=api&limit=5"),
+        j.api.get("/records?limit=5"),
+        j.api.get("/collections"),
+    ]
+    assert (made.status_code, [answer.status_code for answer in answers]) == (201, [200] * 7)
+    assert j.api.put(path, json=body, headers={"If-Match": made.headers["ETag"]}).status_code == 412
+    return j.api.delete(f"/connectors/{made.json()['id']}").status_code
+
+
+@road(204)
+def _post_that_is_repeated(j: Journey) -> int:
+    """With an Idempotency-Key and without; and with another body, and a body of which nothing is taken."""
+    headers = {"Idempotency-Key": j.secrets.value.encode().hex()}
+    body = j.body({"dsn": j.dsn()}, name="Repeated")
+    answers = [j.api.post("/connectors", json=body, headers=headers) for _ in range(2)]
+    assert [(answer.status_code, answer.json()["id"]) for answer in answers] == [(201, answers[0].json()["id"])] * 2
+    other = j.body({"dsn": j.secrets.value}, name="Repeated")
+    assert [j.api.post("/connectors", json=other, headers=headers).json()["code"]] == ["idempotency_key_reused"]
+    again = {"Idempotency-Key": str(uuid4())}
+    assert j.api.post("/connectors", json=other, headers=again).status_code == 422
+    alike = [j.api.post("/connectors", json=body).json()["id"] for _ in range(2)]
+    assert alike == [alike[0]] * 2
+    j.api.delete(f"/connectors/{alike[0]}")
+    return j.api.delete(f"/connectors/{answers[0].json()['id']}").status_code
 
 
 # Requests that fail
@@ -87,6 +146,7 @@ def _address_of_every_other_type_that_is_none(j: Journey) -> int:
         "mongodb": {"uri": f"mongodb://u:{secret}@db,{secret}/?{j.secrets.name}={secret}", "database": secret},
         "neo4j": {"uri": f"bolt://neo4j:{secret}@db", "user": secret, "password": [secret], "database": "d"},
         "mysql": {"host": [secret], "port": secret, "user": "u", "password": {j.secrets.name: secret}},
+        "sqlite": {"path": f"file:{secret}", secret: secret},
         secret: {"dsn": secret},
     }
     return only({j.post(j.body(config, connector_type=kind)) for kind, config in configs.items()})
@@ -113,6 +173,16 @@ def _change_that_is_refused(j: Journey) -> int:
     wrong = [{"connection_config": {"dsn": j.secrets.value}}, {"connection_config": j.secrets.value}]
     wrong += [{"connection_config": {"dsn": j.dsn(), j.secrets.name: 1}}, {j.secrets.name: j.secrets.value}]
     return only({j.api.patch(f"/connectors/{connector}", json=change).status_code for change in wrong})
+
+
+@road(422)
+def _watermark_and_part_that_are_refused(j: Journey) -> int:
+    connector = j.registered({"dsn": j.dsn()})
+    secret = j.secrets.value
+    wrong = [{"value": secret}, {"value": {secret: 1}}, {"value": None, j.secrets.name: secret}, secret]
+    statuses = {j.api.put(f"/connectors/{connector}/watermark", json=body).status_code for body in wrong}
+    wrong = [{field: secret} for field in ("since", "until", "limit", j.secrets.name)]
+    return only(statuses | {j.api.post(f"/connectors/{connector}/pull", json=body).status_code for body in wrong})
 
 
 @road(400)

@@ -19,8 +19,8 @@ from qanatix_pipelines.batches import Batch, Column, Reading
 from qanatix_pipelines.connectors import Connector
 from qanatix_pipelines.errors import PullError, QueryRejected, SourceUnreachable
 from qanatix_pipelines.pull import Limits, PullOutcome, run_pull
-from qanatix_pipelines.pulls import Pull
-from qanatix_pipelines.sources import Source, SourceConfig
+from qanatix_pipelines.receipts import Receipt
+from qanatix_pipelines.sources.source import Asked, Source, SourceConfig
 from qanatix_pipelines.store.opening import Store
 from qanatix_pipelines.watermarks import Window
 
@@ -70,10 +70,11 @@ class Run:
 
     store: Store
     connector: Connector
-    receipt: Pull
+    receipt: Receipt
     script: Script
     databases: Mapping[str, sqlite3.Connection]
     clock: Callable[[], datetime]
+    columns: tuple[Column, ...] = COLUMNS  # of the query's result
     config: Mapping[str, Any] | None = None  # what it logged in with
     outcome: PullOutcome | None = None
     error: BaseException | None = None
@@ -105,14 +106,14 @@ class Run:
         self._events.put("halted")
         assert self._gate.wait(OUTER_SECONDS)
 
-    def _pull(self) -> None:
-        def open_source(config: Mapping[str, Any]) -> Source:
-            self.config = config
-            return Shelf(self)
+    def open_source(self, config: Mapping[str, Any]) -> "Shelf":
+        self.config = config
+        return Shelf(self)
 
+    def _pull(self) -> None:
         limits = Limits(pauses=(0, 0))
         try:
-            self.outcome = run_pull(self.store, self.connector, self.receipt, open_source, limits=limits)
+            self.outcome = run_pull(self.store, self.connector, self.receipt, self.open_source, limits=limits)
         except (PullError, RuntimeError) as error:
             self.error = error
         finally:
@@ -130,8 +131,8 @@ class Shelf(Source):
         self._halts = run.script.halts
 
     @classmethod
-    def check_query(cls, query: str) -> bool:
-        return ":last_pull" in query
+    def check_query(cls, query: str) -> Asked:
+        return Asked(":last_pull" in query, ":until" in query)
 
     @asynccontextmanager
     async def read(self, query: str, *, window: Window, batch_size: int) -> AsyncIterator[Reading]:
@@ -141,13 +142,17 @@ class Shelf(Source):
         start = window.start(clock)
         least = -(2**63) if window.integer else ""
         bound = start.isoformat() if isinstance(start, datetime) else least if start is None else start
-        rows = run.databases[run.config["database"]].execute(query, {"last_pull": bound}).fetchall()
+        end = window.until
+        until = end.isoformat() if isinstance(end, datetime) else "9" if end is None else end
+        answer = run.databases[run.config["database"]].execute(query, {"last_pull": bound, "until": until})
+        rows = answer.fetchall() if window.rows is None else answer.fetchmany(window.rows)
         size = batch_size
         parts = [rows[first : first + size] for first in range(0, len(rows), size)]
-        watermark = clock - timedelta(microseconds=1) if self.check_query(query) else None
-        yield Reading(COLUMNS, watermark, self._batches(parts))
+        watermark = clock - timedelta(microseconds=1) if self.check_query(query).last_pull else None
+        yield Reading(run.columns, watermark, self._batches(parts))
 
     async def _batches(self, parts: list[list[Any]]) -> AsyncIterator[Batch]:
+        columns = self._run.columns
         for number, part in enumerate([*parts, None]):
             await asyncio.sleep(0)
             if number == min(self._run.script.at, len(parts)):
@@ -158,4 +163,5 @@ class Shelf(Source):
                     fault = FAULTS[self._faults.pop(0)]
                     raise fault()
             if part is not None:
-                yield Batch(pl.DataFrame(part, schema={c.name: c.dtype for c in COLUMNS}, orient="row"), COLUMNS)
+                schema = {column.name: column.dtype for column in columns}
+                yield Batch(pl.DataFrame(part, schema=schema, orient="row"), columns)

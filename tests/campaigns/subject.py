@@ -7,12 +7,12 @@ from uuid import UUID
 
 from qanatix_pipelines.connectors import NewConnector
 from qanatix_pipelines.pull import Limits, Progress, run_pull
-from qanatix_pipelines.pulls import Pull
+from qanatix_pipelines.receipts import Receipt
 from qanatix_pipelines.settings import Settings
 from qanatix_pipelines.sources import open_source
 from qanatix_pipelines.store.opening import open_store
 from tests.campaigns.contents import contents, made, put_back
-from tests.harness.postgresql import PostgreSQLHarness
+from tests.sources.postgresql.harness import PostgreSQLHarness
 
 # Rows of a kilobyte.
 QUERY = "SELECT id, name, repeat(md5(id::text), 30) AS text FROM items WHERE updated_at > :last_pull ORDER BY id"
@@ -49,10 +49,12 @@ class Subject:
     def put_back(self) -> None:
         put_back(self.store.engine, self.kept)
 
-    def begin(self) -> Pull:
+    def begin(self) -> Receipt:
         return self.store.pulls.begin(self.store.connectors.get(self.connector_id), "run")
 
-    def pull(self, receipt: Pull | None = None, on_batch: Callable[[Progress], None] = lambda _progress: None) -> Pull:
+    def pull(
+        self, receipt: Receipt | None = None, on_batch: Callable[[Progress], None] = lambda _progress: None
+    ) -> Receipt:
         """Run a pull that was begun, or a new one."""
         receipt = receipt or self.begin()
         connector = self.store.connectors.get(self.connector_id)
@@ -60,7 +62,7 @@ class Subject:
         limits = Limits(pauses=(0, 0))
         return run_pull(self.store, connector, receipt, opening, limits=limits, on_batch=on_batch).receipt
 
-    def again(self, pull: Pull) -> Pull:
+    def again(self, pull: Receipt) -> Receipt:
         """Run the next attempt of a pull that is live yet, as the sensor would have it, else another pull."""
         pull = self.store.pulls.get(pull.id)
         if not pull.status.live:
@@ -68,7 +70,7 @@ class Subject:
         assert self.store.pulls.retry(pull)
         return self.pull(self.store.pulls.claim(pull.id, self.store.connectors.get(self.connector_id), "next run"))
 
-    def as_clean(self, pull: Pull) -> bool:
+    def as_clean(self, pull: Receipt) -> bool:
         """Whether the store is now as the second pull leaves it that nothing happens to."""
         return self._made(pull.id) == self._clean
 

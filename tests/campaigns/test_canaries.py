@@ -19,17 +19,22 @@ import psycopg
 import pytest
 
 from tests import stack as stacks
-from tests.campaigns import roads_of_operators, roads_of_pulls, roads_of_requests  # noqa: F401  # they lay the roads
+from tests.campaigns import (  # noqa: F401  # they lay the roads
+    roads_of_looks,
+    roads_of_operators,
+    roads_of_pulls,
+    roads_of_requests,
+)
 from tests.campaigns.canaries import Hit, Search, forms
 from tests.campaigns.command_lines import CommandLines
 from tests.campaigns.conftest import DEEP
 from tests.campaigns.journey import MARK, OUTER_SECONDS, Journey, Secrets, planted
 from tests.campaigns.roads import ROADS, Road
 from tests.conftest import server
-from tests.harness.postgresql import PostgreSQLHarness
 from tests.servers import Server
-from tests.servers.echoing_postgresql import EchoingPostgreSQL
-from tests.servers.postgresql import start, superuser
+from tests.sources.postgresql.echoing import EchoingPostgreSQL
+from tests.sources.postgresql.harness import PostgreSQLHarness
+from tests.sources.postgresql.server import start, superuser
 from tests.system import System
 
 ERROR = "{ message stack causes { message stack } }"

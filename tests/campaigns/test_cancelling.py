@@ -11,8 +11,8 @@ import pytest
 from tests import stack as stacks
 from tests.campaigns.conftest import DEEP
 from tests.conftest import server
-from tests.databases import DATABASES
-from tests.harness import Harness
+from tests.sources.databases import DATABASES
+from tests.sources.harness import Harness
 from tests.system import System, finished
 
 ROUNDS = 20 if DEEP else 1
@@ -53,7 +53,7 @@ def test_a_cancelled_pull_leaves_no_query_in_its_source(
 def test_a_pull_that_is_cancelled_while_dagster_is_away_leaves_none_either(
     stack: System, figures: Callable[[str], None]
 ) -> None:
-    """The run goes on in the worker, and learns of it when it next gives a sign of life."""
+    """The run goes on in the worker, and learns of it at its next heartbeat."""
     harness = DATABASES["postgresql"].harness(server("postgresql"))
     connector = stack.register(harness.slow(), harness.config)
     receipt = _at_work(stack, harness, connector)

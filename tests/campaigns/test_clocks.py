@@ -16,9 +16,11 @@ from tests.campaigns.conftest import DEEP
 from tests.campaigns.followers import Product, naive, product
 from tests.campaigns.writers import write
 from tests.campaigns.written import WrittenMySQL, WrittenPostgreSQL
-from tests.harness.mysql import MySQLHarness
-from tests.servers import Server, ServerMissing, mysql, new_folder, postgresql, remove
+from tests.servers import Server, ServerMissing, new_folder, remove
 from tests.servers.clock import Clock, new_clock
+from tests.sources.mysql import server as mysql
+from tests.sources.mysql.harness import MySQLHarness
+from tests.sources.postgresql import server as postgresql
 
 HOUR = timedelta(hours=1)
 # How far the clock is off, one after the other: it steps back three times.

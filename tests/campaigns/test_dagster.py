@@ -18,8 +18,8 @@ from qanatix_pipelines.store.engine import connect
 from tests import stack as stacks
 from tests.campaigns.conftest import DEEP
 from tests.conftest import server
-from tests.harness.postgresql import PostgreSQLHarness
-from tests.system import System
+from tests.sources.postgresql.harness import PostgreSQLHarness
+from tests.system import System, until
 
 # Twenty rows a second, for ten seconds: time to be killed in.
 SLOW = "SELECT n AS id, 'Item ' || n AS name, pg_sleep(0.05)::text AS slept FROM generate_series(1, 200) AS n"
@@ -70,7 +70,7 @@ def test_a_deletion_during_a_pull_is_answered_soon_and_nothing_of_the_pull_appea
 
     with ThreadPoolExecutor(1) as client:
         asked = client.submit(stack.pull, connector)
-        _until(lambda: harness.connections() == 1)
+        until(lambda: harness.connections() == 1)
         started = time.monotonic()
         deleted = stack.api.delete(f"/connectors/{connector['id']}")
         seconds = time.monotonic() - started
@@ -80,7 +80,7 @@ def test_a_deletion_during_a_pull_is_answered_soon_and_nothing_of_the_pull_appea
     assert deleted.status_code == 204
     assert seconds < 10
     assert answer.status_code == 409
-    _until(lambda: harness.connections() == 0)
+    until(lambda: harness.connections() == 0)
     assert _entities(stack, connector) == 0
 
 
@@ -96,7 +96,7 @@ def test_a_pull_whose_worker_code_server_and_daemon_are_killed_goes_on(
         connector = stack.register(SLOW, harness.config, batch_size=10)
         with ThreadPoolExecutor(1) as client:
             asked = client.submit(stack.pull, connector)
-            _until(lambda: harness.connections() == 1)
+            until(lambda: harness.connections() == 1)
             time.sleep(random.uniform(0, 9 if kill else 5))
             _kill_dagster(stack)
             stacks.restart_worker(stack.stack)
@@ -108,7 +108,7 @@ def test_a_pull_whose_worker_code_server_and_daemon_are_killed_goes_on(
         counts = [answer.json()[count] for count in ("records_pulled", "records_ingested", "duplicates_skipped")]
         assert counts == [200, 200, 0]
         assert _entities(stack, connector) == 100  # a page's worth: all of them are there
-    _until(lambda: {"SUCCESS", "FAILURE", "CANCELED"} >= set(_runs(stack)), seconds=STUCK_SECONDS)
+    until(lambda: {"SUCCESS", "FAILURE", "CANCELED"} >= set(_runs(stack)), seconds=STUCK_SECONDS)
     figures(f"dagster: {KILLS} kills of everything, longest wait {max(waits):.0f} s, 0 stuck, 0 different")
     assert max(waits) < STUCK_SECONDS
 
@@ -127,17 +127,17 @@ def test_what_is_due_is_pulled_once_though_the_daemon_is_killed_while_it_submits
     for _ in range(kills):
         before = _pulled_by(stack, "schedule", ids)
         _make_due(stack)
-        _until(lambda: _pulled_by(stack, "schedule", ids) != before, seconds=STUCK_SECONDS)  # noqa: B023
+        until(lambda: _pulled_by(stack, "schedule", ids) != before, seconds=STUCK_SECONDS)  # noqa: B023
         time.sleep(random.uniform(0, 1))
         submitted.append((_pulled_by(stack, "schedule", ids) - before).total())
         _kill(stack, "dagster")
         stacks.restart_dagster(stack.stack)
         restarted = time.monotonic()
-        _until(lambda: all(stack.api.get(f"/connectors/{one}").json()["next_due_at"] > _now() for one in ids))
+        until(lambda: all(stack.api.get(f"/connectors/{one}").json()["next_due_at"] > _now() for one in ids))
         waits.append(time.monotonic() - restarted)
 
     runs = _pulled_by(stack, "schedule", ids)
-    _until(lambda: {"SUCCESS", "FAILURE", "CANCELED"} >= set(_runs(stack)), seconds=STUCK_SECONDS)
+    until(lambda: {"SUCCESS", "FAILURE", "CANCELED"} >= set(_runs(stack)), seconds=STUCK_SECONDS)
     pulls = Counter(stack.api.get(f"/connectors/{one}").json()["last_pull_status"] for one in ids)
     figures(
         f"schedules: {SCHEDULED} connectors, {kills} kills of the daemon when it had submitted {submitted}, "
@@ -190,10 +190,3 @@ def _entities(stack: System, connector: dict[str, Any]) -> int:
 def _runs(stack: System) -> list[str]:
     """The statuses of all runs."""
     return [run["status"] for run in stack.ask_dagster(RUNS)["runsOrError"]["results"]]
-
-
-def _until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.05)

@@ -21,26 +21,29 @@ import pytest
 
 from qanatix_pipelines.connectors import NewConnector
 from qanatix_pipelines.errors import AccountTooStrong, InvalidConnector, QueryRejected, SourceError
-from qanatix_pipelines.placeholders import SqlQuery
 from qanatix_pipelines.pull import Limits, run_pull
-from qanatix_pipelines.queries.cypher import CypherQuery
-from qanatix_pipelines.queries.mongodb import MongoQuery
 from qanatix_pipelines.settings import Settings
 from qanatix_pipelines.sources import check_connector, open_source
+from qanatix_pipelines.sources.mongodb.query import MongoQuery
+from qanatix_pipelines.sources.neo4j.query import CypherQuery
+from qanatix_pipelines.sources.source import Asked
+from qanatix_pipelines.sources.sql import SqlQuery
 from qanatix_pipelines.store.opening import Store, open_store
 from tests.campaigns.conftest import DEEP
 from tests.campaigns.disguises import CALLS, EXTENSIONS, READS
 from tests.campaigns.hostile_queries import BY_RIGHTS, QUERIES
-from tests.campaigns.prey import MongoDBPrey, MySQLPrey, Neo4jPrey, PostgreSQLPrey, Prey
+from tests.campaigns.prey import MongoDBPrey, MySQLPrey, Neo4jPrey, PostgreSQLPrey, Prey, SQLitePrey
 from tests.conftest import ENCRYPTION_KEY, PEPPER, server
-from tests.servers import mysql, new_folder, postgresql, remove
+from tests.servers import new_folder, remove
 from tests.servers.tripwire import Tripwire
+from tests.sources.mysql import server as mysql
+from tests.sources.postgresql import server as postgresql
 
 pytestmark = pytest.mark.server
 
 AT_ONCE = 8
 LIMITS = Limits(answer_seconds=2, pull_seconds=3, pauses=())
-PREYS = ["postgresql", "mysql", *(["mysql97"] if DEEP else []), "mongodb", "neo4j"]
+PREYS = ["postgresql", "mysql", *(["mysql97"] if DEEP else []), "mongodb", "neo4j", "sqlite"]
 REGISTERED = "422"
 ROWS = "rows"
 # How a hostile query may end.
@@ -87,6 +90,10 @@ def _prey(name: str, stack: ExitStack) -> Prey:
             return MySQLPrey(own, Path(data))
         case "mongodb":
             return MongoDBPrey(server("mongodb"))
+        case "sqlite":
+            folder = new_folder("prey", {})
+            stack.callback(remove, folder)
+            return SQLitePrey(folder)
         case _:
             return Neo4jPrey(server("neo4j"))
 
@@ -106,15 +113,24 @@ def ungated(monkeypatch: pytest.MonkeyPatch) -> None:
         parts = asked if isinstance(asked, dict) and "filter" in asked else {"filter": asked}
         return MongoQuery(parts["filter"], parts.get("projection"), parts.get("sort"))
 
-    sources = "qanatix_pipelines.sources."
-    monkeypatch.setattr(f"{sources}postgresql.parse_as_server", lambda text, _setting: SqlQuery((text,)))
-    monkeypatch.setattr(f"{sources}postgresql.parse_postgresql", lambda text: SqlQuery((text,)))
-    monkeypatch.setattr(f"{sources}mysql.parse_mysql", lambda text, _modes=frozenset(): SqlQuery((text,)))
-    monkeypatch.setattr(f"{sources}mongodb.parse_mongo_query", mongo)
-    monkeypatch.setattr(f"{sources}neo4j.parse_cypher", lambda text: CypherQuery(text, asks_for_last_pull=False))
+    for name, parse in {
+        "postgresql.PostgreSQL.parse": lambda text: SqlQuery((text,)),
+        "postgresql.reading.parse_as_server": lambda text, _setting: SqlQuery((text,)),
+        "mysql.MySQL.parse": lambda text: SqlQuery((text,)),
+        "mysql.reading.parse_mysql": lambda text, _modes=frozenset(): SqlQuery((text,)),
+        "mongodb.parse_mongo_query": mongo,
+        "mongodb.reading.parse_mongo_query": mongo,
+        "sqlite.SQLite.parse": lambda text: SqlQuery((text,)),
+        "sqlite.reading.parse_sqlite": lambda text: SqlQuery((text,)),
+        "neo4j.parse_cypher": lambda text: CypherQuery(text, Asked()),
+        "neo4j.reading.parse_cypher": lambda text: CypherQuery(text, Asked()),
+    }.items():
+        monkeypatch.setattr(f"qanatix_pipelines.sources.{name}", parse)
 
 
-def tried(store: Store, connector_type: str, config: dict[str, Any], query: str, *, strong_accounts: bool) -> str:
+def tried(
+    store: Store, connector_type: str, config: dict[str, Any], query: str, *, strong_accounts: bool, **allowed: Any
+) -> str:
     """Register a connector and pull it once. How that ended; what is no error of a source's comes through."""
     new = NewConnector(
         name="Hostile",
@@ -130,7 +146,7 @@ def tried(store: Store, connector_type: str, config: dict[str, Any], query: str,
         return REGISTERED
     connector = store.connectors.add(new)
     receipt = store.pulls.begin(connector, f"run-{uuid4()}")
-    opened = partial(open_source, connector_type, strong_accounts=strong_accounts)
+    opened = partial(open_source, connector_type, strong_accounts=strong_accounts, **allowed)
     try:
         run_pull(store, connector, receipt, opened, limits=LIMITS)
     except SourceError as error:
@@ -156,7 +172,7 @@ def test_no_query_changes_its_source(
 
     def run(way: str, config: dict[str, Any], queries: list[str], *, strong_accounts: bool) -> None:
         connections = tripwire.connections
-        attempt = partial(tried, store, prey.connector_type, config, strong_accounts=strong_accounts)
+        attempt = partial(tried, store, prey.connector_type, config, strong_accounts=strong_accounts, **prey.allowed)
         with ThreadPoolExecutor(AT_ONCE) as threads:
             told[way] = Counter(threads.map(attempt, [filled(query, words) for query in queries]))
         after = prey.witness()
@@ -212,7 +228,7 @@ def test_what_only_rights_stop_is_refused_in_any_disguise_where_the_operator_all
         allowed = Counter(attempt(query, strong_accounts=True) for query in queries)
         files, after = list(trip.iterdir()), prey.witness()
         # With the check of names taken out, so that it is known what it is worth.
-        monkeypatch.setattr("qanatix_pipelines.sources.postgresql.names", lambda _text: ([], []))
+        monkeypatch.setattr("qanatix_pipelines.sources.postgresql.reading.names", lambda _text: ([], []))
         harmed = Counter(attempt(call, strong_accounts=True) for call in calls)
         made = len(list(trip.iterdir()))
 

@@ -18,9 +18,9 @@ from qanatix_pipelines import errors
 from tests.campaigns.hostile_answers import ANSWERS, CANARY, GREETINGS
 from tests.campaigns.sufferer import DEADLINE, Suffered
 from tests.conftest import server
-from tests.databases import DATABASES
 from tests.servers import Server
 from tests.servers.hostile import HostileServers, relayed
+from tests.sources.databases import DATABASES
 from tests.stack import ROOT
 
 pytestmark = pytest.mark.server

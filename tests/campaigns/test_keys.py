@@ -13,7 +13,7 @@ from tests.campaigns.conftest import DEEP
 from tests.conftest import ENCRYPTION_KEY, PEPPER
 from tests.served import served
 
-REQUESTS = 20_000 if DEEP else 1_000
+REQUESTS = 20_000 if DEEP else 300
 
 
 def test_an_unknown_key_and_a_known_one_with_another_secret_are_answered_alike(

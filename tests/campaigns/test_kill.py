@@ -15,13 +15,13 @@ from pydantic import SecretStr
 
 from qanatix_pipelines.settings import Settings
 from tests.campaigns.conftest import DEEP
-from tests.campaigns.goods import GOODS, GREATEST
+from tests.campaigns.goods import FIRST, GOODS, GREATEST
 from tests.campaigns.lane import Death, Lane
 from tests.campaigns.victim import POINTS
 from tests.conftest import ENCRYPTION_KEY, PEPPER, new_database, server
-from tests.databases import DATABASES
+from tests.sources.databases import DATABASES
 
-INSTANTS = 375 if DEEP else 38  # for each of the eight lanes
+INSTANTS = 375 if DEEP else 5  # for each of the ten lanes
 SEED = 20261124
 # At these the pull has completed.
 TOO_LATE = {"after_commit", "before_report"}
@@ -66,24 +66,25 @@ def _campaign(number: int, lane: Lane, store_kind: str) -> tuple[int, int]:
     """At how many points and how many steps the pull was killed. In short, each point with one of the two stores."""
     _clean(lane)
     random = Random(f"{SEED} {number} {store_kind}")
-    connectors = (lane.by_time, lane.by_number)
+    connectors = (lane.by_time, lane.by_number, lane.by_part)
     points = list(POINTS) if DEEP else list(POINTS)[(number + (store_kind == "sqlite")) % 2 :: 2]
     for nth, point in enumerate(points):
         deaths = [Death(point=point), *([lane.instant(random)] if nth % 3 == 0 else [])]
-        assert (lane.pull(connectors[nth % 2], deaths) > 0) is (point not in TOO_LATE), point
+        assert (lane.pull(connectors[nth % 3], deaths) > 0) is (point not in TOO_LATE), point
     for nth in range(INSTANTS):
         deaths = [lane.instant(random) for _ in range(2 if nth % 3 == 0 else 1)]
-        lane.pull(connectors[nth % 2], deaths, random.choice(("well", "well", "falters")))
+        lane.pull(connectors[nth % 3], deaths, random.choice(("well", "well", "falters")))
     return len(points), _every_step(lane) if number == 0 or DEEP else 0
 
 
 def _clean(lane: Lane) -> None:
-    by_time, by_number = lane.clean(lane.by_time), lane.clean(lane.by_number)
+    by_time, by_number, by_part = map(lane.clean, (lane.by_time, lane.by_number, lane.by_part))
 
     counts = ("records_pulled", "records_ingested", "duplicates_skipped", "records_rejected", "keys_repeated")
     assert [getattr(by_time, count) for count in counts] == [63, 28, 33, 2, 11]
     assert [getattr(by_number, count) for count in counts] == [48, 28, 18, 2, 1]
-    assert by_number.watermark == GREATEST
+    assert [getattr(by_part, count) for count in counts] == [47, 28, 17, 2, 1]
+    assert (by_number.watermark, by_part.watermark, lane.watermark(lane.by_part)) == (GREATEST, None, FIRST[-1][0])
 
 
 def _every_step(lane: Lane) -> int:

@@ -7,8 +7,8 @@ import pytest
 
 from tests.campaigns.conftest import DEEP
 from tests.campaigns.weighed import Weight, weighed
-from tests.harness import Harness, SqlHarness
 from tests.servers import Server
+from tests.sources.harness import Harness, SqlHarness
 
 Figures = Callable[[str], None]
 
@@ -49,7 +49,8 @@ def test_a_batch_of_50_000_wide_rows_is_not_held_at_once(harness: Harness, figur
     rows = 50_000 if DEEP and isinstance(harness, SqlHarness) else 10_000
     harness.fill(rows)
 
-    read = weighed(harness.connector_type, harness.config, harness.with_body(10_000), batch_size=50_000)
+    query = harness.with_body(10_000)
+    read = weighed(harness.connector_type, harness.config, query, batch_size=50_000, **harness.allowed)
 
     figures(f"memory, rows of 10 kB, {harness.server.name}: {_told(read)}")
     assert read.rows == rows
@@ -63,7 +64,7 @@ def test_rows_that_become_wide_are_not_held_at_once(harness: Harness, figures: F
     harness.fill(20_150)
     query = harness.with_bodies("CASE WHEN id > 20000 THEN 1000000 ELSE 1 END")
 
-    read = weighed(harness.connector_type, harness.config, query, batch_size=50_000)
+    read = weighed(harness.connector_type, harness.config, query, batch_size=50_000, **harness.allowed)
 
     figures(f"memory, rows that become 1 MB wide, {harness.server.name}: {_told(read)}")
     assert read.rows == 20_150
@@ -73,6 +74,8 @@ def test_rows_that_become_wide_are_not_held_at_once(harness: Harness, figures: F
 def test_a_row_of_120_mib_is_not_held(harness: Harness, figures: Figures) -> None:
     if not isinstance(harness, SqlHarness):
         pytest.skip("its driver takes a row whole")
+    if harness.connector_type == "sqlite":
+        pytest.skip("a value over 64 MiB ends the pull: docs/sources.md")
     harness.fill(3)
 
     read = weighed(harness.connector_type, harness.config, harness.with_body(120 * MIB, item=2), batch_size=5000)

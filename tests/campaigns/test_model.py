@@ -15,7 +15,7 @@ from tests.campaigns.conftest import DEEP
 from tests.campaigns.histories import History
 
 STEPS = 50
-RUNS = {"sqlite": 2_000 if DEEP else 120, "postgresql": 400 if DEEP else 20}
+RUNS = {"sqlite": 2_000 if DEEP else 30, "postgresql": 400 if DEEP else 8}
 
 
 @pytest.mark.timeout(1500 if not DEEP else 15_000)  # to find one takes a minute, to shorten it five

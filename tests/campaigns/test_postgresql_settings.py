@@ -8,7 +8,7 @@ import pytest
 from tests.campaigns.conftest import DEEP
 from tests.drawn_settings import World, drawn_values, new_world
 
-DRAWS = 1_200 if DEEP else 40
+DRAWS = 1_200 if DEEP else 25
 
 
 @pytest.fixture(scope="module")

@@ -37,8 +37,8 @@ from qanatix_pipelines.store.opening import Store, open_store
 from qanatix_pipelines.store.rotation import Rotated, rotate
 from tests.campaigns.conftest import DEEP
 from tests.conftest import ENCRYPTION_KEY, server
-from tests.harness.postgresql import PostgreSQLHarness
 from tests.served import served
+from tests.sources.postgresql.harness import PostgreSQLHarness
 
 ROTATIONS = 10 if DEEP else 3
 PULLS = 200 if DEEP else 51
@@ -194,7 +194,9 @@ def _changing(
             else:
                 traffic.failed.append(answer.text)
             if turn % 5 == 0:
-                made = client.post("/connectors", json=_new(harness, logins[0]).model_dump())
+                made = client.post(
+                    "/connectors", json=_new(harness, logins[0]).model_dump() | {"name": f"Items {turn}"}
+                )
                 traffic.made += made.status_code == 201
                 traffic.failed += [made.text] if made.status_code != 201 else []
 

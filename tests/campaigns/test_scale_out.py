@@ -5,7 +5,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -22,11 +22,11 @@ from qanatix_pipelines.store.opening import open_store
 from tests import hosts
 from tests.campaigns.conftest import DEEP
 from tests.conftest import new_database, server
-from tests.harness.postgresql import PostgreSQLHarness
 from tests.servers import redis
-from tests.system import System, finished
+from tests.sources.postgresql.harness import PostgreSQLHarness
+from tests.system import System, finished, until
 
-CONNECTORS = 200 if DEEP else 50
+CONNECTORS = 200 if DEEP else 25
 ROWS = 40
 # Twenty rows a second, for two seconds: time to be killed in.
 STEADY = f"SELECT n AS id, 'Item ' || n AS name, pg_sleep(0.05)::text AS slept FROM generate_series(1, {ROWS}) AS n"
@@ -91,10 +91,10 @@ def test_a_run_at_a_worker_is_cancelled_and_its_query_ends(stack: Scene, harness
 
     with ThreadPoolExecutor(1) as client:
         asked = client.submit(system.pull, connector)
-        _until(lambda: harness.connections() == 1)
+        until(lambda: harness.connections() == 1)
         run = stack.runs("STARTED")[0]["runId"]
         system.ask_dagster(TERMINATE, id=run)
-        _until(lambda: harness.connections() == 0)
+        until(lambda: harness.connections() == 0)
         answer = asked.result()
 
     assert (answer.status_code, answer.json()["code"]) == (409, "pull_cancelled")
@@ -111,7 +111,7 @@ def test_a_run_that_waits_for_a_worker_and_is_cancelled_is_not_begun(stack: Scen
     try:
         with ThreadPoolExecutor(1) as client:
             asked = client.submit(system.pull, connector)
-            _until(lambda: _said(stack.runs("STARTING"), "forwarded to the broker"))
+            until(lambda: _said(stack.runs("STARTING"), "forwarded to the broker"))
             run = stack.runs("STARTING")[0]["runId"]
             system.ask_dagster(FORCE, id=run)
             answer = asked.result()
@@ -120,7 +120,7 @@ def test_a_run_that_waits_for_a_worker_and_is_cancelled_is_not_begun(stack: Scen
             stack.hosts.signal_main_process(name, signal.SIGCONT)
 
     assert (answer.status_code, answer.json()["code"]) == (409, "pull_cancelled")
-    _until(lambda: _said([finished(system, run)], "canceled before execution could start"))
+    until(lambda: _said([finished(system, run)], "canceled before execution could start"))
     assert finished(system, run)["status"] == "CANCELED"
 
 
@@ -133,7 +133,7 @@ def test_a_run_that_is_killed_says_so_at_once_and_its_pull_is_begun_again(
 
     with ThreadPoolExecutor(1) as client:
         asked = client.submit(system.pull, connector)
-        _until(lambda: _said(stack.runs("STARTED"), "Started process for run"))
+        until(lambda: _said(stack.runs("STARTED"), "Started process for run"))
         (run,) = stack.runs("STARTED")
         os.kill(_process(run), signal.SIGKILL)
         answer = asked.result()
@@ -156,36 +156,35 @@ def test_a_run_is_lost_once_no_worker_has_it_at_two_rolls_unless_its_pull_is_ove
         monkeypatch.setenv(name, value)
     store = open_store(read_settings())
     monkeypatch.setattr(celery, "opened_store", lambda: store)
-    launcher = celery.CeleryPullLauncher(stack.broker)
 
-    with ThreadPoolExecutor(1) as client:
-        asked = client.submit(system.pull, connector)
-        _until(lambda: harness.connections() == 1)
+    with ThreadPoolExecutor(4) as threads:
+        asked = threads.submit(system.pull, connector)
+        until(lambda: harness.connections() == 1)
         (run,) = stack.runs("STARTED")
         tags = {tag["key"]: tag["value"] for tag in run["tags"]}
-        there = _health(launcher, tags[DAGSTER_CELERY_TASK_ID_TAG], run["runId"])
-        gone = _health(launcher, "of a worker that died", run["runId"])
-        done = _health(launcher, "of a worker that died", over)
+        there = threads.submit(_health, stack.broker, tags[DAGSTER_CELERY_TASK_ID_TAG], run["runId"])
+        gone = threads.submit(_health, stack.broker, "of a worker that died", run["runId"])
+        done = threads.submit(_health, stack.broker, "of a worker that died", over)
+        wait([there, gone, done])
         system.ask_dagster(TERMINATE, id=run["runId"])
         asked.result()
     store.engine.dispose()
 
-    assert there == [WorkerStatus.RUNNING, WorkerStatus.RUNNING]
-    assert gone == [WorkerStatus.RUNNING, WorkerStatus.FAILED]
-    assert done == [WorkerStatus.RUNNING, WorkerStatus.RUNNING]
+    assert there.result() == [WorkerStatus.RUNNING, WorkerStatus.RUNNING]
+    assert gone.result() == [WorkerStatus.RUNNING, WorkerStatus.FAILED]
+    assert done.result() == [WorkerStatus.RUNNING, WorkerStatus.RUNNING]
 
 
 def test_no_run_is_lost_where_nobody_answers() -> None:
     broker = redis.start()
-    launcher = celery.CeleryPullLauncher(broker.address)
     broker.stop()
 
-    assert _health(launcher, "anybody's", str(uuid4())) == [WorkerStatus.RUNNING, WorkerStatus.RUNNING]
+    assert _health(broker.address, "anybody's", str(uuid4())) == [WorkerStatus.RUNNING, WorkerStatus.RUNNING]
 
 
 @pytest.mark.stack
 @pytest.mark.timeout(600)
-def test_fifty_pulls_by_two_apis_outlive_one_of_two_workers(
+def test_pulls_by_two_apis_outlive_one_of_two_workers(
     stack: Scene, harness: PostgreSQLHarness, figures: Callable[[str], None]
 ) -> None:
     """The replicas are asked in turns, for every fifth pull both are. The worker that is killed has runs just then."""
@@ -200,7 +199,7 @@ def test_fifty_pulls_by_two_apis_outlive_one_of_two_workers(
     began = time.monotonic()
     with ThreadPoolExecutor(len(asked)) as clients:
         waiting = [clients.submit(system.pull, connector) for system, connector in asked]
-        _until(lambda: _count(stack, "pull WHERE status = 'completed'") >= CONNECTORS // 5)
+        until(lambda: _count(stack, "pull WHERE status = 'completed'") >= CONNECTORS // 5)
         lost = _kill_with_runs(stack)
         answers = [pull.result() for pull in waiting]
     seconds = time.monotonic() - began
@@ -225,7 +224,7 @@ def test_fifty_pulls_by_two_apis_outlive_one_of_two_workers(
         f"{again} pulls begun again, 0 lost, 0 doubled"
     )
     if DEEP:  # those that had committed are told by a sensor, which waits a minute
-        _until(lambda: not stack.runs("STARTED", "STARTING", "CANCELING"), seconds=180)
+        until(lambda: not stack.runs("STARTED", "STARTING", "CANCELING"), seconds=180)
 
 
 def _kill_with_runs(stack: Scene) -> list[str]:
@@ -271,8 +270,9 @@ def _by_worker(runs: list[dict[str, Any]]) -> dict[str, int]:
     return dict(sorted(took.items()))
 
 
-def _health(launcher: celery.CeleryPullLauncher, task: str, run_id: str) -> list[WorkerStatus]:
-    """What is said of a run at two looks."""
+def _health(broker: str, task: str, run_id: str) -> list[WorkerStatus]:
+    """What is said of a run at two looks, by a launcher of its own."""
+    launcher = celery.CeleryPullLauncher(broker)
     run = DagsterRun("job", run_id=run_id, tags={DAGSTER_CELERY_TASK_ID_TAG: task})
     return [launcher.check_run_worker_health(run).status for _ in range(2)]
 
@@ -289,10 +289,3 @@ def _process(run: dict[str, Any]) -> int:
         if event.get("message", "").startswith("Started process for run")
     ]
     return int(said.partition("pid: ")[2].rstrip(")."))
-
-
-def _until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.1)

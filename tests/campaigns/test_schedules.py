@@ -15,6 +15,7 @@ from dagster import DagsterRunStatus, RunsFilter
 from dagster._core.storage.tags import RUN_KEY_TAG
 
 from qanatix_pipelines.connectors import NewConnector
+from qanatix_pipelines.defs.build import pull_jobs
 from qanatix_pipelines.defs.schedules import INTERVAL_SECONDS, schedules_sensor
 from qanatix_pipelines.settings import Settings
 from qanatix_pipelines.store import tables
@@ -97,8 +98,6 @@ class Daemon:
 def test_each_connector_is_pulled_once_for_each_time_however_often_the_daemon_dies(
     store: Store, figures: Callable[[str], None]
 ) -> None:
-    from qanatix_pipelines.definitions import _jobs
-
     connectors = _registered(store)
     idle: list[float] = []
     busy: list[float] = []
@@ -108,7 +107,7 @@ def test_each_connector_is_pulled_once_for_each_time_however_often_the_daemon_di
         while at < NOON + WINDOWS * EVERY:
             moment = at
             began = time.perf_counter()
-            asked = evaluate(schedules_sensor(_jobs, lambda moment=moment: moment), instance)
+            asked = evaluate(schedules_sensor(pull_jobs(), lambda moment=moment: moment), instance)
             (idle if isinstance(asked, str) else busy).append(time.perf_counter() - began)
             if not isinstance(asked, str):
                 daemon.submit(asked)

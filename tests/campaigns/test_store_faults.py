@@ -17,17 +17,17 @@ from pydantic import SecretStr
 
 from qanatix_pipelines.errors import PullError, StoreFull, StoreUnavailable
 from qanatix_pipelines.pull import Progress
-from qanatix_pipelines.pulls import Pull, PullStatus
+from qanatix_pipelines.receipts import PullStatus, Receipt
 from qanatix_pipelines.settings import Settings
 from tests.campaigns.commits import Commits, Cut
 from tests.campaigns.conftest import DEEP
 from tests.campaigns.subject import BATCHES, Subject
 from tests.conftest import ENCRYPTION_KEY, PEPPER, new_database, server
-from tests.harness.postgresql import PostgreSQLHarness
 from tests.servers import Server
-from tests.servers.postgresql import crash, start
+from tests.sources.postgresql.harness import PostgreSQLHarness
+from tests.sources.postgresql.server import crash, start
 
-GROWTH_STEPS = 40
+GROWTH_STEPS = 20
 CRASHES = 100 if DEEP else 5
 SEED = 20261124
 
@@ -205,7 +205,7 @@ class TestCrash:
             receipt = subject.begin()
             crashing = threading.Timer(random.uniform(0, seconds), crash, [own_server.address])
             crashing.start()
-            ended: Pull | None = None
+            ended: Receipt | None = None
             with suppress(PullError, StoreUnavailable):
                 ended = subject.pull(receipt)
             crashing.join()

@@ -18,9 +18,15 @@ import pytest
 import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
-from qanatix_api.app import BASE_PATH, create_app
+from qanatix_api.app import create_app
+from qanatix_api.routes import BASE_PATH
+from qanatix_pipelines.connector_tests import run_test
+from qanatix_pipelines.connectors import Connector, NewConnector
+from qanatix_pipelines.dry_run import run_dry_run
+from qanatix_pipelines.egress import DEVELOPMENT
+from qanatix_pipelines.errors import PullError
 from qanatix_pipelines.keys import Scope, new_key
-from qanatix_pipelines.naming import PULL_TAG
+from qanatix_pipelines.naming import DRAFT_TAG, PULL_TAG
 from qanatix_pipelines.pull import run_pull
 from qanatix_pipelines.settings import Settings
 from qanatix_pipelines.sources import open_source
@@ -33,17 +39,35 @@ from tests.fakes import FakeDagster
 
 ACME = Tenant("acme")
 ROWS = 12
-TIMINGS = 5_000 if DEEP else 200
+TIMINGS = 5_000 if DEEP else 100
 # What all tenants are told of theirs.
-LISTS = ("/connectors", "/entities", "/auth/keys")
+LISTS = ("/connectors", "/pulls", "/entities", "/records", "/collections", "/auth/keys")
 
-MAKING = ("post", "/connectors")
-# Bodies that each operation takes; None for none. Of MAKING it is the world's.
+MAKING, PUTTING = ("post", "/connectors"), ("put", "/connectors/by-key/{key}")
+TESTING = ("post", "/connectors/test")
+WHOLE = (MAKING, PUTTING, TESTING)
+# Bodies that each operation takes; None for none. Of those of a whole connector it is the world's.
 BODIES: dict[tuple[str, str], tuple[dict[str, Any] | None, ...]] = {
     ("get", "/connectors"): (None,),
     ("get", "/connectors/{connector_id}"): (None,),
-    ("post", "/connectors/{connector_id}/pull"): (None, {"full_refresh": False}, {"full_refresh": True}),
+    PUTTING: ({},),
+    ("get", "/connectors/by-key/{key}"): (None,),
+    ("post", "/connectors/{connector_id}/test"): (None,),
+    TESTING: ({},),
+    ("post", "/connectors/{connector_id}/pull"): (
+        None,
+        {"full_refresh": False},
+        {"full_refresh": True},
+        {"limit": 1},
+        {"since": "2026-01-01T00:00:00Z"},
+        {"dry_run": True},
+    ),
+    ("get", "/connectors/{connector_id}/dry-runs/{dry_run_id}"): (None,),
+    ("delete", "/connectors/{connector_id}/dry-runs/{dry_run_id}"): (None,),
     ("get", "/connectors/{connector_id}/pulls"): (None,),
+    ("get", "/connectors/{connector_id}/watermark"): (None,),
+    ("put", "/connectors/{connector_id}/watermark"): ({"value": None}, {"value": "2026-01-01T00:00:00Z"}),
+    ("get", "/pulls"): (None,),
     ("get", "/pulls/{pull_id}"): (None,),
     ("get", "/pulls/{pull_id}/rejections"): (None,),
     ("post", "/pulls/{pull_id}/cancel"): (None,),
@@ -59,6 +83,9 @@ BODIES: dict[tuple[str, str], tuple[dict[str, Any] | None, ...]] = {
     ("post", "/connectors/{connector_id}/resume"): (None,),
     ("get", "/entities"): (None,),
     ("get", "/entities/{entity_id}"): (None,),
+    ("get", "/records"): (None,),
+    ("get", "/records/{record_id}"): (None,),
+    ("get", "/collections"): (None,),
     ("get", "/auth/keys"): (None,),
     ("post", "/auth/keys/{key_id}/rotate"): (None, {"grace_seconds": 60}),
     ("post", "/auth/keys"): ({"name": "mine"},),
@@ -81,10 +108,15 @@ class Party:
     pulls: list[str]
     runs: list[str]
     entities: list[str]
+    dry_runs: list[str]
+
+    @property
+    def key_of_connector(self) -> str:
+        return f"key-of-{self.tenant}"
 
     @property
     def ids(self) -> list[str]:
-        return self.connectors + self.keys + self.pulls + self.runs + self.entities
+        return self.connectors + self.keys + self.pulls + self.runs + self.entities + self.dry_runs
 
 
 class World:
@@ -132,6 +164,8 @@ class World:
                 tables.staged,
                 tables.entity,
                 tables.api_key,
+                tables.draft,
+                tables.idempotency,
             ):
                 rows = [dict(row) for row in connection.execute(sa.select(table)).mappings()]
                 held[table.name] = sorted(
@@ -146,7 +180,7 @@ class World:
 
     def _party(self, tenant: Tenant) -> Party:
         key = self.keys.of(tenant).create("Key", frozenset(Scope))
-        party = Party(tenant, {"Authorization": f"Bearer {key.text}"}, key.id, [], [key.id], [], [], [])
+        party = Party(tenant, {"Authorization": f"Bearer {key.text}"}, key.id, [], [key.id], [], [], [], [])
         own = f"SELECT '{tenant}-' || id AS id, name FROM items"
         for body in (self.connector(), self.connector(entity_type="own", query=own)):
             made = self.ask(party, "POST", "/connectors", body)
@@ -155,7 +189,8 @@ class World:
             party.connectors.append(made.json()["id"])
             party.pulls.append(pulled.json()["pull_id"])
             party.runs.append(pulled.json()["run_id"])
-        idle = self.ask(party, "POST", "/connectors", self.connector(entity_type="live")).json()["id"]
+        keyed = self.connector(entity_type="live", key=party.key_of_connector)
+        idle = self.ask(party, "POST", "/connectors", keyed).json()["id"]
         running = self.store.of(tenant).pulls.begin(
             self.store.of(tenant).connectors.get(UUID(idle)), f"run of {tenant}"
         )
@@ -165,6 +200,8 @@ class World:
         page = self.ask(party, "GET", "/entities?limit=100").json()
         party.entities.extend(entity["id"] for entity in page["items"])
         assert (len(party.entities), page["has_more"]) == (2 * ROWS, False)
+        drafts = self.store.of(tenant).drafts
+        party.dry_runs.append(str(drafts.add("dry_run", {}, UUID(party.connectors[1]))))
         return party
 
 
@@ -183,7 +220,32 @@ def world(settings: Settings, store: Store, database: str) -> Iterator[World]:
         run_pull(ours, connector, receipt, partial(open_source, connector.connector_type))
         return run_id
 
+    def look(tags: dict[str, str]) -> str:
+        draft_id = UUID(tags[DRAFT_TAG])
+        ours = store.of(store.tenants.of_draft(draft_id))
+        draft = ours.drafts.take(draft_id)
+        if draft.connector_id is None:
+            asked = NewConnector.model_validate(draft.asked["connector"])
+            connector: NewConnector | Connector = asked
+            config = asked.connection_config
+        else:
+            connector = ours.connectors.get(draft.connector_id)
+            config = ours.connectors.connection_config(connector)
+        if draft.kind == "dry_run":
+            assert isinstance(connector, Connector)
+            opened = partial(open_source, connector.connector_type)
+            try:
+                answer = {"result": run_dry_run(ours, connector, opened).model_dump(mode="json")}
+            except PullError as error:
+                answer = {"error": {"code": error.code, "detail": str(error)}}
+            ours.drafts.answer(draft_id, answer)
+            return str(uuid4())
+        tested = run_test(connector, config, partial(open_source, connector.connector_type), DEVELOPMENT)
+        ours.drafts.answer(draft_id, {"result": tested.model_dump(mode="json")})
+        return str(uuid4())
+
     dagster = FakeDagster(run)
+    dagster.on_look = look
     often = dict.fromkeys(("reads_per_minute", "writes_per_minute", "pulls_per_minute"), 1_000_000)
     given = settings.model_copy(update={"dagster_url": dagster.url, "pull_wait_seconds": 60, **often})
     with TestClient(create_app(given)) as api:
@@ -210,18 +272,23 @@ def test_no_operation_crosses_from_one_tenant_to_another(world: World, figures: 
         for (method, path), bodies in BODIES.items():
             if "{" not in path:
                 continue
-            for body in bodies:
-                nothing = world.ask(caller, method, _with(path, _nobodys(path)), body)
-                assert nothing.status_code == 404
-                for other in owner.ids:
-                    answer = world.ask(caller, method, _with(path, other), body)
+            for given in bodies:
+                body, headers = given, {}
+                if (method, path) == PUTTING:  # which registers what is not there, unless that must be
+                    body, headers = world.connector(), {"If-Match": "*"}
+                nothing = world.ask(caller, method, _with(path, _nobodys(path), str(uuid4())), body, **headers)
+                assert nothing.status_code == (412 if headers else 404)
+                for other in [*owner.ids, owner.key_of_connector]:
+                    answer = world.ask(caller, method, _with(path, other, owner.dry_runs[0]), body, **headers)
                     foreign += 1
-                    if other in shared and path == "/entities/{entity_id}":
+                    if other in shared and path in {"/entities/{entity_id}", "/records/{record_id}"}:
                         as_it_must = answer.status_code == 200 and answer.json()["tenant_id"] == caller.tenant
                     else:
                         as_it_must = _told(answer) == _told(nothing)
-                    if not as_it_must or world.kept() != before:
+                    if not as_it_must:
                         crossings.append(f"{caller.tenant}: {method} {path} {body} with {other}: {answer.text}")
+                if world.kept() != before:
+                    crossings.append(f"{caller.tenant}: {method} {path} {body} changes what is kept")
         crossings += _lists(world, caller, owner)
 
     milliseconds = _timings(world)
@@ -232,6 +299,29 @@ def test_no_operation_crosses_from_one_tenant_to_another(world: World, figures: 
     )
     assert crossings == []
     assert foreign > 500
+
+
+@pytest.mark.parametrize("method", ["get", "delete"])
+def test_a_dry_run_is_found_only_by_its_own_connector_and_tenant(world: World, method: str) -> None:
+    path = "/connectors/{}/dry-runs/{}"
+    for caller, owner in permutations(world.parties, 2):
+        (_, own, _), (_, others, _) = caller.connectors, owner.connectors
+        gone, unknown = (world.ask(caller, method, path.format(one, uuid4())) for one in (own, uuid4()))
+        before = world.kept()
+
+        answers = [
+            world.ask(caller, method, path.format(*pair))
+            for pair in (
+                (own, owner.dry_runs[0]),
+                (caller.connectors[0], caller.dry_runs[0]),
+                (others, caller.dry_runs[0]),
+                (others, owner.dry_runs[0]),
+            )
+        ]
+
+        assert [_told(answer) for answer in answers] == [_told(gone)] * 2 + [_told(unknown)] * 2
+        assert world.kept() == before
+        assert world.ask(caller, method, path.format(own, caller.dry_runs[0])).is_success
 
 
 @pytest.mark.timeout(600)
@@ -245,9 +335,12 @@ def test_what_a_tenant_does_with_its_own_leaves_the_others_as_they_are(world: Wo
                 "entity_id": caller.entities[0],
                 "key_id": caller.keys[1],
                 "pull_id": caller.pulls[0],
+                "record_id": caller.entities[0],
+                "key": caller.key_of_connector,
+                "dry_run_id": caller.dry_runs[0],
             }
             for body in bodies:
-                given = world.connector(entity_type="more") if (method, path) == MAKING else body
+                given = world.connector(entity_type="more") if (method, path) in WHOLE else body
                 answer = world.ask(caller, method, path.format(**own), given)
                 # A pull whose query or database was changed just before fails; that is its caller's own business.
                 assert answer.status_code < 500
@@ -259,12 +352,12 @@ def test_what_a_tenant_does_with_its_own_leaves_the_others_as_they_are(world: Wo
 @pytest.mark.timeout(600)
 def test_no_request_says_whose_it_is(world: World) -> None:
     caller, owner = world.parties
-    own = {"connector_id": caller.connectors[0], "key_id": caller.keys[1], "pull_id": caller.pulls[0]}
+    own = {"connector_id": caller.connectors[0], "key_id": caller.keys[1], "pull_id": caller.pulls[0], "key": "mine"}
     before = world.kept()
     answers = [
         world.ask(caller, method, path.format(**own), given | {field: owner.tenant})
         for (method, path), bodies in BODIES.items()
-        for given in (world.connector() if (method, path) == MAKING else body for body in bodies)
+        for given in (world.connector() if (method, path) in WHOLE else body for body in bodies)
         if given is not None
         for field in ("tenant", "tenant_id")
     ]
@@ -307,7 +400,12 @@ def _lists(world: World, caller: Party, owner: Party) -> list[str]:
     cursor = world.ask(owner, "GET", "/entities?limit=5").json()["cursor"]
     shown["another's cursor"] = "".join(_pages(world, caller, cursor))
     wrong = [f"{path} shows {one}" for path, text in shown.items() for one in hidden if one in text]
-    own = {"/connectors": caller.connectors, "/auth/keys": caller.keys, "/entities": caller.entities}
+    own = {
+        "/connectors": caller.connectors,
+        "/pulls": caller.pulls,
+        "/auth/keys": caller.keys,
+        "/entities": caller.entities,
+    }
     return wrong + [f"{path} lacks {one}" for path, ids in own.items() for one in ids if one not in shown[path]]
 
 
@@ -339,7 +437,8 @@ def _timings(world: World) -> tuple[float, float]:
     return median(seconds[True]) * 1000, median(seconds[False]) * 1000
 
 
-def _with(path: str, given: str) -> str:
+def _with(path: str, given: str, dry_run: str) -> str:
+    path = path.replace("{dry_run_id}", dry_run)
     return path[: path.index("{")] + given + path[path.index("}") + 1 :]
 
 

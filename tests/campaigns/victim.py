@@ -8,11 +8,12 @@ import itertools
 import os
 import signal
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import wraps
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, Literal
 from uuid import UUID
 
@@ -23,7 +24,8 @@ from qanatix_pipelines import pull as pulling
 from qanatix_pipelines.batches import Batch, Reading
 from qanatix_pipelines.errors import SourceFailed
 from qanatix_pipelines.settings import Settings
-from qanatix_pipelines.sources import Source, connector_types, open_source, source_of
+from qanatix_pipelines.sources import connector_types, open_source, source_of
+from qanatix_pipelines.sources.source import Source
 from qanatix_pipelines.store import ingestion
 from qanatix_pipelines.store.ingestion import Ingestion
 from qanatix_pipelines.store.opening import open_store
@@ -54,7 +56,7 @@ POINTS = {
     "mid_claim": Point(PullStore, "claim", "before commit"),
     "after_claim": Point(PullStore, "claim", "after"),
     "after_connect": Point(Ingestion, "stage", "before"),
-    "mid_stage": Point(ingestion, "_insert_staged", "after", nth=2),
+    "mid_stage": Point(ingestion, "insert_staged", "after", nth=2),
     "after_stage": Point(Ingestion, "stage", "after commit", nth=2),
     "mid_renewal": Point(PullStore, "renew", "before commit", nth=2, mood="stalls"),
     "after_renewal": Point(PullStore, "renew", "after commit", nth=2, mood="stalls"),
@@ -99,16 +101,22 @@ def live(life: Life, begun: Connection) -> None:
     if life.step is not None:
         _die_at_step(life.step, store.engine)
     if mood == "stalls":
-        pulling.LEASE_SECONDS = 0  # a sign of life without pause
+        pulling.LEASE_SECONDS = 0  # a heartbeat without pause
     begun.send_bytes(b".")
     receipt = store.pulls.claim(life.pull_id, connector, life.run_id)
     pulling.run_pull(
         store,
         connector,
         receipt,
-        lambda config: _Moody(open_source(connector.connector_type, config), mood),  # type: ignore[arg-type,return-value]
+        lambda config: _Moody(_opened(connector.connector_type, config), mood),  # type: ignore[arg-type,return-value]
         limits=pulling.Limits(pauses=(0, 0)),
     )
+
+
+def _opened(connector_type: str, config: Mapping[str, Any]) -> Source:
+    """The folder of a file is open."""
+    folders = [Path(config["path"]).parent] if "path" in config else []
+    return open_source(connector_type, config, folders=folders)
 
 
 class _Moody:

@@ -12,6 +12,7 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -42,9 +43,15 @@ class Weight:
 
 
 def weighed(
-    connector_type: str, config: dict[str, Any], query: str, *, batch_size: int, store: Path | None = None
+    connector_type: str,
+    config: dict[str, Any],
+    query: str,
+    *,
+    batch_size: int,
+    store: Path | None = None,
+    folders: Sequence[Path] = (),
 ) -> Weight:
-    """What a process tells that does it."""
+    """What a process tells that does it. `folders` are open to pulls."""
     order = {
         "name": "Weighed",
         "vertical": "testing",
@@ -54,6 +61,7 @@ def weighed(
         "query": query,
         "batch_size": batch_size,
         "store": store and str(store),
+        "folders": [str(folder) for folder in folders],
     }
     done = subprocess.run(
         [sys.executable, "-m", "tests.campaigns.weighed"],
@@ -72,13 +80,13 @@ def _pull(given: dict[str, Any], folder: Path) -> int:
     settings = Settings(data_dir=folder, encryption_key=new_fernet_key(), pepper="a pepper of this process's own")
     store = open_store(settings, PULL_PATIENCE_SECONDS)  # as a run does
     connector = store.connectors.add(NewConnector.model_validate(given))
-    receipt = store.pulls.begin(connector, "run", full_refresh=False)
+    receipt = store.pulls.begin(connector, "run")
     return run_pull(store, connector, receipt, partial(open_source, connector.connector_type)).receipt.records_ingested
 
 
-async def _read(given: dict[str, Any]) -> int:
+async def _read(given: dict[str, Any], folders: Sequence[Path]) -> int:
     connector = NewConnector.model_validate(given)
-    source = open_source(connector.connector_type, given["connection_config"])
+    source = open_source(connector.connector_type, given["connection_config"], folders=folders)
     rows = 0
     async with source.read(connector.query, window=Window(), batch_size=connector.batch_size) as reading:
         maker = EntityMaker(connector, reading.id_column)
@@ -99,10 +107,10 @@ def _memory(field: str) -> int:
 
 def main() -> None:
     given = json.loads(sys.stdin.read())
-    folder = given.pop("store")
+    folder, folders = given.pop("store"), [Path(folder) for folder in given.pop("folders")]
     open_source(given["connector_type"], given["connection_config"])  # imports its driver, or most of it
     idle, started = _memory("VmRSS"), time.monotonic()
-    rows = asyncio.run(_read(given)) if folder is None else _pull(given, Path(folder))
+    rows = asyncio.run(_read(given, folders)) if folder is None else _pull(given, Path(folder))
     print(json.dumps(asdict(Weight(rows, time.monotonic() - started, idle, _memory("VmHWM")))))
 
 

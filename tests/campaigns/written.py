@@ -1,10 +1,15 @@
 """A table (nodes, a collection) called `written` in each database: how it is written and read, and who sees what."""
 
+import asyncio
 import json
+import sqlite3
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar
 from uuid import uuid4
 
@@ -15,10 +20,11 @@ import psycopg
 from pymongo import AsyncMongoClient, UpdateOne
 
 from tests.campaigns.writers import Language, Run
-from tests.harness.mongodb import MongoDBHarness
-from tests.harness.neo4j import Neo4jHarness
 from tests.servers import Server, new_password
-from tests.servers.mysql import execute, parts
+from tests.sources.mongodb.harness import MongoDBHarness
+from tests.sources.mysql.server import execute, parts
+from tests.sources.neo4j.harness import Neo4jHarness
+from tests.sources.sqlite import server as sqlite
 
 
 class Written(ABC):
@@ -30,6 +36,8 @@ class Written(ABC):
 
     connector_type: ClassVar[str]
     language: ClassVar[Language]
+    # What `open_source` is told beside the config.
+    allowed: Mapping[str, Any] = {}
     stamps: ClassVar[tuple[str, ...]] = ("updated_at",)
     number: ClassVar[str | None] = None
     late: ClassVar[tuple[str, ...]] = ("updated_at",)
@@ -228,6 +236,55 @@ class WrittenNeo4j(Written):
 
     def query(self, cursor: str) -> str:
         return f"MATCH (w:Written) WHERE w.{cursor} > $last_pull RETURN w.id AS id, w.value AS value"
+
+
+class WrittenSQLite(Written):
+    """One writer at a time: the others wait for its lock, and stamp when they have it."""
+
+    connector_type = "sqlite"
+    _STAMP = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
+    language = Language(
+        begin="BEGIN IMMEDIATE",
+        insert=f"INSERT INTO written VALUES ({{id}}, {{value}}, {_STAMP})",
+        update=f"UPDATE written SET value = {{value}}, updated_at = {_STAMP} WHERE id = {{id}}",
+    )
+
+    def __init__(self, server: Server) -> None:
+        super().__init__(server)
+        self._path = Path(server.address).with_name("written.db")
+        self.allowed = {"folders": (self._path.parent,)}
+        sqlite.execute(
+            self._path,
+            "PRAGMA journal_mode = WAL",  # no pull holds up a commit
+            "DROP TABLE IF EXISTS written",
+            "CREATE TABLE written (id INTEGER PRIMARY KEY, value INTEGER, updated_at TEXT)",
+        )
+
+    def seeing(self) -> Mapping[str, Any] | None:
+        return None
+
+    def blind(self) -> Mapping[str, Any] | None:
+        return {"path": str(self._path)}
+
+    @asynccontextmanager
+    async def connect(self) -> AsyncIterator[Run]:
+        loop = asyncio.get_running_loop()
+        with ThreadPoolExecutor(1) as thread:  # one of its own, for who waits for the lock must hold up nobody
+            opened = partial(sqlite3.connect, self._path, timeout=60, isolation_level=None)
+            connection = await loop.run_in_executor(thread, opened)
+            try:
+                yield lambda statement: loop.run_in_executor(thread, connection.execute, statement)
+            finally:
+                await loop.run_in_executor(thread, connection.close)
+
+    def rows(self, cursor: str, after: Any) -> list[tuple[int, int, Any]]:
+        """With the time at which they are read in place of their stamp.
+
+        With one writer no row is stamped before the greatest stamp that can be seen. By the clock rows can be lost.
+        """
+        greater = "" if after is None else f"WHERE {cursor} > '{after}'"
+        read = f"SELECT id, value, {self._STAMP} FROM written {greater}"
+        return sqlite.execute(self._path, read)  # type: ignore[return-value]
 
 
 class WrittenMongoDB(Written):

@@ -36,6 +36,23 @@ def cache() -> Path:
     return Path(os.environ.get("QANATIX_TEST_CACHE") or "~/.cache/qanatix-test-servers").expanduser()
 
 
+def kept(name: str, make: Callable[[Path], None]) -> Path:
+    """A folder of the cache, and `make` makes it if it is not there. One that is broken off leaves no such folder."""
+    done = cache() / name
+    if not done.exists():
+        making = done.with_name(f"{name}.{os.getpid()}")
+        making.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            make(making)
+            making.rename(done)
+        except OSError:
+            if not done.exists():  # else another process was quicker
+                raise
+        finally:
+            remove(making)
+    return done
+
+
 def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))

@@ -2,7 +2,10 @@
 
 import os
 
-from tests.servers import ServerMissing, mongodb, mysql, neo4j
+from tests.servers import ServerMissing
+from tests.sources.mongodb import server as mongodb
+from tests.sources.mysql import server as mysql
+from tests.sources.neo4j import server as neo4j
 
 for variable, fetched in (
     (mongodb.VARIABLE, mongodb.fetched),

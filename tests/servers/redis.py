@@ -6,7 +6,7 @@ import socket
 import subprocess
 import time
 
-from tests.servers import Server, ServerMissing, account, free_port, new_folder, new_password, remove, run
+from tests.servers import Server, ServerMissing, account, free_port, keeper, new_folder, new_password, remove, run
 
 VARIABLE = "QANATIX_TEST_REDIS_URL"
 READY_SECONDS = 30
@@ -29,11 +29,13 @@ def start() -> Server:
     process = subprocess.Popen(
         [program, settings], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **owner
     )
+    keeper.keep(str(folder), process.pid, folder)
 
     def stop() -> None:
         process.terminate()
         process.wait()
         remove(folder)
+        keeper.forget(str(folder))
 
     try:
         _wait(port, process)

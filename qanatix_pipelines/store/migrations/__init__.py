@@ -1,5 +1,6 @@
-"""The store's tables, brought to this release's form by Alembic."""
+"""Migrations of the store's tables to this release's form, by Alembic."""
 
+from functools import cache
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -13,9 +14,9 @@ from qanatix_pipelines.errors import SettingsError, StoreNotReady
 from qanatix_pipelines.store.engine import VARIABLE
 from qanatix_pipelines.store.tables import SCHEMA
 
-# Any number that no other program takes as its advisory lock on the same database.
+# Our advisory lock: any number that no other program uses on the same database.
 _LOCK = 0x51414E54
-# The oldest version of PostgreSQL that we know to work.
+# The oldest PostgreSQL that is tested.
 _OLDEST = (15,)
 
 
@@ -34,19 +35,25 @@ def upgrade(engine: sa.Engine) -> None:
         config.attributes["connection"] = connection
         try:
             command.upgrade(config, "head")
-        except CommandError:  # it has a form that this release does not know
+        except CommandError:  # the tables have a form that this release does not know
             raise StoreNotReady from None
 
 
 def check(engine: sa.Engine) -> None:
-    """Raise StoreNotReady if the tables are not in the newest form. A file that is not there is not made."""
+    """Raise StoreNotReady unless the tables are in the newest form. Never creates SQLite's file."""
     if engine.dialect.name == "sqlite" and not Path(engine.url.database or "").exists():
         raise StoreNotReady
     with engine.execution_options(reads=True).connect() as connection:
         schema = None if connection.dialect.name == "sqlite" else SCHEMA
         context = MigrationContext.configure(connection, opts={"version_table_schema": schema})
-        if context.get_current_revision() != ScriptDirectory.from_config(_config()).get_current_head():
+        if context.get_current_revision() != _newest():
             raise StoreNotReady
+
+
+@cache
+def _newest() -> str | None:
+    """The revision of the newest form, read once a process: to read it takes longer than all else of a check."""
+    return ScriptDirectory.from_config(_config()).get_current_head()
 
 
 def _config() -> Config:

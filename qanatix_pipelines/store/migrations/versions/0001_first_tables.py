@@ -3,7 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-from qanatix_pipelines.store.tables import SCHEMA, Instant, JsonText
+from qanatix_pipelines.store.column_types import Instant, JsonText
+from qanatix_pipelines.store.tables import SCHEMA
 
 revision = "0001"
 down_revision = None
@@ -69,7 +70,7 @@ def upgrade() -> None:
         sa.Column("name", sa.Text),
         sa.Column("data", sa.Text, nullable=False),
         schema=SCHEMA,
-        # What a crash loses here only costs a retry.
+        # Unlogged: if a crash loses staged rows, the pull reads its source again.
         prefixes=["UNLOGGED"] if op.get_bind().dialect.name == "postgresql" else [],
     )
     op.create_table(

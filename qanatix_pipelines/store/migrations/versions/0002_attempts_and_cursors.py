@@ -1,9 +1,10 @@
-"""Pulls that are begun again, connectors that are changed, cursors that are no time."""
+"""Attempts of pulls, changes of connectors, and integer cursors."""
 
 import sqlalchemy as sa
 from alembic import op
 
-from qanatix_pipelines.store.tables import SCHEMA, Instant
+from qanatix_pipelines.store.column_types import Instant
+from qanatix_pipelines.store.tables import SCHEMA
 
 revision = "0002"
 down_revision = "0001"
@@ -29,7 +30,7 @@ def upgrade() -> None:
 
 
 def _as_text(schema: str | None, table: str) -> None:
-    """A watermark may be a number now. SQLite cannot change a column's type, and both can do this."""
+    """A watermark may now be an integer. SQLite cannot change a column's type, so a new column replaces the old one."""
     name = table if schema is None else f"{schema}.{table}"
     as_text = "watermark" if schema is None else "to_char(watermark AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US')"
     op.add_column(table, sa.Column("reached", sa.Text), schema=schema)
@@ -39,7 +40,7 @@ def _as_text(schema: str | None, table: str) -> None:
 
 
 def _stage_by_attempt(schema: str | None) -> None:
-    """Made anew: a pull whose staged rows vanish reads its source again."""
+    """The table is made again, empty. A pull whose staged rows are gone reads its source again."""
     op.drop_table("staged", schema=schema)
     op.create_table(
         "staged",

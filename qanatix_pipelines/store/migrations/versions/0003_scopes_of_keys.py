@@ -1,14 +1,15 @@
-"""API keys with scopes, an end, a last use, and a secret that may be replaced."""
+"""API keys with scopes, an expiry, a last use, and a secret that can be rotated."""
 
 import sqlalchemy as sa
 from alembic import op
 
-from qanatix_pipelines.store.tables import SCHEMA, Instant
+from qanatix_pipelines.store.column_types import Instant
+from qanatix_pipelines.store.tables import SCHEMA
 
 revision = "0003"
 down_revision = "0002"
 
-# What a key might do before it had scopes.
+# A key without scopes could do all of this.
 EVERYTHING = "admin connectors:read connectors:write entities:read pulls:run"
 
 

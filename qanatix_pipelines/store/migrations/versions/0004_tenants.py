@@ -1,9 +1,10 @@
-"""Tenants: what was there before is the tenant `default`'s."""
+"""Tenants. Everything created before belongs to the tenant `default`."""
 
 import sqlalchemy as sa
 from alembic import op
 
-from qanatix_pipelines.store.tables import SCHEMA, Instant, JsonText
+from qanatix_pipelines.store.column_types import Instant, JsonText
+from qanatix_pipelines.store.tables import SCHEMA
 
 revision = "0004"
 down_revision = "0003"
@@ -28,7 +29,7 @@ def upgrade() -> None:
 
 def _add_tenant(schema: str | None, table: str) -> None:
     op.add_column(table, sa.Column("tenant", sa.Text, nullable=False, server_default="default"), schema=schema)
-    if schema is not None:  # whoever forgets whose a row is must be told; SQLite cannot take a default back
+    if schema is not None:  # an insert without a tenant must fail; SQLite cannot drop a default
         op.alter_column(table, "tenant", server_default=None, schema=schema)
 
 

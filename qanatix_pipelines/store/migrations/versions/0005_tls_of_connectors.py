@@ -1,4 +1,4 @@
-"""What a connector's credentials demand of TLS. Not known of those that are there: only a pull decrypts them."""
+"""What credentials demand of TLS. It stays unknown for existing ones, because only a pull decrypts them."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,9 +1,10 @@
-"""When a connector is pulled by itself: schedules, watches and what they saw, and whether it is paused."""
+"""Automatic pulls: schedules, watches with what they saw, and pauses."""
 
 import sqlalchemy as sa
 from alembic import op
 
-from qanatix_pipelines.store.tables import SCHEMA, Instant
+from qanatix_pipelines.store.column_types import Instant
+from qanatix_pipelines.store.tables import SCHEMA
 
 revision = "0006"
 down_revision = "0005"

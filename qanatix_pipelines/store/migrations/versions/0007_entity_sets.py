@@ -1,9 +1,10 @@
-"""How many entities each set has, counted once here and kept from now on; and what a connector's pulls were like."""
+"""The number of entities of each set, counted once here and then kept by pulls; and the health of connectors."""
 
 import sqlalchemy as sa
 from alembic import op
 
-from qanatix_pipelines.store.tables import SCHEMA, Instant
+from qanatix_pipelines.store.column_types import Instant
+from qanatix_pipelines.store.tables import SCHEMA
 
 revision = "0007"
 down_revision = "0006"

@@ -1,9 +1,10 @@
-"""The history of a connector's pulls: who asked for each, when it began, and indexes to page through them by."""
+"""The history of a connector's pulls: who asked for each, when it began, and indexes for its pages."""
 
 import sqlalchemy as sa
 from alembic import op
 
-from qanatix_pipelines.store.tables import SCHEMA, Instant
+from qanatix_pipelines.store.column_types import Instant
+from qanatix_pipelines.store.tables import SCHEMA
 
 revision = "0008"
 down_revision = "0007"

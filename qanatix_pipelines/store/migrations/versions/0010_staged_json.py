@@ -1,9 +1,10 @@
-"""Staged data is JSON already: what has to be looked through is so while the source sends, and not in the merge."""
+"""Staged data has the type JSON, so that PostgreSQL validates it while the source sends, and not in the merge."""
 
 import sqlalchemy as sa
 from alembic import op
 
-from qanatix_pipelines.store.tables import SCHEMA, JsonText
+from qanatix_pipelines.store.column_types import JsonText
+from qanatix_pipelines.store.tables import SCHEMA
 
 revision = "0010"
 down_revision = "0009"

@@ -1,4 +1,4 @@
-"""Rejected rows in a table of their own, counted by reason on the receipt; health names the pull that rejected some."""
+"""A table of rejected rows, counts by reason on the receipt, and in the health the last pull that rejected rows."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -23,7 +23,7 @@ def upgrade() -> None:
         schema=schema,
     )
     op.create_index("rejection_by_connector", "rejection", ["connector_id", "pull_id"], schema=schema)
-    # The first twenty, without their keys, as sentences: nothing has shown them but Dagster, which has its own copy.
+    # It held the first twenty as sentences, without keys. Only Dagster has shown them, and it has its own copy.
     op.drop_column("pull", "rejections", schema=schema)
     counts = sa.Column("rejected_by_reason", sa.JSON, nullable=False, server_default="{}")
     op.add_column("pull", counts, schema=schema)

@@ -1,4 +1,4 @@
-"""What of a connector's credentials is no secret. Not known of those that are there: only a pull decrypts them."""
+"""What of the credentials is no secret. It stays unknown for existing ones, because only a pull decrypts them."""
 
 import sqlalchemy as sa
 from alembic import op

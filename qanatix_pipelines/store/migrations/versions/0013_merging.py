@@ -1,9 +1,10 @@
-"""Since when a pull's present attempt merges what it has staged: it reads no more, and may yet take long."""
+"""When a pull's current attempt began to merge. It has read everything by then, but may still take long."""
 
 import sqlalchemy as sa
 from alembic import op
 
-from qanatix_pipelines.store.tables import SCHEMA, Instant
+from qanatix_pipelines.store.column_types import Instant
+from qanatix_pipelines.store.tables import SCHEMA
 
 revision = "0013"
 down_revision = "0012"

@@ -1,4 +1,4 @@
-"""What a pull found of its rows' keys: which column they are in, how many are repeated, and warnings of them."""
+"""What a pull found out about its rows' keys: their column, how many are repeated, and warnings."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,1 +1,0 @@
-"""Where a source is: addresses as users write them, read by us, so that no driver is handed a user's string."""

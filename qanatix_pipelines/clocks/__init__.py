@@ -1,1 +1,0 @@
-"""How far a snapshot reaches, by the source's own clock."""
