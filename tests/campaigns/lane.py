@@ -1,13 +1,9 @@
 """One store and one source, between which the same pull is made over and over, and dies on its way."""
 
-import threading
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from multiprocessing.connection import wait
 from random import Random
-from signal import SIGKILL
 from typing import Any
 from uuid import UUID
 
@@ -22,26 +18,13 @@ from qanatix_pipelines.store.opening import open_store
 from qanatix_pipelines.watermarks import Watermark
 from tests.campaigns.contents import contents, made, put_back
 from tests.campaigns.goods import FIRST, OVERLAP, SECOND, SINCE, Goods
+from tests.campaigns.lives import Death, lived
 from tests.campaigns.victim import Life, Mood, live
-from tests.forked import forked
 
-LIFE_SECONDS = 120
 BATCH_SIZE = 12
 # The coarsest of the sources' clocks, MongoDB's.
 TICK = timedelta(milliseconds=1)
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
-
-# A process that is started looks after all others, and of two threads that ask how a child has ended one is not told.
-_one_thread = threading.Lock()
-
-
-@dataclass(frozen=True)
-class Death:
-    """How one life ends: at a point, at a step, or so many seconds after it has begun."""
-
-    point: str | None = None
-    step: int | None = None
-    seconds: float | None = None
 
 
 @dataclass
@@ -142,24 +125,9 @@ class Lane:
         life = Life(
             self._settings, pull.connector_id, pull.id, f"run {self._runs}", mood, point=death.point, step=death.step
         )
-        hearing, telling = forked.Pipe(duplex=False)
-        process = forked.Process(target=live, args=(life, telling))
-        with _one_thread:
-            process.start()
-        telling.close()
-        assert hearing.poll(LIFE_SECONDS), "the life did not begin"
-        started = time.monotonic()
-        ended = wait([process.sentinel], LIFE_SECONDS if death.seconds is None else death.seconds)
+        seconds = lived(live, life, death)
         if death == Death():
-            self._seconds = time.monotonic() - started
-        if death.seconds is not None and not ended:
-            process.kill()
-            wait([process.sentinel], LIFE_SECONDS)
-        with _one_thread:
-            process.join(0)
-            assert process.exitcode in (0, -SIGKILL), f"{life} ended with {process.exitcode}"
-            process.close()
-        hearing.close()
+            self._seconds = seconds
 
     def _begun_again(self, pull: Receipt) -> bool:
         """Do as the sensor does once the lease has run out. False if the pull has ended."""

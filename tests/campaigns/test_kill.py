@@ -16,7 +16,8 @@ from pydantic import SecretStr
 from qanatix_pipelines.settings import Settings
 from tests.campaigns.conftest import DEEP
 from tests.campaigns.goods import FIRST, GOODS, GREATEST
-from tests.campaigns.lane import Death, Lane
+from tests.campaigns.lane import Lane
+from tests.campaigns.lives import Death
 from tests.campaigns.victim import POINTS
 from tests.conftest import ENCRYPTION_KEY, PEPPER, new_database, server
 from tests.sources.databases import DATABASES

@@ -99,7 +99,7 @@ def live(life: Life, begun: Connection) -> None:
         mood = point.mood
         _die_at(point, store.engine)
     if life.step is not None:
-        _die_at_step(life.step, store.engine)
+        die_at_step(life.step, store.engine)
     if mood == "stalls":
         pulling.LEASE_SECONDS = 0  # a heartbeat without pause
     begun.send_bytes(b".")
@@ -108,12 +108,12 @@ def live(life: Life, begun: Connection) -> None:
         store,
         connector,
         receipt,
-        lambda config: _Moody(_opened(connector.connector_type, config), mood),  # type: ignore[arg-type,return-value]
+        lambda config: _Moody(opened(connector.connector_type, config), mood),  # type: ignore[arg-type,return-value]
         limits=pulling.Limits(pauses=(0, 0)),
     )
 
 
-def _opened(connector_type: str, config: Mapping[str, Any]) -> Source:
+def opened(connector_type: str, config: Mapping[str, Any]) -> Source:
     """The folder of a file is open."""
     folders = [Path(config["path"]).parent] if "path" in config else []
     return open_source(connector_type, config, folders=folders)
@@ -180,7 +180,7 @@ def _die_at(point: Point, engine: sa.Engine) -> None:
     _around_commits(engine, lambda: moment("before commit"), lambda: moment("after commit"))
 
 
-def _die_at_step(last: int, engine: sa.Engine) -> None:
+def die_at_step(last: int, engine: sa.Engine) -> None:
     steps = itertools.count(1)
 
     def step(*_: object) -> None:
