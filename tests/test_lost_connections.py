@@ -142,7 +142,7 @@ def test_a_pull_of_postgresqls_completes_though_its_session_is_ended_at(
     before = {
         "the clock": (source_module.account, "excess"),
         "describing": (source_module, "selected"),
-        "the cursor": (source_module, "counted"),
+        "the cursor": (source_module, "_bring_nearer"),
         "the first row": (source_module, "Reading"),
         "a later row": (source_module, "made"),
     }
