@@ -31,8 +31,8 @@ bench-latency: .venv/ready  ## How long a pull takes, compared with Dagster's ow
 bench-growth: .venv/ready  ## What a row costs in a store of many entities, compared with one of few. ARGS: --rows, --probes.
 	@$(BIN)/python -m benchmarks.growth $(ARGS)
 
-check: lint  ## Lint, then the unit tests that are not slow, with few examples of each property.
-	$(BIN)/pytest -q -n $(WORKERS) -m "not server and not stack and not slow" --hypothesis-profile few --ignore tests/campaigns
+check: lint  ## Lint, then the quick unit tests, with few examples of each property.
+	$(BIN)/pytest -q -n $(WORKERS) -m "not server and not stack and not api and not slow" --hypothesis-profile few --ignore tests/campaigns
 
 lint: format rules types contracts  ## Format, lint, types and import contracts, without running the code.
 

@@ -15,7 +15,7 @@ import socket
 import sys
 import threading
 from collections.abc import Coroutine, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -40,6 +40,7 @@ _METADATA = {
         "fd20:ce::254",  # Google
     )
 }
+_WAIT_SECONDS = 1
 # IPv6 addresses that stand for an IPv4 address in their last 32 bits (RFC 6052, RFC 8215, RFC 4291 section 2.5.5.1).
 _ENDS_IN_IPV4 = [ipaddress.ip_network(network) for network in ("64:ff9b::/96", "64:ff9b:1::/48", "::/96")]
 
@@ -144,7 +145,11 @@ def run_guarded(work: Coroutine[Any, Any, _Result], egress: Egress, kind: type[G
         return _run(work, loop)
     with ThreadPoolExecutor(1, "qanatix-loop") as threads:
         try:
-            return threads.submit(copy_context().run, _run, work, loop).result()
+            working = threads.submit(copy_context().run, _run, work, loop)
+            # In steps: a signal that comes just before a wait is not heard until that is over.
+            while not wait([working], _WAIT_SECONDS).done:
+                pass
+            return working.result()
         except BaseException:
             with suppress(RuntimeError):  # the loop is closed: the work has ended by itself
                 loop.call_soon_threadsafe(_interrupt)

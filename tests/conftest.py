@@ -104,12 +104,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Schedul
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A test says by its fixtures that it needs a server, or the running stack."""
+    """A test says by its fixtures that it needs a server, the running stack, or the whole API."""
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
         on_postgresql = getattr(item, "callspec", None) and item.callspec.params.get("store_kind") == "postgresql"
         if on_postgresql or any(name.endswith(SERVERS) for name in fixtures):
             item.add_marker(pytest.mark.server)
+        if "keyless" in fixtures:
+            item.add_marker(pytest.mark.api)
         if "stack" in fixtures:
             item.add_marker(pytest.mark.stack)
             (*_, used) = item._fixtureinfo.name2fixturedefs["stack"]  # type: ignore[attr-defined]

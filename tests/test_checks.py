@@ -27,6 +27,8 @@ from tests.conftest import ENCRYPTION_KEY, PEPPER
 from tests.test_health import columns
 from tests.test_store import NEW, READ_AT
 
+pytestmark = pytest.mark.slow
+
 AT = datetime(2026, 3, 7, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 JOB = "pull_postgresql"

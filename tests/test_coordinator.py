@@ -17,6 +17,8 @@ from dagster._core.run_coordinator import SubmitRunContext
 
 from qanatix_pipelines.launcher.coordinator import PullRunCoordinator
 
+pytestmark = pytest.mark.slow
+
 ORIGIN = RemoteJobOrigin(RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("here"), "pulls"), "pull_postgresql")
 AT_ONCE = 8
 ROOT = Path(__file__).parents[1]

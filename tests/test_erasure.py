@@ -17,6 +17,8 @@ from qanatix_pipelines.store.opening import Store, open_store
 from tests.conftest import ENCRYPTION_KEY, PEPPER
 from tests.test_store import NEW
 
+pytestmark = pytest.mark.slow
+
 CONNECTORS = 50
 # Longer than a page holds, so that some of a token is in pages of its own.
 LONG = NEW.model_copy(update={"connection_config": {"dsn": "postgresql://reader:" + "hunter2" * 2000 + "@db/shop"}})

@@ -17,6 +17,8 @@ from tests.conftest import ENCRYPTION_KEY, PEPPER
 from tests.fakes import FakeDagster
 from tests.test_store import NEW
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:

@@ -22,6 +22,8 @@ from qanatix_pipelines.store.opening import Store, open_store
 from qanatix_pipelines.tenants import Tenant
 from tests.conftest import ENCRYPTION_KEY, PEPPER
 
+pytestmark = pytest.mark.slow
+
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 JOB = "pull_postgresql"
 

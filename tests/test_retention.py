@@ -17,6 +17,8 @@ from qanatix_pipelines.defs import retention
 from qanatix_pipelines.launcher.storage import KeptSqliteStorage
 from qanatix_pipelines.naming import LOOK_JOB, PARTITION_TAG
 
+pytestmark = pytest.mark.slow
+
 NOW = datetime.now(UTC)
 OLD = timedelta(days=40)
 BEFORE = NOW - timedelta(days=30)

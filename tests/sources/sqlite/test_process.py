@@ -21,7 +21,10 @@ from qanatix_pipelines.watermarks import Window
 from tests.conftest import server
 from tests.sources.sqlite.harness import SQLiteHarness
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self").exists(), reason="processes are looked up in /proc")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not Path("/proc/self").exists(), reason="processes are looked up in /proc"),
+]
 
 ENDLESS = "WITH RECURSIVE n(id) AS (SELECT 1 UNION ALL SELECT id + 1 FROM n) SELECT "
 # One call of a function, which SQLite cannot be interrupted in.

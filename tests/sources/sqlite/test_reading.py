@@ -26,6 +26,8 @@ from tests.servers import new_folder, remove
 from tests.sources.sqlite.harness import SQLiteHarness
 from tests.sources.sqlite.server import execute
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def items_harness() -> SQLiteHarness:
