@@ -23,7 +23,7 @@ from tests.system import System, until
 
 # Twenty rows a second, for ten seconds: time to be killed in.
 SLOW = "SELECT n AS id, 'Item ' || n AS name, pg_sleep(0.05)::text AS slept FROM generate_series(1, 200) AS n"
-STUCK_SECONDS = 90
+STUCK_SECONDS = 300
 KILLS = 30 if DEEP else 1
 SCHEDULED = 60 if DEEP else 12
 
