@@ -44,7 +44,11 @@ from tests.sources.mongodb.harness import MongoDBHarness
 from tests.sources.sqlite import server as sqlite
 from tests.system import System
 
-hypothesis.settings.register_profile("few", max_examples=10)  # for `make check`
+# Time decides no test, however busy the machine is.
+_UNTIMED = hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.register_profile("untimed", _UNTIMED)
+hypothesis.settings.register_profile("few", _UNTIMED, max_examples=10)  # for `make check`
+hypothesis.settings.load_profile("untimed")
 
 ENCRYPTION_KEY = new_fernet_key()
 PEPPER = "a pepper that only these tests know"
