@@ -81,15 +81,12 @@ def page_of(
         raise wrong("cursor", str(error)) from None
 
 
-def _written(entity: Entity) -> str:
-    """The entity as JSON. Its data is sent as stored, because parsing it would lose digits of numbers."""
+def beginning(entity: Entity, names: dict[str, str]) -> str:
+    """The entity as JSON, up to its data, with what its set is called."""
     shown = {
         "id": str(entity.id),
         "tenant_id": entity.tenant,
-        "vertical": entity.vertical,
-        "entity_type": entity.entity_type,
-        "collection": entity.vertical,
-        "record_type": entity.entity_type,
+        **names,
         "name": entity.name,
         "source_id": entity.source_id,
         "connector_id": str(entity.connector_id),
@@ -97,7 +94,18 @@ def _written(entity: Entity) -> str:
         "created_at": instant(entity.created_at),
         "updated_at": instant(entity.updated_at),
     }
-    return f'{json.dumps(shown)[:-1]},"vertical_data":{entity.data}}}'
+    return json.dumps(shown)[:-1]
+
+
+def _written(entity: Entity) -> str:
+    """The entity as JSON. Its data is sent as stored, because parsing it would lose digits of numbers."""
+    names = {
+        "vertical": entity.vertical,
+        "entity_type": entity.entity_type,
+        "collection": entity.vertical,
+        "record_type": entity.entity_type,
+    }
+    return f'{beginning(entity, names)},"vertical_data":{entity.data}}}'
 
 
 def instant(time: datetime) -> str:

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, Field
 
 from qanatix_api.auth import needs
-from qanatix_api.entities import instant, page_of, sent
+from qanatix_api.entities import beginning, page_of, sent
 from qanatix_api.failures import problem
 from qanatix_api.filters import Cursor, SetOf
 from qanatix_api.services import Given
@@ -97,16 +97,5 @@ def list_collections(given: Given) -> list[CollectionAnswer]:
 
 def _written(entity: Entity) -> str:
     """The record as JSON, with its data as stored."""
-    shown = {
-        "id": str(entity.id),
-        "tenant_id": entity.tenant,
-        "collection": entity.vertical,
-        "record_type": entity.entity_type,
-        "name": entity.name,
-        "source_id": entity.source_id,
-        "connector_id": str(entity.connector_id),
-        "pull_id": str(entity.pull_id),
-        "created_at": instant(entity.created_at),
-        "updated_at": instant(entity.updated_at),
-    }
-    return f'{json.dumps(shown)[:-1]},"collection_data":{entity.data},"data":{entity.data}}}'
+    names = {"collection": entity.vertical, "record_type": entity.entity_type}
+    return f'{beginning(entity, names)},"collection_data":{entity.data},"data":{entity.data}}}'
