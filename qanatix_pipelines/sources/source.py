@@ -119,10 +119,6 @@ class Source(ABC):
             "source has changed"
         )
 
-    def endpoints(self) -> Sequence[tuple[str, int]]:
-        """The hosts and ports that it connects to. None for a file, or where only a connection would tell."""
-        return ()
-
     @abstractmethod
     def read(self, query: str, *, window: Window, batch_size: int) -> AbstractAsyncContextManager[Reading]:
         """Connect, run `query` read-only in one snapshot, and disconnect when the context ends, however it ends.

@@ -1,10 +1,10 @@
 """MongoDB: what it is called, what a query of it may say, and how it is read."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from qanatix_pipelines.batches import Reading
-from qanatix_pipelines.sources.mongodb.config import Config, parse_mongo_uri
+from qanatix_pipelines.sources.mongodb.config import Config
 from qanatix_pipelines.sources.mongodb.faults import SnapshotLost
 from qanatix_pipelines.sources.mongodb.query import newest, parse_mongo_query
 from qanatix_pipelines.sources.mongodb.slips import check_filter
@@ -29,10 +29,6 @@ class MongoDB(Source):
     @classmethod
     def newest(cls, query: str, column: str) -> str:
         return newest(query, column)
-
-    def endpoints(self) -> Sequence[tuple[str, int]]:
-        uri = parse_mongo_uri(self._config.uri.get_secret_value())
-        return ((uri.host, uri.port),)
 
     @asynccontextmanager
     async def read(self, query: str, *, window: Window, batch_size: int) -> AsyncIterator[Reading]:

@@ -1,6 +1,5 @@
 """MySQL and MariaDB: what they are called, what a query of theirs may say, and how they are read."""
 
-from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 
 from qanatix_pipelines.batches import Reading
@@ -20,9 +19,6 @@ class MySQL(SqlSource):
 
     def __init__(self, config: Config) -> None:
         self._config = config
-
-    def endpoints(self) -> Sequence[tuple[str, int]]:
-        return [(self._config.host, self._config.port)]
 
     def read(self, query: str, *, window: Window, batch_size: int) -> AbstractAsyncContextManager[Reading]:
         from qanatix_pipelines.sources.mysql.reading import read  # it loads the driver

@@ -1,6 +1,5 @@
 """Neo4j: what it is called, what a query of it may say, and how it is read."""
 
-from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 
 from qanatix_pipelines.batches import Reading
@@ -24,9 +23,6 @@ class Neo4j(Source):
         asked = parse_cypher(query).asked
         check_cypher(query)
         return asked
-
-    def endpoints(self) -> Sequence[tuple[str, int]]:
-        return (self._config.address,)
 
     def read(self, query: str, *, window: Window, batch_size: int) -> AbstractAsyncContextManager[Reading]:
         from qanatix_pipelines.sources.neo4j.reading import read  # it loads the driver

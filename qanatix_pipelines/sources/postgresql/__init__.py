@@ -1,6 +1,5 @@
 """PostgreSQL: what it is called, what a query of it may say, and how it is read."""
 
-from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 
 from qanatix_pipelines.batches import Reading
@@ -20,9 +19,6 @@ class PostgreSQL(SqlSource):
 
     def __init__(self, config: Config) -> None:
         self._dsn = parse_dsn(config.dsn.get_secret_value())
-
-    def endpoints(self) -> Sequence[tuple[str, int]]:
-        return [(self._dsn.host, self._dsn.port)]
 
     def read(self, query: str, *, window: Window, batch_size: int) -> AbstractAsyncContextManager[Reading]:
         from qanatix_pipelines.sources.postgresql.reading import read  # it loads the driver

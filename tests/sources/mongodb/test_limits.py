@@ -1,4 +1,4 @@
-"""MongoDB read up to a limit of rows; and what it tells of its opening: its server, and the stages that are over."""
+"""MongoDB read up to a limit of rows; and what it tells of its opening: the stages that are over."""
 
 import asyncio
 from typing import Any
@@ -11,8 +11,6 @@ from qanatix_pipelines.sources import open_source
 from qanatix_pipelines.sources.source import Stage
 from qanatix_pipelines.watermarks import Window
 from tests.sources.mongodb.harness import MongoDBHarness
-
-CANARY = "s3cret-canary"
 
 
 async def _read(config: dict[str, Any], query: str, limit: int | None, batch_size: int) -> list[Batch]:
@@ -55,20 +53,6 @@ def test_the_server_stops_its_work_with_the_last_row_of_the_window(mongodb_harne
     query = f'{{"filter": {{"$or": [{{"_id": {{"$lt": 0}}}}, {never}]}}, "sort": {{"_id": 1}}}}'
 
     assert heights(mongodb_harness, query, 3, 1000) == [3]
-
-
-@pytest.mark.parametrize(
-    ("address", "expected"),
-    [
-        ("db.internal", ("db.internal", 27017)),
-        ("db.internal:27018", ("db.internal", 27018)),
-        ("[::1]:1", ("::1", 1)),
-    ],
-)
-def test_its_one_server_is_told_without_connecting(address: str, expected: tuple[str, int]) -> None:
-    config = {"uri": f"mongodb://reader:{CANARY}@{address}/", "database": "d", "collection": "c"}
-
-    assert list(open_source("mongodb", config).endpoints()) == [expected]
 
 
 def stages(config: dict[str, Any], query: str, error: type[SourceError] | None) -> list[Stage]:

@@ -127,12 +127,6 @@ def test_an_account_that_is_too_strong_has_logged_in(mysql_server: Server) -> No
     assert (told, type(error)) == ([LOGIN], AccountTooStrong)
 
 
-def test_its_endpoint_is_the_configs() -> None:
-    config = {"host": "db.internal", "port": 3307, "user": "reader", "password": "secret", "database": "shop"}
-
-    assert list(open_source("mysql", config).endpoints()) == [("db.internal", 3307)]
-
-
 @pytest.mark.timeout(120)
 def test_the_server_itself_gives_up_a_query_that_takes_too_long(numbers: MySQLHarness) -> None:
     """Where our process is killed, nobody else ends it, and the server does not notice."""

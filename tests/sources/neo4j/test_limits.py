@@ -1,4 +1,4 @@
-"""Neo4j read up to a limit of rows; and what it tells of its opening: its server, and the stages that are over."""
+"""Neo4j read up to a limit of rows; and what it tells of its opening: the stages that are over."""
 
 import asyncio
 from typing import Any
@@ -67,20 +67,6 @@ def test_a_limit_leaves_the_places_of_errors_and_the_names_of_columns(graph: Neo
 
     (batch,) = asyncio.run(_read(graph.config, "UNWIND [1, 2] AS n RETURN n, 2 * n", 1, 1))
     assert {column.name for column in batch.columns} >= {"n", "2 * n"}
-
-
-@pytest.mark.parametrize(
-    ("uri", "expected"),
-    [
-        ("bolt+s://db.internal", ("db.internal", 7687)),
-        ("neo4j+s://db.internal:9999", ("db.internal", 9999)),
-        ("bolt://[::1]:1", ("::1", 1)),
-    ],
-)
-def test_its_one_server_is_told_without_connecting(uri: str, expected: tuple[str, int]) -> None:
-    config = {"uri": uri, "user": "u", "password": "p", "database": "d"}
-
-    assert list(open_source("neo4j", config).endpoints()) == [expected]
 
 
 def stages(config: dict[str, Any], query: str, error: type[SourceError] | None) -> list[Stage]:

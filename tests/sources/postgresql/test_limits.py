@@ -123,14 +123,3 @@ def test_limits_of_the_server_are_lifted_all_the_same(database: str) -> None:
         (2,),
         (3,),
     ]
-
-
-@pytest.mark.parametrize(
-    ("dsn", "expected"),
-    [
-        ("postgresql://reader:secret@db.internal/shop", ("db.internal", 5432)),
-        ("postgresql://reader:secret@[::1]:5433/shop", ("::1", 5433)),
-    ],
-)
-def test_its_endpoint_is_the_dsns(dsn: str, expected: tuple[str, int]) -> None:
-    assert list(open_source("postgresql", {"dsn": dsn}).endpoints()) == [expected]

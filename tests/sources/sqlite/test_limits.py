@@ -139,7 +139,3 @@ def test_a_file_that_is_not_there_is_before_all_stages(file: Path) -> None:
     told, error = opened(file.with_name("other.db"), "SELECT 1")
 
     assert (told, type(error)) == ([], SourceUnreachable)
-
-
-def test_it_has_no_endpoint(file: Path) -> None:
-    assert list(source(file).endpoints()) == []
