@@ -1,8 +1,6 @@
 """A reading of MySQL or MariaDB that is limited to some rows, and how far its opening tells that it is."""
 
-import asyncio
-from collections.abc import Sequence
-from typing import Any
+from functools import partial
 
 import pytest
 
@@ -11,11 +9,12 @@ from qanatix_pipelines.sources import open_source
 from qanatix_pipelines.sources.source import Stage
 from qanatix_pipelines.watermarks import Window
 from tests.servers import Server
+from tests.sources.limits import ACCOUNT, LOGIN, QUERY, batches, how_far, limited
 from tests.sources.mysql.harness import MySQLHarness
 from tests.sources.mysql.server import execute
 from tests.sources.mysql.test_reading import user
 
-LOGIN, ACCOUNT, QUERY = Stage
+source = partial(open_source, "mysql")
 
 
 @pytest.fixture
@@ -31,35 +30,9 @@ def numbers(mysql_server: Server) -> MySQLHarness:
     return MySQLHarness(mysql_server)
 
 
-def limited(config: dict[str, Any], query: str, rows: int, batch_size: int = 100) -> list[tuple[Any, ...]]:
-    async def read() -> list[tuple[Any, ...]]:
-        source = open_source("mysql", config)
-        async with source.read(query, window=Window(rows=rows), batch_size=batch_size) as reading:
-            return [row async for batch in reading.batches for row in batch.frame.iter_rows()]
-
-    return asyncio.run(read())
-
-
-def opened(config: dict[str, Any], query: str) -> tuple[Sequence[Stage], SourceError | None]:
-    """The stages that were over, and the error that came then."""
-    stages: list[Stage] = []
-
-    async def read() -> None:
-        source = open_source("mysql", config)
-        source.passed = lambda stage, _sight=None: stages.append(stage)
-        async with source.read(query, window=Window(rows=1), batch_size=1):
-            pass
-
-    try:
-        asyncio.run(read())
-    except SourceError as error:
-        return stages, error
-    return stages, None
-
-
 @pytest.mark.parametrize(("rows", "batch_size"), [(3, 100), (3, 2), (4, 2), (1, 1), (20, 4)])
 def test_no_more_rows_come_than_were_asked_for(numbers: MySQLHarness, rows: int, batch_size: int) -> None:
-    found = limited(numbers.config, "SELECT n FROM numbers ORDER BY n DESC", rows, batch_size)
+    found = limited(source(numbers.config), "SELECT n FROM numbers ORDER BY n DESC", rows, batch_size)
 
     assert found == [(10 - n,) for n in range(1, min(rows, 9) + 1)]
 
@@ -77,24 +50,26 @@ def test_no_more_rows_come_than_were_asked_for(numbers: MySQLHarness, rows: int,
     ],
 )
 def test_a_limit_is_set_to_whatever_the_query_is(numbers: MySQLHarness, query: str) -> None:
-    assert len(limited(numbers.config, query, 2)) == 2
+    assert len(limited(source(numbers.config), query, 2)) == 2
 
 
 def test_what_the_query_reads_within_is_not_limited(numbers: MySQLHarness) -> None:
-    assert limited(numbers.config, "SELECT (SELECT COUNT(*) FROM numbers) AS n", 1) == [(9,)]
-    assert limited(numbers.config, "SELECT SUM(n) AS n FROM (SELECT n FROM numbers) AS inner_ones", 1) == [("45",)]
+    asked = source(numbers.config)
+
+    assert limited(asked, "SELECT (SELECT COUNT(*) FROM numbers) AS n", 1) == [(9,)]
+    assert limited(asked, "SELECT SUM(n) AS n FROM (SELECT n FROM numbers) AS inner_ones", 1) == [("45",)]
 
 
 def test_the_source_makes_no_more_rows_than_were_asked_for(numbers: MySQLHarness) -> None:
     """Each row takes a second: without a limit, the server would sleep on."""
     asked = "SELECT n FROM numbers WHERE SLEEP(IF(n > 2, 600, 0)) = 0"
 
-    assert limited(numbers.config, asked, 2) == [(1,), (2,)]
+    assert limited(source(numbers.config), asked, 2) == [(1,), (2,)]
     assert numbers.connections() == 0
 
 
 def test_a_tables_bits_are_still_known_for_bits(numbers: MySQLHarness) -> None:
-    assert limited(numbers.config, "SELECT bits FROM numbers ORDER BY n", 2) == [(1,), (2,)]
+    assert limited(source(numbers.config), "SELECT bits FROM numbers ORDER BY n", 2) == [(1,), (2,)]
 
 
 @pytest.mark.parametrize(
@@ -108,23 +83,17 @@ def test_a_tables_bits_are_still_known_for_bits(numbers: MySQLHarness) -> None:
 def test_the_stages_that_are_over_are_told(
     numbers: MySQLHarness, query: str, stages: list[Stage], expected: type[SourceError] | None
 ) -> None:
-    told, error = opened(numbers.config, query)
-
-    assert (told, error and type(error)) == (stages, expected)
+    assert how_far(source(numbers.config), query) == (stages, expected)
 
 
 def test_a_refused_login_is_before_all_stages(numbers: MySQLHarness) -> None:
-    told, error = opened(numbers.wrong_password(), "SELECT 1")
-
-    assert (told, type(error)) == ([], LoginRefused)
+    assert how_far(source(numbers.wrong_password()), "SELECT 1") == ([], LoginRefused)
 
 
 def test_an_account_that_is_too_strong_has_logged_in(mysql_server: Server) -> None:
     strong = user(mysql_server, "strong", "SELECT ON *.*", "FILE ON *.*")
 
-    told, error = opened(strong, "SELECT 1")
-
-    assert (told, type(error)) == ([LOGIN], AccountTooStrong)
+    assert how_far(source(strong), "SELECT 1") == ([LOGIN], AccountTooStrong)
 
 
 @pytest.mark.timeout(120)
@@ -133,11 +102,5 @@ def test_the_server_itself_gives_up_a_query_that_takes_too_long(numbers: MySQLHa
     tables = ", ".join(f"numbers AS t{n}" for n in range(12))
     query = f"SELECT SUM(t0.n * t11.n) AS total FROM {tables} WHERE t0.n + t11.n > 3"
 
-    async def read() -> None:
-        source = open_source("mysql", numbers.config)
-        window = Window(rows=1, seconds=1)
-        async with source.read(query, window=window, batch_size=1) as reading:
-            assert [batch async for batch in reading.batches] == []
-
     with pytest.raises(SourceError):
-        asyncio.run(read())
+        batches(source(numbers.config), query, Window(rows=1, seconds=1), 1)

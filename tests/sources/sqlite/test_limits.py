@@ -1,7 +1,7 @@
 """A reading of a file that is limited to some rows, and how far its opening tells that it is."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,9 +11,8 @@ from qanatix_pipelines.sources import open_source
 from qanatix_pipelines.sources.source import Source, Stage
 from qanatix_pipelines.watermarks import Window
 from tests.servers import new_folder, remove
+from tests.sources.limits import ACCOUNT, LOGIN, QUERY, how_far, opened
 from tests.sources.sqlite.server import execute
-
-LOGIN, ACCOUNT, QUERY = Stage
 
 
 @pytest.fixture
@@ -40,23 +39,6 @@ def limited(path: Path, query: str, window: Window, batch_size: int = 100) -> tu
             return names, sum([batch.frame.height async for batch in reading.batches])
 
     return asyncio.run(read())
-
-
-def opened(path: Path, query: str) -> tuple[Sequence[Stage], SourceError | None]:
-    """The stages that were over, and the error that came then."""
-    stages: list[Stage] = []
-
-    async def read() -> None:
-        asked = source(path)
-        asked.passed = lambda stage, _sight=None: stages.append(stage)
-        async with asked.read(query, window=Window(rows=1), batch_size=1):
-            pass
-
-    try:
-        asyncio.run(read())
-    except SourceError as error:
-        return stages, error
-    return stages, None
 
 
 @pytest.mark.parametrize(("rows", "batch_size"), [(3, 100), (3, 2), (4, 2), (1, 1), (20, 4)])
@@ -95,7 +77,7 @@ def test_its_columns_have_the_names_that_they_have_without_a_limit(file: Path, q
 
 
 def test_two_columns_of_one_name_are_found_all_the_same(file: Path) -> None:
-    _, error = opened(file, "SELECT n, name, n FROM numbers")
+    _, error = opened(source(file), "SELECT n, name, n FROM numbers")
 
     assert isinstance(error, ResultUnusable)
     assert "'n'" in str(error)
@@ -109,7 +91,7 @@ def test_what_is_wrong_with_a_query_is_told_as_without_a_limit(file: Path, query
     with pytest.raises(QueryRejected) as usual:
         limited(file, query, Window())
 
-    _, error = opened(file, query)
+    _, error = opened(source(file), query)
 
     assert (type(error), str(error)) == (QueryRejected, str(usual.value))
 
@@ -130,12 +112,8 @@ def test_a_text_that_is_compared_with_numbers_is_told_though_all_rows_came(file:
 def test_the_stages_that_are_over_are_told(
     file: Path, query: str, stages: list[Stage], expected: type[SourceError] | None
 ) -> None:
-    told, error = opened(file, query)
-
-    assert (told, error and type(error)) == (stages, expected)
+    assert how_far(source(file), query) == (stages, expected)
 
 
 def test_a_file_that_is_not_there_is_before_all_stages(file: Path) -> None:
-    told, error = opened(file.with_name("other.db"), "SELECT 1")
-
-    assert (told, type(error)) == ([], SourceUnreachable)
+    assert how_far(source(file.with_name("other.db")), "SELECT 1") == ([], SourceUnreachable)
