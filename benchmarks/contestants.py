@@ -21,7 +21,8 @@ from benchmarks.sources import MariaDB, MongoDB, Neo4j, PostgreSQL, Source
 
 PEERS = Path(__file__).parent / "peers"
 ENVIRONMENTS = Path(__file__).parent / ".environments"
-IN_ORDER = "peer.in_order"
+LEAF = "qanatix.entity_1"
+SORTED = "peer.sorted_entities"
 UV = Path(sys.executable).with_name("uv")
 
 
@@ -131,7 +132,7 @@ def copies_of(entities: str) -> tuple[Contestant, ...]:
             "into a table with entity's indexes",
             counted=_ENTITIES_COUNTED,
         )
-        for order, table in (("in the source's order", IN_ORDER), ("sorted", "qanatix.entity"))
+        for order, table in (("in the source's order", LEAF), ("sorted", SORTED))
     )
 
 

@@ -25,17 +25,20 @@ import psycopg
 from psycopg import sql
 
 from benchmarks.contestants import (
-    IN_ORDER,
     INTO_SQLITE,
+    LEAF,
     OURS,
     PEERS_OF,
     READERS_OF,
+    SORTED,
     Contestant,
     Order,
     Place,
     copies_of,
 )
 from benchmarks.sources import SOURCES, PostgreSQL, Source
+from qanatix_pipelines.store import leaves
+from qanatix_pipelines.store.engine import connect
 from tests.servers import Server
 from tests.sources.postgresql import server as postgresql
 
@@ -98,15 +101,18 @@ class Bench:
 
     def _copy(self, entities: str) -> None:
         with psycopg.connect(entities) as connection:
-            connection.execute(
-                f"CREATE TABLE {IN_ORDER} AS SELECT * FROM qanatix.entity ORDER BY source_id::bigint".encode()
-            )
+            connection.execute(f"CREATE TABLE {SORTED} AS SELECT * FROM {LEAF} ORDER BY id".encode())
         for contestant in copies_of(entities):
             place = self._place(contestant)
             migrated = {**os.environ, "QANATIX_STORE_URL": place.target, "QANATIX_DATA_DIR": str(place.folder)}
             subprocess.run(
                 [Path(sys.executable).with_name("qanatix"), "migrate"], env=migrated, check=True, stderr=PIPE
             )
+            engine = connect(place.target)
+            with engine.begin() as transaction:
+                leaves.make(transaction, 1)
+                leaves.attach(transaction, 1)
+            engine.dispose()
             self._run(contestant, place, PHASES[0])
 
     def _place(self, contestant: Contestant) -> Place:

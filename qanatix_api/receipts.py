@@ -71,6 +71,13 @@ class PullAnswer(BaseModel):
         description="The column that became the entities' names. Null if none did, or the pull did not complete.",
         examples=["name"],
     )
+    change_number: int | None = Field(
+        description=(
+            "Which change of its entity set the pull was, counted from 1 in the order in which pulls complete. Null if "
+            "it changed nothing."
+        ),
+        examples=[12],
+    )
     pull_id: UUID
     run_id: str | None = Field(description="The pull's run in Dagster.")
 

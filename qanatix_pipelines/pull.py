@@ -143,6 +143,8 @@ def run_pull(
     except BaseException:  # an interrupt, by Dagster or the keyboard
         end(PullCancelled())
         raise
+    finally:
+        ingestion.close()
 
 
 def tune_garbage_collector() -> None:

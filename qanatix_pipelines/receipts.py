@@ -48,6 +48,9 @@ class Receipt(BaseModel):
     `since`, `until` and `row_limit` are what it alone was asked to read; None for what the watermark says.
     `unheard_at` is when the connection of a caller that waited for it was cut off; None once a later one is answered.
 
+    `change_number` says which change of its entity set it was, from 1; None if it changed nothing. `set_number` is the
+    set's.
+
     `attempt` counts from 1. It is the fence: a process of an earlier attempt that is still alive cannot write.
     """
 
@@ -82,6 +85,8 @@ class Receipt(BaseModel):
     started_at: datetime | None
     finished_at: datetime | None
     unheard_at: datetime | None = None
+    set_number: int | None = None
+    change_number: int | None = None
 
     @property
     def extent(self) -> Extent:

@@ -29,7 +29,7 @@ from qanatix_pipelines.store import migrations
 from qanatix_pipelines.store.engine import connect
 from qanatix_pipelines.store.keys import KeyStore, check_pepper
 from qanatix_pipelines.store.opening import Store, open_store
-from qanatix_pipelines.store.tables import metadata
+from qanatix_pipelines.store.tables import SCHEMA, metadata
 from qanatix_pipelines.tenants import Tenant
 from tests import compiled
 from tests import stack as stacks
@@ -213,6 +213,9 @@ def store_database(migrated_database: str) -> str:
             "WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()"
         )
         connection.execute(f"TRUNCATE {tables} RESTART IDENTITY".encode())
+        own = "SELECT relname FROM pg_class WHERE relkind = 'r' AND relname ~ '^(entity_[0-9]+|attempt_.*)$'"
+        if made := [f"{SCHEMA}.{name}" for (name,) in connection.execute(own)]:
+            connection.execute(f"DROP TABLE {', '.join(made)}".encode())
     return migrated_database
 
 
@@ -265,6 +268,12 @@ def store(settings: Settings, request: pytest.FixtureRequest) -> Iterator[Store]
     opened = open_store(settings)
     yield opened
     opened.engine.dispose()
+
+
+@pytest.fixture
+def in_heaps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On PostgreSQL all pulls are staged in a table of their own, as larger ones are."""
+    monkeypatch.setattr("qanatix_pipelines.store.shelves.HELD_ROWS", 0)
 
 
 @pytest.fixture

@@ -356,6 +356,7 @@ class TestPulling:
             "name_column": None,
             "warnings": [{"code": "no_key", "detail": receipt.warnings[0].detail, "keys": []}],
             "duration_seconds": pytest.approx(0.25, abs=0.24),
+            "change_number": 1,
             "pull_id": str(receipt.id),
             "run_id": receipt.run_id,
         }

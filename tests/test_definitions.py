@@ -333,8 +333,8 @@ def test_another_tenants_entity_set_is_an_asset_of_its_own(
 
     entity_set, _ = result.asset_materializations_for_node("connectors__postgresql")
     assert entity_set.asset_key == dg.AssetKey(["acme", "testing", "item"])
-    assert entity_set.metadata["dagster/row_count"].value == acme.entities.count("testing", "item") == 2
-    assert store.entities.count("testing", "item") == 3
+    assert entity_set.metadata["dagster/row_count"].value == acme.entities.counted("testing", "item").entities == 2
+    assert store.entities.counted("testing", "item").entities == 3
 
 
 def test_a_failed_pull_says_why_and_is_not_retried(

@@ -214,7 +214,7 @@ class TestNothingStays:
         with Trial(store.engine, connector) as trial:
             trial.stage(batch((1, "a")), 1)
             trial.restart()
-            connection = trial._connection
+            connection = trial._scratch.connection
             with pytest.raises(sa.exc.InternalError, match="read-only transaction"), connection.begin():
                 connection.execute(tables.connector.delete())
 
@@ -291,7 +291,7 @@ class TestFaults:
         assert store.connectors.get(connector.id) == connector
 
 
-def _endless(_trial: Trial, connection: sa.Connection) -> dict[bool | None, int]:
+def _endless(_trial: Trial, connection: sa.Connection, _leaf: object) -> dict[bool | None, int]:
     """A statement that only an interruption ends."""
     numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i > 0) SELECT count(*) FROM n"
     connection.exec_driver_sql(numbers if connection.dialect.name == "sqlite" else "SELECT pg_sleep(600)")
@@ -324,5 +324,5 @@ def _without_the_right(store: Store) -> Iterator[None]:
 def _trials(store: Store) -> int:
     """How many temporary tables of trials there are."""
     with store.engine.connect() as connection:
-        found = "SELECT count(*) FROM pg_class WHERE relname = 'trial' AND relpersistence = 't'"
+        found = "SELECT count(*) FROM pg_class WHERE relname = 'scratch' AND relpersistence = 't'"
         return int(connection.exec_driver_sql(found).scalar_one())

@@ -293,7 +293,7 @@ def test_rows_become_entities_once(harness: Harness, register: Register, pulled:
 
     assert (first.records_pulled, first.records_ingested, first.duplicates_skipped) == (25, 25, 0)
     assert (second.records_pulled, second.records_ingested, second.duplicates_skipped) == (25, 0, 25)
-    assert store.entities.count("testing", "item") == 25
+    assert store.entities.counted("testing", "item").entities == 25
 
 
 def test_an_entity_has_its_rows_name_and_key(
@@ -518,7 +518,7 @@ def test_a_missing_name_column_fails_before_anything_is_ingested(
     with pytest.raises(ResultUnusable, match="'title'"):
         pulled(connector)
 
-    assert store.entities.count("testing", "item") == 0
+    assert store.entities.counted("testing", "item").entities == 0
 
 
 def test_without_a_name_column_entities_have_no_name(
@@ -555,7 +555,7 @@ def test_a_failed_pull_leaves_a_receipt_and_nothing_else(
     assert store.pulls.live(connector.id) is None
     assert store.connectors.last_pulls()[connector.id].status == "failed"
     assert store.connectors.get(connector.id).watermark is None
-    assert store.entities.count("testing", "item") == 0
+    assert store.entities.counted("testing", "item").entities == 0
 
 
 def _open_connections(harness: Harness) -> int:

@@ -457,7 +457,7 @@ def test_a_pull_of_the_asset_runs_in_the_projects_own_executor(
 
     assert process.returncode == 0, said[-3000:]
     assert 'Launching subprocess for "connectors__postgresql"' in said
-    assert store.entities.count("testing", "item") == 3
+    assert store.entities.counted("testing", "item").entities == 3
 
 
 @pytest.mark.stack

@@ -16,6 +16,7 @@ from qanatix_pipelines.store.history import WantedPulls
 from qanatix_pipelines.store.opening import Store
 from qanatix_pipelines.store.pages import newest_first
 from qanatix_pipelines.tenants import Tenant
+from tests.kept import staged_in
 from tests.test_store import NEW, READ_AT, batch, ingest, ingestion
 
 NOON = datetime(2026, 3, 7, 12, tzinfo=UTC)
@@ -124,9 +125,8 @@ class TestCancelling:
         }
         with pytest.raises(PullCancelled):
             do[action]()
-        assert store.entities.count("manufacturing", "product") == 0
-        with store.engine.connect() as connection:
-            assert connection.execute(sa.select(sa.func.count()).select_from(tables.staged)).scalar_one() == 0
+        assert store.entities.counted("manufacturing", "product").entities == 0
+        assert staged_in(store) == set()
 
     def test_a_run_that_comes_late_is_told_that_its_pull_is_cancelled(self, store: Store, connector: Connector) -> None:
         queued, _ = store.pulls.queue(connector.id)

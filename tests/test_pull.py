@@ -142,7 +142,7 @@ class TestFaults:
     ) -> None:
         pulled(connector, Scripted([[1, 9], away()], [[1]]))
 
-        assert store.entities.count("testing", "item") == 1
+        assert store.entities.counted("testing", "item").entities == 1
 
     def test_the_third_fault_is_the_pulls(
         self, store: Store, connector: Connector, pulled: Callable[..., PullOutcome]
@@ -154,7 +154,7 @@ class TestFaults:
 
         assert len(source.windows) == 3
         assert (last_receipt(store).status, last_receipt(store).error_code) == (PullStatus.FAILED, "source_unreachable")
-        assert store.entities.count("testing", "item") == 0
+        assert store.entities.counted("testing", "item").entities == 0
 
     def test_a_store_that_is_away_when_the_credentials_are_asked_for_is_waited_for(
         self, connector: Connector, pulled: Callable[..., PullOutcome], monkeypatch: pytest.MonkeyPatch
@@ -288,7 +288,7 @@ class TestDeadlines:
         with pytest.raises(SourceTimeout):
             pulled(connector, Scripted([[1], self.silence]), limits=Limits(answer_seconds=0.2))
 
-        assert store.entities.count("testing", "item") == 0
+        assert store.entities.counted("testing", "item").entities == 0
         assert last_receipt(store).error_code == "source_timeout"
 
     def test_a_timeout_of_somebody_elses_is_not_called_ours(
@@ -382,7 +382,7 @@ def test_a_source_is_read_again_only_when_nothing_is_being_staged(store: Store, 
         pull(connector, Scripted([[1, 2], break_off], [[1]]), ingestion, limits=Limits(pauses=(0.001,)))
     )
 
-    assert (outcome.receipt.records_pulled, store.entities.count("testing", "item")) == (1, 1)
+    assert (outcome.receipt.records_pulled, store.entities.counted("testing", "item").entities) == (1, 1)
 
 
 class _Watched(Ingestion):
@@ -443,7 +443,7 @@ def test_a_pull_that_is_cancelled_while_it_commits_ingests_nothing(store: Store,
     asyncio.run(cancel_it())  # and waits for the commit's thread
 
     assert store.pulls.get(receipt.id).status is PullStatus.RUNNING
-    assert store.entities.count("testing", "item") == 0
+    assert store.entities.counted("testing", "item").entities == 0
 
 
 class TestLastPull:

@@ -95,6 +95,8 @@ def test_a_pull_that_merges_says_so(
     store: Store, connector: Connector, store_database: str, client: Callable[..., TestClient]
 ) -> None:
     api = client(Scope.CONNECTORS_READ)
+    first: Any = Scripted([[1]])
+    run_pull(store, connector, store.pulls.begin(connector, "first"), lambda _config: first)
     receipt = store.pulls.begin(connector, "run")
     source: Any = Scripted([[1, 2, 3]])
 

@@ -25,9 +25,11 @@ from qanatix_pipelines.store import migrations, tables
 from qanatix_pipelines.store.engine import connect
 from qanatix_pipelines.store.ingestion import Ingestion
 from qanatix_pipelines.store.keys import KeyStore
+from qanatix_pipelines.store.migrations.json_text import JsonText
 from qanatix_pipelines.store.opening import Store, open_store
 from qanatix_pipelines.tenants import DEFAULT, Tenant, tenant
 from tests.conftest import ENCRYPTION_KEY, PEPPER
+from tests.kept import entities
 from tests.test_store import NEW, batch
 
 ACME = Tenant("acme")
@@ -137,8 +139,8 @@ class TestEntities:
         with pytest.raises(NotFound, match="no such entity"):
             store.entities.get(UUID(int=1))
         assert store.entities.page(vertical=None, entity_type=None, limit=1, cursor=None) == ([], None)
-        assert store.entities.count(connector.vertical, connector.entity_type) == 0
-        assert acme.entities.count(connector.vertical, connector.entity_type) == 1
+        assert store.entities.counted(connector.vertical, connector.entity_type).entities == 0
+        assert acme.entities.counted(connector.vertical, connector.entity_type).entities == 1
 
 
 class TestKeys:
@@ -256,7 +258,7 @@ class TestMigration:
             config.attributes["connection"] = connection
             command.upgrade(config, "0003")
             for table, row in _rows().items():
-                connection.execute(_before(connection, table).insert().values(row))
+                connection.execute(_before(connection, table, row).insert().values(row))
         migrations.upgrade(engine)
         engine.dispose()
         store = open_store(settings)
@@ -265,7 +267,7 @@ class TestMigration:
 
     def test_what_was_there_before_is_the_default_tenants_and_else_as_it_was(self, migrated: Store) -> None:
         with migrated.engine.connect() as connection:
-            kept = {table: dict(connection.execute(sa.select(table)).mappings().one()) for table in _rows()}
+            kept = {table: dict(connection.execute(_all(table)).mappings().one()) for table in _rows()}
 
         assert kept == {
             table: dict.fromkeys(table.c.keys()) | _SINCE.get(table, {}) | row | {"tenant": DEFAULT}
@@ -293,13 +295,20 @@ class TestMigration:
         if store.engine.dialect.name == "sqlite":
             pytest.skip("SQLite keeps the default that a column was added with")
 
+        row = _rows()[tables.api_key]
         with pytest.raises(sa.exc.IntegrityError, match="tenant"), store.engine.begin() as transaction:
-            transaction.execute(_before(transaction, tables.api_key).insert().values(_rows()[tables.api_key]))
+            transaction.execute(_before(transaction, tables.api_key, row).insert().values(row))
 
 
-def _before(connection: sa.Connection, table: sa.Table) -> sa.TableClause:
-    """A table as it was before there were tenants."""
-    columns = [sa.column(column.name, column.type) for column in table.c if column.name != "tenant"]
+def _all(table: sa.Table) -> sa.Select[Any]:
+    return entities() if table is tables.entity else sa.select(table)
+
+
+def _before(connection: sa.Connection, table: sa.Table, row: dict[str, Any]) -> sa.TableClause:
+    """A table as it was before there were tenants, with the columns of a row."""
+    old = {"id": sa.Uuid(), "vertical": sa.Text(), "entity_type": sa.Text(), "data": JsonText()}
+    types = old if table is tables.entity else {}
+    columns = [sa.column(name, types.get(name) or table.c[name].type) for name in row]
     return sa.table(table.name, *columns, schema=None if connection.dialect.name == "sqlite" else table.schema)
 
 
@@ -312,7 +321,10 @@ _SINCE = {
         "rejected_by_reason": {},
         "keys_repeated": 0,
         "warnings": [],
+        "set_number": 1,
+        "change_number": 1,
     },  # it has read what it pulled
+    tables.entity: {"row": 1, "set_number": 1},
 }
 
 

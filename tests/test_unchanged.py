@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from qanatix_pipelines.connectors import Connector, NewConnector
 from qanatix_pipelines.entities import EntityBatch
-from qanatix_pipelines.receipts import Receipt
 from qanatix_pipelines.store import tables, unchanged
 from qanatix_pipelines.store.ingestion import Ingestion
 from qanatix_pipelines.store.opening import Store
@@ -59,7 +58,7 @@ def pulled(store: Store, connector: Connector, *batches: Rows) -> tuple[int, int
     pull = Ingestion(store.engine, connector, receipt)
     for rows in batches:
         pull.stage(batch(connector, rows), len(rows))
-    staged = _staged(store, receipt)
+    staged = pull._tally.staged
     ended = pull.commit(None, receipt.created_at, time.monotonic())
     assert ended.records_pulled == sum(map(len, batches))
     return staged, ended.records_ingested, ended.duplicates_skipped
@@ -120,7 +119,7 @@ def test_a_source_that_is_read_again_is_compared_anew(store: Store, connector: C
     pull.restart()
     pull.stage(batch(connector, {1: "a"}), 1)
 
-    assert _staged(store, receipt) == 0
+    assert pull._tally.staged == 0
     assert pull.commit(None, receipt.created_at, time.monotonic()).duplicates_skipped == 1
 
 
@@ -150,16 +149,12 @@ def test_any_pulls_leave_the_last_row_of_each_key(store: Store, pulls: list[list
 
 
 def kept(store: Store, connector: Connector) -> Rows:
-    entity = tables.entity.c
-    found = sa.select(entity.source_id, entity.name).where(entity.entity_type == connector.entity_type)
+    entity, kept = tables.entity.c, tables.entity_set.c
+    found = sa.select(entity.source_id, entity.name).where(
+        entity.set_number == kept.number, kept.entity_type == connector.entity_type
+    )
     with store.engine.connect() as connection:
         return {int(key): content for key, content in connection.execute(found)}
-
-
-def _staged(store: Store, receipt: Receipt) -> int:
-    count = sa.select(sa.func.count()).where(tables.staged.c.pull_id == receipt.id)
-    with store.engine.connect() as connection:
-        return int(connection.execute(count).scalar_one())
 
 
 def _hash(text: str) -> bytes:

@@ -12,7 +12,7 @@ with (
     psycopg.connect(source) as reading,
     psycopg.connect(target) as writing,
     reading.cursor().copy(f"COPY {table} TO STDOUT") as rows,
-    writing.cursor().copy("COPY qanatix.entity FROM STDIN") as into,
+    writing.cursor().copy("COPY qanatix.entity_1 FROM STDIN") as into,
 ):
     for part in rows:
         into.write(part)

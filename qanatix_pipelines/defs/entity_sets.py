@@ -69,8 +69,12 @@ def materialization(
         "partition": connector.partition_key,
         "pull_id": str(receipt.id),
     }
+    tags: dict[str, str] = {}
     try:
-        metadata["dagster/row_count"] = store.entities.count(vertical, entity_type)
+        counted = store.entities.counted(vertical, entity_type)
+        metadata["dagster/row_count"] = counted.entities
+        # The same after a pull that changed nothing, so automation that follows the version starts once a change.
+        tags["dagster/data_version"] = str(counted.changes)
         if settings.preview_entities:
             newest = store.entities.newest(vertical, entity_type, settings.preview_entities, PREVIEW_CHARACTERS + 1)
             metadata["newest"] = _preview(newest)
@@ -83,6 +87,7 @@ def materialization(
     return dg.AssetMaterialization(
         asset_key=entity_set_key(connector.tenant, vertical, entity_type, settings.asset_prefix),
         description=f"Entities from the connector {connector.name}.",
+        tags=tags,
         metadata=metadata,  # no partition: the set has none, and automation that follows it would ignore a partition's
     )
 

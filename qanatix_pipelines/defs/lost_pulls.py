@@ -1,6 +1,7 @@
 """Lost pulls, whose process or host died. They are begun again, and their old runs are ended in Dagster.
 
-Lost looks, too: their runs are ended, and drafts whose answer nobody collected are deleted.
+Lost looks, too: their runs are ended, and drafts whose answer nobody collected are deleted. So is what lost pulls had
+staged.
 
 Dagster's default launcher notices when a process dies, but not when a host does: it would show the run as started for
 ever. The receipts tell, for a running pull writes its heartbeat there.
@@ -30,6 +31,7 @@ from qanatix_pipelines.receipts import LEASE_SECONDS, PullStatus, Receipt
 from qanatix_pipelines.sources import connector_types
 from qanatix_pipelines.store.drafts import LIFETIME
 from qanatix_pipelines.store.engine import PULL_PATIENCE_SECONDS
+from qanatix_pipelines.store.heaps import sweep
 from qanatix_pipelines.store.opening import Store
 
 INTERVAL_SECONDS = 5
@@ -60,6 +62,7 @@ def lost_pulls_sensor(jobs: Sequence[Any]) -> dg.SensorDefinition:
         _settle(context.instance, opened)
         _settle_looks(context.instance, opened)
         opened.drafts.sweep()
+        sweep(opened.engine)
         return dg.SensorResult(run_requests=requests)
 
     return lost_pulls

@@ -2,10 +2,10 @@
 
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.types import TypeDecorator, UserDefinedType
+from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from qanatix_pipelines.watermarks import Watermark
 
@@ -44,23 +44,17 @@ class WatermarkText(TypeDecorator[Watermark]):
         return datetime.fromisoformat(value).replace(tzinfo=UTC) if ":" in value else int(value)
 
 
-class JsonText(UserDefinedType[str]):
-    """JSON as it was written. On PostgreSQL `json`, because `jsonb` refuses an escaped NUL and rewrites numbers."""
+class EntityId(TypeDecorator[UUID]):
+    """A UUID. SQLite, which has no type for it, keeps its 16 bytes."""
 
+    impl = sa.Uuid
     cache_ok = True
 
-    def column_expression(self, colexpr: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-        return sa.cast(colexpr, sa.Text)
+    def load_dialect_impl(self, dialect: sa.Dialect) -> TypeEngine[Any]:
+        return dialect.type_descriptor(sa.LargeBinary(16) if dialect.name == "sqlite" else sa.Uuid())
 
-    def bind_expression(self, bindvalue: sa.BindParameter[str]) -> sa.ColumnElement[Any]:
-        return sa.cast(bindvalue, JsonText)
+    def process_bind_param(self, value: UUID | None, dialect: sa.Dialect) -> UUID | bytes | None:
+        return value.bytes if value is not None and dialect.name == "sqlite" else value
 
-
-@compiles(JsonText, "postgresql")
-def _json(*_: Any, **__: Any) -> str:
-    return "JSON"
-
-
-@compiles(JsonText, "sqlite")
-def _text(*_: Any, **__: Any) -> str:
-    return "TEXT"
+    def process_result_value(self, value: Any, _dialect: sa.Dialect) -> UUID | None:
+        return UUID(bytes=value) if isinstance(value, bytes) else value

@@ -1,8 +1,8 @@
 """The write side of a pull: batches are staged, and one final transaction turns all of them into entities, or none.
 
 Everything that a pull changes for good (entities, watermark, counters, outcome) commits together, and only if this
-attempt is still the running one. So a reader never sees half a pull. A pull whose process dies leaves only staged rows,
-which are deleted when the pull is retried or given up.
+attempt is still the running one. So a reader never sees half a pull. A pull whose process dies leaves staged rows at
+most, which are swept.
 """
 
 import logging
@@ -12,26 +12,25 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, TypeVar
 
-import polars as pl
 import sqlalchemy as sa
 
 from qanatix_pipelines.batches import Column
 from qanatix_pipelines.connectors import Connector
 from qanatix_pipelines.entities import EntityBatch
-from qanatix_pipelines.errors import PullCancelled, PullSuperseded, StagingLost, StoreFull, StoreUnavailable
+from qanatix_pipelines.errors import PullCancelled, StoreFull, StoreUnavailable
 from qanatix_pipelines.receipts import PullStatus, Receipt
-from qanatix_pipelines.row_keys import UNKNOWN, Repeated, Roles
+from qanatix_pipelines.row_keys import UNKNOWN, Roles
 from qanatix_pipelines.store import tables
 from qanatix_pipelines.store.clock import now
 from qanatix_pipelines.store.engine import interrupt
-from qanatix_pipelines.store.entity_sets import count_created
+from qanatix_pipelines.store.entity_sets import note_change, number_of
+from qanatix_pipelines.store.filling import fill
 from qanatix_pipelines.store.health import note_health
 from qanatix_pipelines.store.leases import lease, lengthen
-from qanatix_pipelines.store.merge import merge
+from qanatix_pipelines.store.leaves import Made, attach
 from qanatix_pipelines.store.pulls import PullStore, pass_fence
 from qanatix_pipelines.store.rejections import keep_rejections
-from qanatix_pipelines.store.repeated import repeated
-from qanatix_pipelines.store.staged import Staged, insert_staged, numbered
+from qanatix_pipelines.store.shelves import Shelf, shelf_of
 from qanatix_pipelines.store.tally import Tally
 from qanatix_pipelines.store.unchanged import Unchanged
 from qanatix_pipelines.watermarks import Watermark
@@ -56,11 +55,11 @@ class Ingestion:
         self._engine = engine
         self._connector = connector
         self._receipt = receipt
-        staged = tables.staged.c
-        self._own = (staged.pull_id == receipt.id) & (staged.attempt == receipt.attempt)
         self._receipts = PullStore(engine, connector.tenant)
         self._cancelled = False
         self._committing: Any = None  # the driver's connection, while it commits
+        self._shelf: Shelf | None = None
+        self._set_number: int | None = None  # not known before the first batch
         self._clear()
 
     def renew(self) -> None:
@@ -68,34 +67,30 @@ class Ingestion:
         self.patiently(lambda _again: self._receipts.renew(self._receipt))
 
     def restart(self) -> None:
-        """Delete what was staged: the source is read again from the beginning."""
+        """Forget what was staged: the source is read again from the beginning."""
 
         def forget(_again: bool) -> None:
             with self._engine.begin() as transaction:
                 pass_fence(
                     transaction, self._receipt, merging_since=None, lease_until=lease(), records_read=0, bytes_read=0
                 )
-                transaction.execute(tables.staged.delete().where(self._own))
 
         self.patiently(forget)
+        self.close()
         self._clear()
 
     def stage(self, batch: EntityBatch, rows: int, size: int = 0) -> None:
         """Stage a batch, which was made of `rows` rows of `size` bytes, and count them on the receipt."""
         frame = self.patiently(lambda _again: self._unchanged.left_out(batch.frame))
         read = {"records_read": self._tally.pulled + rows, "bytes_read": self._tally.bytes + size}
+        shelf = self._opened_shelf()
+        before = shelf.rows
 
-        def keep(again: bool) -> None:
-            with self._engine.begin() as transaction:
-                if again:  # the first try may have been kept, its answer lost
-                    newer = tables.staged.c.seq >= self._tally.staged
-                    transaction.execute(tables.staged.delete().where(self._own, newer))
-                insert_staged(transaction, tables.staged, self._numbered(frame))
-                # Last, because it locks the receipt: a process that is stopped inside COPY must not hold that lock.
-                pass_fence(transaction, self._receipt, lease_until=lease(), **read)
+        def tell(transaction: sa.Connection) -> None:
+            pass_fence(transaction, self._receipt, lease_until=lease(), **read)
 
-        self.patiently(keep)
-        self._tally.add(batch, frame.height, rows, size)
+        self.patiently(lambda again: shelf.keep(frame, tell, again=again))
+        self._tally.add(batch, shelf.rows - before, rows, size)
 
     def begin_merge(self) -> None:
         """Note on the receipt that the source is read to the end. `commit` comes next, and may take long."""
@@ -126,24 +121,34 @@ class Ingestion:
 
         Raises StagingLost if staged rows are missing, and PullCancelled after `cancel`.
         """
+        shelf = self._opened_shelf()
 
-        def finish(_again: bool) -> Receipt:
+        def finish(again: bool) -> Receipt:
+            if again and (completed := self._receipts.completed(self._receipt)) is not None:
+                return completed  # only its answer was lost
             try:
-                with self._engine.begin() as transaction:
-                    self._committing = transaction.connection.driver_connection
+                with shelf.transaction() as transaction:
+                    self._committing = transaction.connection.dbapi_connection
                     self._check_cancelled()
-                    self._finish(transaction, watermark, read_at, started, columns=columns, roles=roles, clock=clock)
+                    self._finish(
+                        transaction, shelf, watermark, read_at, started, columns=columns, roles=roles, clock=clock
+                    )
                     self._check_cancelled()  # a cancel between two statements had nothing to interrupt
-            except PullSuperseded:  # unless an earlier try did commit and only its answer was lost
-                if (completed := self._receipts.completed(self._receipt)) is not None:
-                    return completed
-                raise
+            finally:
+                self._committing = None
+            shelf.forget()
             return self._receipts.get(self._receipt.id)
 
-        try:
-            return self.patiently(finish)
-        finally:
-            self._committing = None
+        return self.patiently(finish)
+
+    def close(self) -> None:
+        """Leave nothing behind of what was staged. If the store is away, it is swept later."""
+        if self._shelf is not None:
+            try:
+                self._shelf.drop()
+            except StoreUnavailable as error:
+                log.warning("What was staged is left to be swept: %s", error)
+            self._shelf.forget()
 
     def cancel(self) -> None:
         """Interrupt the `commit` of another thread: it raises PullCancelled there, unless it has committed already."""
@@ -154,6 +159,7 @@ class Ingestion:
     def _finish(
         self,
         transaction: sa.Connection,
+        shelf: Shelf,
         watermark: Watermark | None,
         read_at: datetime,
         started: float,
@@ -164,15 +170,10 @@ class Ingestion:
     ) -> None:
         held_since = merged_at = now()
         watermark = None if self._receipt.extent.partial else watermark
-        tally, rows = self._tally, Staged(tables.staged, self._own)
-        ingested = merge(transaction, self._connector, self._receipt, rows, merged_at)
-        # If every staged row was ingested, no two had the same key, and there is nothing to count.
-        lost = repeated(transaction, rows) if ingested < tally.staged else Repeated()
-        staged = transaction.execute(tables.staged.delete().where(self._own)).rowcount
-        if tally.pulled != staged + tally.duplicates + tally.rejected.total():
-            pass_fence(transaction, self._receipt, lease_until=lease())  # a newer attempt has deleted them, too
-            raise StagingLost
-        warned = tally.warnings(roles, lost)
+        tally = self._tally
+        made = Made(shelf.set_number, self._connector.id, self._receipt.id, merged_at, merged_at)
+        filled = fill(transaction, shelf, made)
+        warned = tally.warnings(roles, filled.repeated)
         # The connector is locked only after the merge, which may take long: a deletion or change of the connector, or
         # a heartbeat, must not wait for it. Deletion and change lock the connector's row first, too: no deadlock.
         here = tables.connector.c.id == self._connector.id
@@ -184,9 +185,9 @@ class Ingestion:
             finished_at=now(),
             duration_seconds=time.monotonic() - started,
             records_pulled=tally.pulled,
-            records_ingested=ingested,
-            duplicates_skipped=tally.duplicates + staged - ingested,
-            keys_repeated=lost.rows,
+            records_ingested=filled.ingested,
+            duplicates_skipped=tally.duplicates + shelf.rows - filled.ingested,
+            keys_repeated=filled.repeated.rows,
             records_rejected=tally.rejected.total(),
             rejected_by_reason=dict(tally.rejected),
             warnings=[warning.model_dump() for warning in warned],
@@ -210,9 +211,11 @@ class Ingestion:
             rejected=bool(tally.rejected),
             warned=bool(warned),
         )
-        if ingested:
-            # Last, because it locks the count: a pull into the same set waits until this one commits.
-            count_created(transaction, self._connector, self._receipt.id, merged_at)
+        if filled.ingested:
+            # Last, because it locks the set: a pull into the same set waits until this one commits.
+            note_change(transaction, filled.leaf, made)
+        if filled.attach:
+            attach(transaction, shelf.set_number)  # and this locks the attaches of all sets
         if transaction.dialect.name == "sqlite":
             lengthen(transaction, held_since)
 
@@ -241,10 +244,15 @@ class Ingestion:
         if self._cancelled:
             raise PullCancelled
 
-    def _numbered(self, entities: pl.DataFrame) -> pl.DataFrame:
-        own = {"pull_id": pl.lit(self._receipt.id.hex), "attempt": pl.lit(self._receipt.attempt)}
-        return numbered(entities, self._tally.staged).with_columns(**own)
-
     def _clear(self) -> None:
         self._tally = Tally()
         self._unchanged = Unchanged(self._engine, self._connector)
+        self._shelf = None
+
+    def _opened_shelf(self) -> Shelf:
+        if self._shelf is None:
+            self._set_number = self._set_number or self.patiently(
+                lambda _again: number_of(self._engine, self._connector)
+            )
+            self._shelf = shelf_of(self._engine, self._receipt, self._set_number)
+        return self._shelf

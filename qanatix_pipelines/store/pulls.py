@@ -163,8 +163,6 @@ class PullStore(OfTenant):
                     merging_since=None,
                 )
             )
-            if queued.rowcount:
-                transaction.execute(tables.staged.delete().where(tables.staged.c.pull_id == receipt.id))
         return bool(queued.rowcount)
 
     def end(self, receipt: Receipt, error: PullError | StoreUnavailable, duration_seconds: float = 0) -> None:
@@ -266,7 +264,7 @@ def end_live(
     error: PullError | StoreUnavailable,
     duration_seconds: float = 0,
 ) -> None:
-    """End the live pulls that meet `condition`, and delete what they staged."""
+    """End the live pulls that meet `condition`."""
     live = sa.select(tables.pull.c.id).where(condition, tables.pull.c.status.in_(LIVE))
     ids = list(transaction.execute(live.with_for_update()).scalars())
     transaction.execute(
@@ -280,7 +278,6 @@ def end_live(
             error_detail=str(error),
         )
     )
-    transaction.execute(tables.staged.delete().where(tables.staged.c.pull_id.in_(ids)))
 
 
 def _over(transaction: sa.Connection, pull_id: UUID) -> PullError:

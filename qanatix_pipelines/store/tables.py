@@ -2,10 +2,12 @@
 
 import sqlalchemy as sa
 
-from qanatix_pipelines.store.column_types import Instant, JsonText, WatermarkText
+from qanatix_pipelines.store.column_types import EntityId, Instant, WatermarkText
 
 SCHEMA = "qanatix"
 metadata = sa.MetaData(schema=SCHEMA)
+# What of an entity comes from its source. The rest is the same for all entities that a pull makes.
+FROM_SOURCE = ("row", "id", "digest", "source_id", "name", "data")
 
 connector = sa.Table(
     "connector",
@@ -108,10 +110,14 @@ pull = sa.Table(
     sa.Column("row_limit", sa.BigInteger),
     # When the connection of a caller that waited for it was cut off.
     sa.Column("unheard_at", Instant),
+    # The entity set that it changed, and which change of the set it was. NULL if it changed nothing.
+    sa.Column("set_number", sa.Integer),
+    sa.Column("change_number", sa.BigInteger),
     sa.Index("pull_by_connector", "tenant", "connector_id", "created_at", "id"),
     sa.Index("pull_by_status", "tenant", "connector_id", "status", "created_at", "id"),
     sa.Index("pull_by_run", "run_id"),
     sa.Index("pull_by_tenant", "tenant", "created_at", "id"),
+    sa.Index("pull_by_change", "set_number", "change_number", unique=True),
 )
 # The database itself makes a second live pull of a connector impossible.
 sa.Index(
@@ -136,48 +142,54 @@ rejection = sa.Table(
     sa.Index("rejection_by_connector", "connector_id", "pull_id"),
 )
 
-staged = sa.Table(
-    "staged",
+# A tenant's entities of one vertical and type.
+entity_set = sa.Table(
+    "entity_set",
     metadata,
-    sa.Column("pull_id", sa.Uuid, primary_key=True),
-    sa.Column("attempt", sa.Integer, primary_key=True),
-    sa.Column("seq", sa.BigInteger, primary_key=True),
-    sa.Column("entity_id", sa.Uuid, nullable=False),
-    sa.Column("source_id", sa.Text),
-    sa.Column("digest", sa.LargeBinary, nullable=False),
-    sa.Column("name", sa.Text),
-    sa.Column("data", JsonText, nullable=False),
-    # How many equal rows of the source this one stands for.
-    sa.Column("alike", sa.BigInteger, nullable=False, server_default="1"),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("tenant", sa.Text, nullable=False),
+    sa.Column("vertical", sa.Text, nullable=False),
+    sa.Column("entity_type", sa.Text, nullable=False),
+    # Kept by pulls, because counting takes longer the more entities there are.
+    sa.Column("entities", sa.BigInteger, nullable=False, server_default="0"),
+    # How many pulls have changed the set. The last one has this number on its receipt.
+    sa.Column("changes", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Index("entity_set_by_name", "tenant", "vertical", "entity_type", unique=True),
 )
 
+# On PostgreSQL it is partitioned by set, and the indexes are those of each partition (`leaves`).
 entity = sa.Table(
     "entity",
     metadata,
-    # The id is a hash of set and key, so entities of two tenants may share it.
-    sa.Column("tenant", sa.Text, primary_key=True),
-    sa.Column("id", sa.Uuid, primary_key=True),
-    sa.Column("vertical", sa.Text, nullable=False),
-    sa.Column("entity_type", sa.Text, nullable=False),
-    sa.Column("source_id", sa.Text),
+    # The place in the result of the pull that made the entity. With created_at it is the order of creation.
+    sa.Column("row", sa.BigInteger, nullable=False),
+    # A hash of vertical, type and key, so entities of two tenants may share it.
+    sa.Column("id", EntityId, nullable=False),
     sa.Column("digest", sa.LargeBinary, nullable=False),
+    sa.Column("source_id", sa.Text),
     sa.Column("name", sa.Text),
-    sa.Column("data", JsonText, nullable=False),
+    # JSON as it was written. PostgreSQL's `jsonb` would rewrite numbers, and its `json` would read it again.
+    sa.Column("data", sa.Text, nullable=False),
+    sa.Column("set_number", sa.Integer, nullable=False),
     sa.Column("connector_id", sa.Uuid, nullable=False),
     sa.Column("pull_id", sa.Uuid, nullable=False),
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("updated_at", Instant, nullable=False),
-    sa.Index("entity_by_set", "tenant", "vertical", "entity_type", "created_at", "id"),
+    sa.Index("entity_by_id", "id", "set_number", unique=True).ddl_if(dialect="sqlite"),
+    sa.Index("entity_by_set", "set_number", "created_at", "row").ddl_if(dialect="sqlite"),
+    sa.Index("entity_by_pull", "pull_id", "row").ddl_if(dialect="sqlite"),
+    postgresql_partition_by="LIST (set_number)",
 )
 
-# How many entities each set has. Counting them would take longer the more there are.
-entity_set = sa.Table(
-    "entity_set",
-    metadata,
-    sa.Column("tenant", sa.Text, primary_key=True),
-    sa.Column("vertical", sa.Text, primary_key=True),
-    sa.Column("entity_type", sa.Text, primary_key=True),
-    sa.Column("entities", sa.BigInteger, nullable=False),
+# The rows of small pulls, on PostgreSQL. They are there in a pull's final transaction only, so nobody sees another's.
+staged = sa.Table(
+    "staged",
+    sa.MetaData(schema=SCHEMA),
+    sa.Column("pull_id", sa.Uuid, nullable=False),
+    *(sa.Column(name, entity.c[name].type, nullable=entity.c[name].nullable) for name in FROM_SOURCE),
+    # How many equal rows of the source this one stands for.
+    sa.Column("alike", sa.BigInteger, nullable=False),
+    sa.Index("staged_by_pull", "pull_id"),
 )
 
 # The summary of a connector's completed pulls, so that its receipts need not all be read.

@@ -1,7 +1,6 @@
 """The trial of a pull: what it would ingest is staged in a temporary table, compared with the store, and forgotten.
 
-Nothing that others see is written, and no lock is taken that another waits for. The temporary table is the connection's
-own: PostgreSQL drops it when the connection ends, however it ends, and SQLite has it in a file without a name.
+Nothing that others see is written, and no lock is taken that another waits for.
 """
 
 import json
@@ -29,9 +28,12 @@ from qanatix_pipelines.health import ColumnChange, column_changes
 from qanatix_pipelines.row_keys import Repeated, Roles
 from qanatix_pipelines.store import tables
 from qanatix_pipelines.store.engine import interrupt
+from qanatix_pipelines.store.entity_sets import find
 from qanatix_pipelines.store.health import columns_of
+from qanatix_pipelines.store.leaves import Leaf, exists, leaf_of
 from qanatix_pipelines.store.repeated import repeated
-from qanatix_pipelines.store.staged import Staged, insert_staged, newest, numbered
+from qanatix_pipelines.store.scratch import Scratch
+from qanatix_pipelines.store.staged import newest, numbered
 from qanatix_pipelines.store.tally import Tally
 from qanatix_pipelines.store.unchanged import Unchanged
 
@@ -40,16 +42,6 @@ _NOT_ALLOWED = "42501"
 _NO_TEMPORARY_TABLES = (
     "The store's user may make no temporary tables: GRANT TEMPORARY ON DATABASE ... TO ... allows it."
 )
-_OF_THE_ATTEMPT = ("pull_id", "attempt", "seq")
-_staged = sa.Table(
-    "trial",
-    sa.MetaData(),
-    # An INTEGER that is the primary key costs SQLite no index.
-    sa.Column("seq", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=False),
-    *(sa.Column(column.name, column.type) for column in tables.staged.c if column.name not in _OF_THE_ATTEMPT),
-    prefixes=["TEMPORARY"],
-)
-_rows = Staged(_staged, sa.true())
 
 
 class Trial:
@@ -69,18 +61,17 @@ class Trial:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._connection.close()
+        self._scratch.close()
 
     def restart(self) -> None:
         """Forget what was staged: the source is read again from the beginning."""
-        self._connection.close()
+        self._scratch.close()
         self._begin()
 
     def stage(self, batch: EntityBatch, rows: int, size: int = 0) -> None:
         """Stage a batch, which was made of `rows` rows of `size` bytes."""
         frame = self._unchanged.left_out(batch.frame)
-        with self._connection.begin():
-            insert_staged(self._connection, _staged, numbered(frame, self._tally.staged))
+        self._scratch.put(numbered(frame, self._tally.staged))
         self._tally.add(batch, frame.height, rows, size)
 
     def compare(self, columns: tuple[Column, ...], roles: Roles) -> Comparison:
@@ -91,11 +82,12 @@ class Trial:
         """
         tally = self._tally
         with self._snapshot() as connection:
-            states = self._states(connection)
+            leaf = self._leaf(connection)
+            states = self._states(connection, leaf)
             new, changed = states.get(None, 0), states.get(False, 0)
             ingested = new + changed
             self._check_cancelled()
-            lost = repeated(connection, _rows) if ingested < tally.staged else Repeated()
+            lost = repeated(connection, Scratch.staged) if ingested < tally.staged else Repeated()
             self._check_cancelled()
             duplicates = tally.duplicates + tally.staged - ingested
             return Comparison(
@@ -112,7 +104,7 @@ class Trial:
                 key_column=roles.key,
                 name_column=roles.name,
                 column_changes=self._column_changes(connection, columns),
-                changed=list(self._changed(connection, roles)) if changed else [],
+                changed=list(self._changed(connection, leaf, roles)) if leaf is not None and changed else [],
                 rejected=list(map(RejectedRow.of, tally.rejections[:SHOWN])),
             )
 
@@ -125,24 +117,20 @@ class Trial:
     def _begin(self) -> None:
         self._tally = Tally()
         self._unchanged = Unchanged(self._engine, self._connector)
-        # On SQLite a transaction that only `reads` may write a temporary table.
-        self._connection = self._engine.execution_options(reads=True).connect()
-        self._connection.detach()  # so it ends when it is closed, and the table with it
         try:
-            with self._connection.begin():
-                _staged.create(self._connection, checkfirst=False)
-                if self._engine.dialect.name == "postgresql":
-                    self._connection.exec_driver_sql("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY")
-        except BaseException as error:
-            self._connection.close()
-            if isinstance(error, sa.exc.ProgrammingError) and getattr(error.orig, "sqlstate", None) == _NOT_ALLOWED:
+            self._scratch = Scratch(self._engine)
+        except sa.exc.ProgrammingError as error:
+            if getattr(error.orig, "sqlstate", None) == _NOT_ALLOWED:
                 raise StoreUnavailable(_NO_TEMPORARY_TABLES) from None
             raise
+        if self._engine.dialect.name == "postgresql":
+            with self._scratch.connection.begin():
+                self._scratch.connection.exec_driver_sql("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY")
 
     @contextmanager
     def _snapshot(self) -> Iterator[sa.Connection]:
         """One state of the store for all that is asked of it."""
-        connection = self._connection
+        connection = self._scratch.connection
         try:
             with connection.begin():
                 if connection.dialect.name == "postgresql":
@@ -160,38 +148,32 @@ class Trial:
         if self._cancelled:
             raise PullCancelled
 
-    def _states(self, connection: sa.Connection) -> dict[bool | None, int]:
+    def _leaf(self, connection: sa.Connection) -> Leaf | None:
+        """Where the set's entities are; None if no pull has made any."""
+        found = find(connection, self._connector)
+        return leaf_of(connection, found.number) if found is not None and exists(connection, found.number) else None
+
+    def _states(self, connection: sa.Connection, leaf: Leaf | None) -> dict[bool | None, int]:
         """How many entities the merge would leave as they are (True), change (False), and make (None)."""
-        given, first = newest(connection, _rows)
-        same = sa.select(self._same(given).label("same")).select_from(given).where(first).subquery().c.same
+        given, first = newest(connection, Scratch.staged)
+        same = sa.select(_same(given, leaf).label("same")).select_from(given).where(first).subquery().c.same
         counted = connection.execute(sa.select(same, sa.func.count()).group_by(same)).all()
         return {None if is_same is None else bool(is_same): count for is_same, count in counted}
 
-    def _same(self, given: sa.Subquery) -> sa.ScalarSelect[bool]:
-        """Whether the store has the entity with the same digest; NULL if it does not have it.
-
-        A subquery for each row, not a join: it asks the index whatever the server believes of the tables.
-        """
-        kept = tables.entity.c
-        found = sa.select(kept.digest == given.c.digest)
-        own = (kept.tenant == self._connector.tenant) & (kept.id == given.c.entity_id)
-        return found.where(own).correlate(given).scalar_subquery()
-
-    def _changed(self, connection: sa.Connection, roles: Roles) -> Iterator[ChangedEntity]:
+    def _changed(self, connection: sa.Connection, leaf: Leaf, roles: Roles) -> Iterator[ChangedEntity]:
         """The first SHOWN entities that would change. One at a time is in memory."""
-        given, first = newest(connection, _rows)
-        changing = sa.select(given.c.seq).where(first, sa.not_(self._same(given))).order_by(given.c.seq).limit(SHOWN)
-        kept, staged = tables.entity.c, _staged.c
-        for seq in connection.execute(changing).scalars().all():
+        given, first = newest(connection, Scratch.staged)
+        changing = sa.select(given.c.row).where(first, sa.not_(_same(given, leaf))).order_by(given.c.row).limit(SHOWN)
+        kept, staged = leaf.table.c, Scratch.staged.table
+        for place in connection.execute(changing).scalars().all():
             self._check_cancelled()
-            row = connection.execute(sa.select(_staged).where(staged.seq == seq)).one()
-            own = (kept.tenant == self._connector.tenant) & (kept.id == row.entity_id)
-            was = connection.execute(sa.select(kept.name, kept.data).where(own)).one()
+            row = connection.execute(sa.select(staged).where(staged.c.row == place)).one()
+            was = connection.execute(sa.select(kept.name, kept.data).where(leaf.own, kept.id == row.id)).one()
             changes = list(field_changes(was.data, row.data))
             if was.name != row.name:
                 changes.insert(0, field_change(roles.name or "name", _json(was.name), _json(row.name)))
             yield ChangedEntity(
-                id=row.entity_id,
+                id=row.id,
                 source_id=row.source_id,
                 name=None if row.name is None else row.name[:CHARACTERS_SHOWN],
                 fields=changes[:FIELDS_SHOWN],
@@ -205,6 +187,18 @@ class Trial:
         before = columns_of(connection.execute(found).scalar_one_or_none() or [])
         after = tuple((column.name, column.source_type) for column in columns)
         return column_changes(before, after) if before and after else []
+
+
+def _same(given: sa.Subquery, leaf: Leaf | None) -> sa.ColumnElement[bool | None]:
+    """Whether the store has the entity with the same digest; NULL if it does not have it.
+
+    A subquery for each row, not a join: it asks the index whatever the server believes of the tables.
+    """
+    if leaf is None:
+        return sa.cast(sa.null(), sa.Boolean)
+    kept = leaf.table.c
+    found = sa.select(kept.digest == given.c.digest).where(leaf.own, kept.id == given.c.id)
+    return found.correlate(given).scalar_subquery()
 
 
 def _json(name: str | None) -> str:

@@ -20,9 +20,9 @@ import polars as pl
 import sqlalchemy as sa
 
 from qanatix_pipelines.connectors import Connector
-from qanatix_pipelines.store import tables
 from qanatix_pipelines.store.engine import asked_directly
-from qanatix_pipelines.store.entity_sets import counted
+from qanatix_pipelines.store.entity_sets import find
+from qanatix_pipelines.store.leaves import Leaf, leaf_of
 
 # A larger set is not scanned, because 32 bytes per entity are held in memory.
 MOST_ENTITIES = 2_000_000
@@ -41,6 +41,7 @@ class Unchanged:
 
     def __init__(self, engine: sa.Engine, connector: Connector) -> None:
         self._engine, self._connector = engine, connector
+        self._set_number = 0
         self._staged = bytearray(_FILTER_BYTES)
         self._seen = 0
         self._entities: int | None = None
@@ -90,7 +91,11 @@ class Unchanged:
 
     def _count(self) -> int:
         with self._engine.execution_options(reads=True).connect() as connection:
-            return counted(connection, self._connector)
+            found = find(connection, self._connector)
+        if found is None:
+            return 0
+        self._set_number = found.number
+        return found.entities
 
     def _read(self) -> pl.DataFrame:
         """For each entity 64 bits of its id, and 128 bits that combine id and digest.
@@ -98,11 +103,10 @@ class Unchanged:
         Two entities of a set share the 64 bits with a probability of 2 ** -23; then one is staged needlessly. Two
         contents share the 128 bits with a probability of 2 ** -100.
         """
-        own = self._connector
-        here = (own.tenant, own.vertical, own.entity_type)
         with self._engine.execution_options(reads=True).connect() as connection, asked_directly(connection):
+            leaf = leaf_of(connection, self._set_number)
             read = _copied if connection.dialect.name == "postgresql" else _selected
-            known = [rows.select(_first, _high, _low) for rows in read(connection.connection.cursor(), here)]
+            known = [rows.select(_first, _high, _low) for rows in read(connection.connection.cursor(), leaf)]
         return pl.concat(known).sort("first") if known else pl.DataFrame(schema=_KNOWN)
 
 
@@ -124,13 +128,10 @@ _high, _low = ((_number("id", start) ^ _number("digest", start)).alias(half) for
 _KNOWN = dict.fromkeys(("first", "high", "low"), pl.UInt64)
 
 
-def _copied(cursor: Any, here: tuple[str, ...]) -> Iterator[pl.DataFrame]:
+def _copied(cursor: Any, leaf: Leaf) -> Iterator[pl.DataFrame]:
     """Ids and digests by COPY in binary (PostgreSQL documentation, COPY, "Binary Format")."""
-    digests = (
-        f"SELECT id, substr(digest, 1, 16) FROM {tables.SCHEMA}.entity "
-        "WHERE tenant = %s AND vertical = %s AND entity_type = %s"
-    )
-    with cursor.copy(f"COPY ({digests}) TO STDOUT (FORMAT binary)", here) as lines:
+    digests = f"SELECT id, substr(digest, 1, 16) FROM {leaf.table.fullname}"
+    with cursor.copy(f"COPY ({digests}) TO STDOUT (FORMAT binary)") as lines:
         while some := [bytes(line) for line in islice(lines, _CHUNK)]:
             row = pl.Series([line[-_ROW:] for line in some if len(line) >= _ROW], dtype=pl.Binary)
             yield row.to_frame("row").select(
@@ -138,8 +139,7 @@ def _copied(cursor: Any, here: tuple[str, ...]) -> Iterator[pl.DataFrame]:
             )
 
 
-def _selected(cursor: Any, here: tuple[str, ...]) -> Iterator[pl.DataFrame]:
-    cursor.execute("SELECT id, digest FROM entity WHERE tenant = ? AND vertical = ? AND entity_type = ?", here)
+def _selected(cursor: Any, leaf: Leaf) -> Iterator[pl.DataFrame]:
+    cursor.execute("SELECT id, digest FROM entity WHERE set_number = ?", (leaf.number,))
     while some := cursor.fetchmany(_CHUNK):
-        rows = pl.DataFrame(some, schema={"id": pl.String, "digest": pl.Binary}, orient="row")
-        yield rows.with_columns(pl.col("id").str.decode("hex"))
+        yield pl.DataFrame(some, schema={"id": pl.Binary, "digest": pl.Binary}, orient="row")

@@ -7,6 +7,8 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from qanatix_pipelines.store import tables
+from qanatix_pipelines.store.heaps import sweep
+from tests.kept import drop_leaves, staged
 
 Contents = dict[str, list[dict[str, Any]]]
 
@@ -14,13 +16,22 @@ _TABLES = (
     tables.connector,
     tables.pull,
     tables.rejection,
-    tables.staged,
     tables.entity,
     tables.entity_set,
     tables.connector_health,
 )
 # What no two pulls have alike, though they did the same.
-_ITS_OWN = {"id", "run_id", "attempt", "lease_until", "duration_seconds", "created_at", "started_at", "finished_at"}
+_ITS_OWN = {
+    "id",
+    "set_number",
+    "run_id",
+    "attempt",
+    "lease_until",
+    "duration_seconds",
+    "created_at",
+    "started_at",
+    "finished_at",
+}
 _THIS_PULLS = "this pull's"
 
 
@@ -34,8 +45,10 @@ def put_back(engine: sa.Engine, kept: Contents) -> None:
     with engine.begin() as transaction:
         for table in _TABLES:
             transaction.execute(table.delete())
+        for table in _TABLES:
             if kept[table.name]:
                 transaction.execute(table.insert(), kept[table.name])
+    drop_leaves(engine, but={row["set_number"] for row in kept["entity"]})
 
 
 def made(engine: sa.Engine, kept: Contents, pull_id: UUID) -> dict[str, Any]:
@@ -44,7 +57,10 @@ def made(engine: sa.Engine, kept: Contents, pull_id: UUID) -> dict[str, Any]:
     Equal for two pulls that did the same: of the pull's own receipt without its ids, times and number of attempts; an
     entity's pull and times, and a watermark that is a time, are kept as they are if the pull left them alone.
     """
+    sweep(engine)
     found = contents(engine)
+    with engine.execution_options(reads=True).connect() as connection:
+        left = staged(connection)
     before = {row["id"]: row for name in ("connector", "pull", "entity") for row in kept[name]}
 
     def told(row: dict[str, Any], *columns: str) -> dict[str, Any]:
@@ -83,5 +99,5 @@ def made(engine: sa.Engine, kept: Contents, pull_id: UUID) -> dict[str, Any]:
             for row in found["connector_health"]
         },
         "rejections": [row | {"pull_id": _THIS_PULLS} for row in found["rejection"] if row["pull_id"] == pull_id],
-        "staged": len(found["staged"]),
+        "staged": left,
     }

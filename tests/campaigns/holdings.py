@@ -13,6 +13,7 @@ from qanatix_pipelines.receipts import Receipt
 from qanatix_pipelines.settings import Settings
 from qanatix_pipelines.store import tables
 from qanatix_pipelines.store.opening import Store, open_engine, open_store
+from tests import kept
 from tests.campaigns import model
 from tests.campaigns.shelf import BEGINNING
 
@@ -46,8 +47,8 @@ def holdings(engine: sa.Engine) -> Holdings:
     with engine.execution_options(reads=True).connect() as connection:
         pulls = [Receipt.model_validate(dict(row)) for row in connection.execute(sa.select(tables.pull)).mappings()]
         connectors = connection.execute(sa.select(tables.connector)).all()
-        entities = connection.execute(sa.select(tables.entity)).all()
-        staged = set(connection.execute(sa.select(tables.staged.c.pull_id)).scalars())
+        entities = connection.execute(kept.entities()).all()
+        staged = kept.staged(connection)
     known = dict(map(_entity, entities))
     assert len(known) == len(entities)
     read = {pull.id: pull.records_read for pull in pulls}

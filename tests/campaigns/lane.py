@@ -39,9 +39,10 @@ class Figures:
 
 
 class Lane:
-    """The store of `settings` is empty at first. It is given connectors: `by_time`, `by_number`, and `by_part`.
+    """The store of `settings` is empty at first. It is given connectors.
 
-    The pulls of `by_part` read from a number on that they are told, and leave the watermark alone.
+    The pulls of `by_part` read from a number on that they are told, and leave the watermark alone. That of `at_first`
+    is the first into its set. Those of `by_time` and `at_first` are large.
     """
 
     def __init__(self, settings: Settings, goods: Goods[Any]) -> None:
@@ -56,10 +57,14 @@ class Lane:
         self.by_number = self._registered("by_number", goods.beyond, cursor_column="n", overlap=OVERLAP)
         self.by_part = self._registered("by_part", goods.beyond, cursor_column="n")
         self._extents: dict[UUID, Extent] = {}
+        self._large: set[UUID] = set()
         for connector in (self.by_time, self.by_number, self.by_part):
             self._pull(connector, [])
             self._kept = contents(self._store.engine)
         self._extents[self.by_part.id] = Extent(since=SINCE)
+        self.at_first = self._registered("at_first", goods.beyond, cursor_column="n")
+        self._kept = contents(self._store.engine)
+        self._large = {self.by_time.id, self.at_first.id}
         goods.add(SECOND)
         self._clean: dict[UUID, dict[str, object]] = {}
         self._seconds = 0.0
@@ -123,7 +128,14 @@ class Lane:
     def _live(self, pull: Receipt, death: Death, mood: Mood) -> None:
         self._runs += 1
         life = Life(
-            self._settings, pull.connector_id, pull.id, f"run {self._runs}", mood, point=death.point, step=death.step
+            self._settings,
+            pull.connector_id,
+            pull.id,
+            f"run {self._runs}",
+            mood,
+            point=death.point,
+            step=death.step,
+            large=pull.connector_id in self._large,
         )
         seconds = lived(live, life, death)
         if death == Death():

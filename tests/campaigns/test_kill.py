@@ -67,24 +67,27 @@ def _campaign(number: int, lane: Lane, store_kind: str) -> tuple[int, int]:
     """At how many points and how many steps the pull was killed. In short, each point with one of the two stores."""
     _clean(lane)
     random = Random(f"{SEED} {number} {store_kind}")
-    connectors = (lane.by_time, lane.by_number, lane.by_part)
-    points = list(POINTS) if DEEP else list(POINTS)[(number + (store_kind == "sqlite")) % 2 :: 2]
+    connectors = (lane.by_time, lane.by_number, lane.by_part, lane.at_first)
+    points = [name for name, point in POINTS.items() if point.of == "all" or store_kind == "postgresql"]
+    points = points if DEEP else points[(number + (store_kind == "sqlite")) % 2 :: 2]
     for nth, point in enumerate(points):
         deaths = [Death(point=point), *([lane.instant(random)] if nth % 3 == 0 else [])]
-        assert (lane.pull(connectors[nth % 3], deaths) > 0) is (point not in TOO_LATE), point
+        connector = {"first": lane.at_first, "large": lane.by_time}.get(POINTS[point].of, connectors[nth % 4])
+        assert (lane.pull(connector, deaths) > 0) is (point not in TOO_LATE), point
     for nth in range(INSTANTS):
         deaths = [lane.instant(random) for _ in range(2 if nth % 3 == 0 else 1)]
-        lane.pull(connectors[nth % 3], deaths, random.choice(("well", "well", "falters")))
+        lane.pull(connectors[nth % 4], deaths, random.choice(("well", "well", "falters")))
     return len(points), _every_step(lane) if number == 0 or DEEP else 0
 
 
 def _clean(lane: Lane) -> None:
-    by_time, by_number, by_part = map(lane.clean, (lane.by_time, lane.by_number, lane.by_part))
+    by_time, by_number, by_part, at_first = map(lane.clean, (lane.by_time, lane.by_number, lane.by_part, lane.at_first))
 
     counts = ("records_pulled", "records_ingested", "duplicates_skipped", "records_rejected", "keys_repeated")
     assert [getattr(by_time, count) for count in counts] == [63, 28, 33, 2, 11]
     assert [getattr(by_number, count) for count in counts] == [48, 28, 18, 2, 1]
     assert [getattr(by_part, count) for count in counts] == [47, 28, 17, 2, 1]
+    assert [getattr(at_first, count) for count in counts] == [63, 48, 13, 2, 11]
     assert (by_number.watermark, by_part.watermark, lane.watermark(lane.by_part)) == (GREATEST, None, FIRST[-1][0])
 
 

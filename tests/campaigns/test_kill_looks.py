@@ -66,7 +66,7 @@ class Looked:
         store.drafts.drop(draft_id)
         assert contents(store.engine) == self._kept
         if store.engine.dialect.name == "postgresql":
-            until(lambda: self._counted("SELECT count(*) FROM pg_class WHERE relname = 'trial'") == 0)
+            until(lambda: self._counted("SELECT count(*) FROM pg_class WHERE relname = 'scratch'") == 0)
         else:
             assert self._counted("SELECT count(*) FROM pragma_integrity_check WHERE integrity_check = 'ok'") == 1
         return {} if answer is None else answer, seconds

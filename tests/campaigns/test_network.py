@@ -14,7 +14,6 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
-import sqlalchemy as sa
 
 from qanatix_pipelines.batches import Reading
 from qanatix_pipelines.connectors import Connector
@@ -25,6 +24,7 @@ from qanatix_pipelines.sources import open_source
 from qanatix_pipelines.sources.source import Source
 from qanatix_pipelines.store import tables
 from qanatix_pipelines.store.opening import Store
+from tests import kept
 from tests.campaigns.conftest import DEEP
 from tests.campaigns.proxy import Fault, Network, Proxy
 from tests.sources.harness import Harness
@@ -215,7 +215,8 @@ def watched_sockets() -> set[int]:
 
 def contents(store: Store, vertical: str) -> set[tuple[object, ...]]:
     entity = tables.entity.c
-    query = sa.select(entity.source_id, entity.name, entity.digest, entity.data).where(entity.vertical == vertical)
+    own = kept.entities().where(tables.entity_set.c.vertical == vertical)
+    query = own.with_only_columns(entity.source_id, entity.name, entity.digest, entity.data)
     with store.engine.execution_options(reads=True).connect() as connection:
         return {tuple(row) for row in connection.execute(query)}
 
@@ -235,13 +236,9 @@ def figures_of(receipt: Receipt) -> tuple[object, ...]:
 def nothing_of(store: Store, connector: Connector) -> bool:
     """Whether a failed pull is ended, and left no row, no entity and no watermark."""
     last = store.connectors.last_pulls()[connector.id]
-    pulls = sa.select(tables.pull.c.id).where(tables.pull.c.connector_id == connector.id)
-    staged = sa.select(sa.func.count()).where(tables.staged.c.pull_id.in_(pulls))
-    with store.engine.execution_options(reads=True).connect() as connection:
-        rows = connection.execute(staged).scalar_one()
     return (
         last.status == "failed"
-        and rows == 0
+        and not kept.staged_in(store)
         and not contents(store, connector.vertical)
         and store.connectors.get(connector.id).watermark is None
     )

@@ -246,7 +246,9 @@ def _entities(stack: Scene, connectors: list[dict[str, Any]]) -> dict[tuple[str,
     found: dict[tuple[str, str], list[str]] = {}
     with psycopg.connect(stack.database) as connection:
         for entity_type, key, pull in connection.execute(
-            "SELECT entity_type, source_id, pull_id::text FROM qanatix.entity WHERE entity_type = ANY(%s)", [sets]
+            "SELECT entity_type, source_id, pull_id::text FROM qanatix.entity "
+            "JOIN qanatix.entity_set ON number = set_number WHERE entity_type = ANY(%s)",
+            [sets],
         ):
             found.setdefault((entity_type, key), []).append(pull)
     return found

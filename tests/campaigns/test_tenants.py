@@ -36,6 +36,7 @@ from qanatix_pipelines.store.opening import Store
 from qanatix_pipelines.tenants import DEFAULT, Tenant
 from tests.campaigns.conftest import DEEP
 from tests.fakes import FakeDagster
+from tests.kept import entities
 
 ACME = Tenant("acme")
 ROWS = 12
@@ -161,8 +162,6 @@ class World:
                 tables.connector,
                 tables.pull,
                 tables.rejection,
-                tables.staged,
-                tables.entity,
                 tables.api_key,
                 tables.draft,
                 tables.idempotency,
@@ -171,6 +170,7 @@ class World:
                 held[table.name] = sorted(
                     ({**row, "last_used_at": None, "lease_until": None} for row in rows), key=repr
                 )
+            held["entity"] = sorted((dict(row) for row in connection.execute(entities()).mappings()), key=repr)
         held["dagster"] = [*self.dagster.launches, *({name: kind} for kind, name in self.dagster.partitions)]
         return held
 

@@ -26,7 +26,7 @@ from qanatix_pipelines.errors import SourceFailed
 from qanatix_pipelines.settings import Settings
 from qanatix_pipelines.sources import connector_types, open_source, source_of
 from qanatix_pipelines.sources.source import Source
-from qanatix_pipelines.store import ingestion
+from qanatix_pipelines.store import copying, heaps, ingestion, leaves, merge, shelves
 from qanatix_pipelines.store.ingestion import Ingestion
 from qanatix_pipelines.store.opening import open_store
 from qanatix_pipelines.store.pulls import PullStore
@@ -42,13 +42,17 @@ _GOOD_BATCHES = 2
 
 @dataclass(frozen=True)
 class Point:
-    """Where a victim dies: at this moment of the `nth` such call, in which the store commits once."""
+    """Where a victim dies: at this moment of the `nth` such call, in which the store commits once.
+
+    `of` says which pulls come there: all, large ones on PostgreSQL, or those that are the first into their set as well.
+    """
 
     owner: object
     call: str
     moment: Moment
     nth: int = 1
     mood: Mood = "well"
+    of: Literal["all", "large", "first"] = "all"
 
 
 POINTS = {
@@ -56,7 +60,8 @@ POINTS = {
     "mid_claim": Point(PullStore, "claim", "before commit"),
     "after_claim": Point(PullStore, "claim", "after"),
     "after_connect": Point(Ingestion, "stage", "before"),
-    "mid_stage": Point(ingestion, "insert_staged", "after", nth=2),
+    "heap_made": Point(heaps, "make", "after", of="large"),
+    "mid_stage": Point(copying, "put", "after", nth=2),
     "after_stage": Point(Ingestion, "stage", "after commit", nth=2),
     "mid_renewal": Point(PullStore, "renew", "before commit", nth=2, mood="stalls"),
     "after_renewal": Point(PullStore, "renew", "after commit", nth=2, mood="stalls"),
@@ -65,8 +70,12 @@ POINTS = {
     "after_restart": Point(Ingestion, "restart", "after commit", mood="falters"),
     "mid_second_reading": Point(Ingestion, "stage", "after commit", nth=_GOOD_BATCHES + 2, mood="falters"),
     "mid_failure": Point(PullStore, "end", "before commit", mood="fails"),
-    "before_merge": Point(ingestion, "merge", "before"),
-    "after_merge": Point(ingestion, "merge", "after"),
+    "before_merge": Point(ingestion, "fill", "before"),
+    "set_locked": Point(leaves, "lock", "after", of="first"),
+    "leaf_indexed": Point(leaves, "become", "after", nth=2, of="first"),
+    "after_merge": Point(ingestion, "fill", "after"),
+    "change_numbered": Point(ingestion, "note_change", "after"),
+    "leaf_attached": Point(ingestion, "attach", "after", of="first"),
     "before_commit": Point(Ingestion, "commit", "before commit"),
     "after_commit": Point(Ingestion, "commit", "after commit"),
     "before_report": Point(Ingestion, "commit", "after"),
@@ -78,6 +87,7 @@ class Life:
     """One attempt at a queued pull. It dies at `point`, if it has one, or before or after its `step`th at the store.
 
     Every statement there has two steps, and every commit. `begun` hears when the process is ready to claim the pull.
+    A `large` one is staged and merged as such.
     """
 
     settings: Settings
@@ -87,6 +97,7 @@ class Life:
     mood: Mood = "well"
     point: str | None = None
     step: int | None = None
+    large: bool = False
 
 
 def live(life: Life, begun: Connection) -> None:
@@ -102,6 +113,8 @@ def live(life: Life, begun: Connection) -> None:
         die_at_step(life.step, store.engine)
     if mood == "stalls":
         pulling.LEASE_SECONDS = 0  # a heartbeat without pause
+    if life.large:
+        shelves.HELD_ROWS = merge._MANY = 0
     begun.send_bytes(b".")
     receipt = store.pulls.claim(life.pull_id, connector, life.run_id)
     pulling.run_pull(

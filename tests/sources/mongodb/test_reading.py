@@ -589,7 +589,7 @@ def test_a_server_that_dies_amid_the_reading_is_unreachable(
     finally:
         gateway.stop()
 
-    assert store.entities.count("testing", "item") == 0
+    assert store.entities.counted("testing", "item").entities == 0
 
 
 # A driver that is closed while it reconnects forgets the socket, and the garbage collector closes it.

@@ -3,7 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-from qanatix_pipelines.store.column_types import Instant, JsonText
+from qanatix_pipelines.store.column_types import Instant
+from qanatix_pipelines.store.migrations.json_text import JsonText
 from qanatix_pipelines.store.tables import SCHEMA
 
 revision = "0001"

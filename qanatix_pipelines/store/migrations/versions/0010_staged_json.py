@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from qanatix_pipelines.store.column_types import JsonText
+from qanatix_pipelines.store.migrations.json_text import JsonText
 from qanatix_pipelines.store.tables import SCHEMA
 
 revision = "0010"
