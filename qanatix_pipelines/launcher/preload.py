@@ -27,6 +27,8 @@ _LATE = (
     "dagster._core.executor.in_process",
     "dagster._core.workspace.autodiscovery",
     "dagster._utils.test.definitions",
+    "pgpq",
+    "pyarrow",  # which Polars gives its frames to
     "sqlglot.dialects.mysql",
     "sqlglot.dialects.postgres",
 )

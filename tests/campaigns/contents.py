@@ -77,7 +77,11 @@ def made(engine: sa.Engine, kept: Contents, pull_id: UUID) -> dict[str, Any]:
     own = [row for row in found["pull"] if row["id"] == pull_id]
     stamps = {row["updated_at"] for row in found["entity"] if row["pull_id"] == pull_id}
     return {
-        "entities": {row["id"]: told(row, "pull_id", "created_at", "updated_at") for row in found["entity"]},
+        # A set that has no entities yet is numbered by whichever pull comes first.
+        "entities": {
+            row["id"]: told(row, "pull_id", "created_at", "updated_at") | {"set_number": None}
+            for row in found["entity"]
+        },
         "times of its entities": len(stamps),
         "receipt": [
             {
