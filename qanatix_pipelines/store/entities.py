@@ -73,7 +73,7 @@ class EntityStore(OfTenant):
         """Raises NotFound."""
         with self._reader.connect() as connection:
             sets = self._sets(connection)
-            row = connection.execute(found_in(connection, list(sets), entity_id)).one_or_none()
+            row = connection.execute(found_in(connection, list(sets), entity_id)).first()
         if row is None:
             raise NotFound("entity")
         return self._entity(row, sets)
