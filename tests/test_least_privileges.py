@@ -13,20 +13,24 @@ from uuid import uuid4
 import neo4j
 import psycopg
 import pytest
+import sqlalchemy as sa
 from asyncmy.errors import MySQLError
 from psycopg import errors
 
-from qanatix_pipelines.connectors import NewConnector
+from qanatix_pipelines.connectors import Connector, NewConnector
 from qanatix_pipelines.errors import SourceError
 from qanatix_pipelines.pull import PullOutcome, run_pull
 from qanatix_pipelines.settings import Settings
 from qanatix_pipelines.sources import open_source
-from qanatix_pipelines.store import migrations
+from qanatix_pipelines.store import heaps, migrations
 from qanatix_pipelines.store.engine import connect
+from qanatix_pipelines.store.heaps import Heap
 from qanatix_pipelines.store.keys import KeyStore
 from qanatix_pipelines.store.opening import Store, open_store
 from qanatix_pipelines.store.rotation import Rotated
+from qanatix_pipelines.store.tables import SCHEMA
 from tests.conftest import ENCRYPTION_KEY, PEPPER, new_database
+from tests.kept import staged_in
 from tests.servers import Server, new_password
 from tests.sources.mongodb.harness import MongoDBHarness
 from tests.sources.mysql.server import execute, parts
@@ -176,16 +180,24 @@ def test_on_neo4j_each_statement_is_well_formed_and_the_community_edition_has_no
 
 
 @pytest.fixture
-def least(postgresql_server: Server, tmp_path: Path, account: Account) -> Iterator[Settings]:
-    """A store in production whose account may do no more than the document says."""
+def least(
+    request: pytest.FixtureRequest, postgresql_server: Server, tmp_path: Path, account: Account
+) -> Iterator[Settings]:
+    """A store in production whose account may do no more than the document says.
+
+    They were granted at the revision that the test names, the newest if it names none.
+    """
     address = new_database(postgresql_server)
     engine = connect(address)
-    migrations.upgrade(engine)
-    engine.dispose()
+    with engine.begin() as connection:
+        connection.execute(sa.schema.CreateSchema(SCHEMA))
+        migrations._to(connection, getattr(request, "param", "head"))
     with psycopg.connect(address, autocommit=True) as admin:
         admin.execute(f"CREATE ROLE {account.user} LOGIN PASSWORD '{account.password}'".encode())
         for statement in account.statements("The store's own account"):
             admin.execute(re.sub(r"\bapp\b", account.user, statement).encode())
+    migrations.upgrade(engine)
+    engine.dispose()
     yield Settings(
         environment="production",
         data_dir=tmp_path,
@@ -211,10 +223,67 @@ def test_of_the_store(least_store: Store, postgresql_server: Server) -> None:
     harness = PostgreSQLHarness(postgresql_server)
     harness.fill(3)
     made = connector(least_store, "postgresql", harness.config, harness.everything)
-    receipt = least_store.pulls.begin(made, "run")
-    opening = partial(open_source, "postgresql")
 
-    assert run_pull(least_store, made, receipt, opening).receipt.records_ingested == 3
+    assert ingested(least_store, made) == 3
     assert KeyStore(least_store.engine, PEPPER.encode()).create("one").id
     assert least_store.connectors.rotate() == Rotated(1, (), ())
     assert least_store.connectors.remove(made.id).id == made.id
+
+
+@pytest.mark.parametrize("least", ["0016"], indirect=True)
+def test_of_a_store_that_was_migrated_since(least_store: Store, postgresql_server: Server) -> None:
+    harness = PostgreSQLHarness(postgresql_server)
+    harness.fill(3)
+
+    assert ingested(least_store, connector(least_store, "postgresql", harness.config, harness.everything)) == 3
+
+
+@pytest.mark.usefixtures("in_heaps")
+def test_of_the_store_when_pulls_are_staged_in_tables(least_store: Store, postgresql_server: Server) -> None:
+    """The first becomes the set's own table, the second is dropped, the third is swept."""
+    harness = PostgreSQLHarness(postgresql_server)
+    harness.fill(3)
+    made = connector(least_store, "postgresql", harness.config, harness.everything)
+
+    assert ingested(least_store, made) == 3
+    harness.fill(5)
+    assert ingested(least_store, made) == 5
+    assert staged_in(least_store) == set()
+    lost = least_store.pulls.begin(made, "run")
+    heap = Heap(lost.id, lost.attempt - 1, leaf=False)
+    with least_store.engine.begin() as transaction:
+        heaps.make(transaction, heap)
+    assert staged_in(least_store) == {lost.id}
+    heaps.sweep(least_store.engine)
+    assert staged_in(least_store) == set()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "make_heap(gen_random_uuid(), 1, false)",
+        "drop_heap(gen_random_uuid(), 1)",
+        "make_leaf(7)",
+        "attach_leaf(7)",
+        "become_leaf(gen_random_uuid(), 1, 7, gen_random_uuid(), now(), now())",
+    ],
+)
+def test_a_reader_of_the_store_can_have_no_table_made_or_dropped(
+    least: Settings, account: Account, postgresql_server: Server, call: str
+) -> None:
+    assert least.store_url is not None
+    owners = (
+        urlsplit(postgresql_server.address)._replace(path=urlsplit(least.store_url.get_secret_value()).path).geturl()
+    )
+    with psycopg.connect(owners, autocommit=True) as owner:
+        owner.execute(f"REVOKE ALL ON ALL FUNCTIONS IN SCHEMA qanatix FROM {account.user}".encode())
+    with (
+        psycopg.connect(least.store_url.get_secret_value()) as reader,
+        pytest.raises(errors.InsufficientPrivilege, match=f"function {call.partition('(')[0]}"),
+    ):
+        reader.execute(f"SELECT qanatix.{call}".encode())
+
+
+def ingested(store: Store, made: Connector) -> int:
+    receipt = store.pulls.begin(made, "run")
+    return run_pull(store, made, receipt, partial(open_source, "postgresql")).receipt.records_ingested

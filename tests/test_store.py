@@ -47,7 +47,7 @@ from qanatix_pipelines.store import copying, engine, migrations, shelves, tables
 from qanatix_pipelines.store import ingestion as ingestion_module
 from qanatix_pipelines.store.clock import now
 from qanatix_pipelines.store.engine import connect, named
-from qanatix_pipelines.store.heaps import heap_of, sweep
+from qanatix_pipelines.store.heaps import Heap, sweep
 from qanatix_pipelines.store.ingestion import Ingestion
 from qanatix_pipelines.store.keys import KeyStore, check_cipher, check_pepper
 from qanatix_pipelines.store.opening import Store, open_engine, open_store
@@ -635,7 +635,8 @@ class TestIngestion:
         pull = ingestion(store, connector)
         pull.stage(batch((1, "a"), (2, "b")), 2)
         with store.engine.begin() as transaction:
-            transaction.execute(heap_of(pull._receipt, leaf=True).delete().where(sa.column("row") == 0))
+            heap = Heap(pull._receipt.id, pull._receipt.attempt, leaf=True)
+            transaction.execute(heap.table.delete().where(heap.table.c.row == 0))
 
         with pytest.raises(StagingLost):
             pull.commit(None, READ_AT, 0)

@@ -77,6 +77,7 @@ RECEIPT = PullReceipt(
     duration_seconds=0.314,
     key_column="id",
     name_column=None,
+    change_number=1,
     pull_id=UUID(int=7),
     run_id="run-7",
     connector_id=UUID(int=8),

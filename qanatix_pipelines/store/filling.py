@@ -8,6 +8,7 @@ from sqlalchemy.exc import IntegrityError
 from qanatix_pipelines.row_keys import Repeated
 from qanatix_pipelines.store import leaves
 from qanatix_pipelines.store.entity_sets import entities_in
+from qanatix_pipelines.store.heaps import Heap
 from qanatix_pipelines.store.leaves import Leaf, Made
 from qanatix_pipelines.store.merge import merge
 from qanatix_pipelines.store.planning import BY_HASH, planned
@@ -47,14 +48,14 @@ def fill(transaction: sa.Connection, shelf: Shelf, made: Made) -> Filled:
     return Filled(leaf, *merged, attach=attach)
 
 
-def _become(transaction: sa.Connection, heap: sa.Table, made: Made, rows: int) -> tuple[int, Repeated]:
+def _become(transaction: sa.Connection, heap: Heap, made: Made, rows: int) -> tuple[int, Repeated]:
     try:
         with transaction.begin_nested():
-            leaves.become(transaction, heap, made)
+            leaves.become(transaction, heap.attempt, made)
     except IntegrityError:  # a key occurs twice
         with planned(transaction, BY_HASH):
-            lost = drop_repeated(transaction, Staged(heap, sa.true()))
-        leaves.become(transaction, heap, made)
+            lost = drop_repeated(transaction, Staged(heap.table, sa.true()))
+        leaves.become(transaction, heap.attempt, made)
         leaf = leaves.leaf_of(transaction, made.set_number).table
         return transaction.execute(sa.select(sa.func.count()).select_from(leaf)).scalar_one(), lost
     return rows, Repeated()

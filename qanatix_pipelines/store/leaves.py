@@ -3,6 +3,8 @@
 Statements name the leaf, because one that goes through `entity` is planned for all sets. A leaf is made by the first
 pull into its set, in its final transaction. It is attached at the end of that: to attach locks `entity` against other
 attaches, though against no reader, until the transaction ends.
+
+The account that pulls owns no table. Functions of the schema's owner make the leaves (migration 0017).
 """
 
 from dataclasses import dataclass
@@ -14,16 +16,8 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from qanatix_pipelines.store import tables
-from qanatix_pipelines.store.tables import FROM_SOURCE, SCHEMA
-
-# What of an entity is the same for all that a pull makes, and its type on PostgreSQL.
-_OF_THE_PULL = {
-    "set_number": "integer",
-    "connector_id": "uuid",
-    "pull_id": "uuid",
-    "created_at": "timestamptz",
-    "updated_at": "timestamptz",
-}
+from qanatix_pipelines.store.column_types import Instant
+from qanatix_pipelines.store.tables import SCHEMA
 
 
 @dataclass(frozen=True)
@@ -90,54 +84,26 @@ def lock(transaction: sa.Connection, number: int) -> None:
 
 def make(transaction: sa.Connection, number: int) -> None:
     """Make the leaf of a set, with no entities. Call `lock` before, and `attach` last."""
-    name = f"{SCHEMA}.{_name(number)}"
-    transaction.exec_driver_sql(f"CREATE TABLE {name} (LIKE {SCHEMA}.entity, {_check(number)})")
-    _index(transaction, number)
+    transaction.execute(sa.select(sa.func.qanatix.make_leaf(number)))
 
 
-def become(transaction: sa.Connection, heap: sa.Table, made: Made) -> None:
-    """Make a heap with its rows the leaf of a set. Call `lock` before, and `attach` last.
+def become(transaction: sa.Connection, attempt: int, made: Made) -> None:
+    """Make the heap of this attempt, with its rows, the leaf of a set. Call `lock` before, and `attach` last.
 
-    No row is written: PostgreSQL keeps the value of a column that is added beside the table (PostgreSQL documentation,
-    ALTER TABLE, Notes). Raises IntegrityError if two rows have the same id.
+    No row is written. Raises IntegrityError if two rows have the same id.
     """
-    values = {name: getattr(made, name) for name in _OF_THE_PULL}
-    added = [f"ADD {name} {kind} NOT NULL DEFAULT '{values[name]}'" for name, kind in _OF_THE_PULL.items()]
-    fixed = [f"ALTER {name} DROP DEFAULT" for name in _OF_THE_PULL]
-    for change in (
-        f"{', '.join(added)}, ADD {_check(made.set_number)}",
-        ", ".join(fixed),
-        f"RENAME TO {_name(made.set_number)}",
-    ):
-        table = heap.fullname
-        transaction.exec_driver_sql(f"ALTER TABLE {table} {change}")
-    _index(transaction, made.set_number)
-    # Else the server would know nothing of the leaf until autovacuum comes to it.
-    transaction.exec_driver_sql(f"ANALYZE {SCHEMA}.{_name(made.set_number)} (id, created_at, pull_id)")
+    common = (
+        made.set_number,
+        made.connector_id,
+        *(sa.literal(at, Instant) for at in (made.created_at, made.updated_at)),
+    )
+    transaction.execute(sa.select(sa.func.qanatix.become_leaf(made.pull_id, attempt, *common)))
 
 
 def attach(transaction: sa.Connection, number: int) -> None:
-    """Make a leaf a partition. Its constraint spares the server to read it for that."""
-    name = f"{SCHEMA}.{_name(number)}"
-    transaction.exec_driver_sql(f"ALTER TABLE {SCHEMA}.entity ATTACH PARTITION {name} FOR VALUES IN ({number})")
-
-
-def _index(transaction: sa.Connection, number: int) -> None:
-    name = _name(number)
-    for kind, suffix, columns in (
-        ("UNIQUE INDEX", "id", "id"),
-        ("INDEX", "created", '"created_at", "row"'),  # by which sets are listed
-        ("INDEX", "pull", '"pull_id", "row"'),  # by which changes are told
-    ):
-        transaction.exec_driver_sql(f"CREATE {kind} {name}_{suffix} ON {SCHEMA}.{name} ({columns})")
+    """Make a leaf a partition."""
+    transaction.execute(sa.select(sa.func.qanatix.attach_leaf(number)))
 
 
 def _name(number: int) -> str:
     return f"entity_{number}"
-
-
-def _check(number: int) -> str:
-    return f"CONSTRAINT {_name(number)}_set CHECK (set_number = {number})"
-
-
-assert set(FROM_SOURCE) | set(_OF_THE_PULL) == set(tables.entity.c.keys())  # noqa: S101

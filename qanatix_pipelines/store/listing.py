@@ -1,8 +1,7 @@
 """Entities of several sets: by their id, and newest first.
 
-A query over many leaves takes PostgreSQL longer to plan than to run. So it is asked within functions of the store,
-which keep a plan for any sets; leaves that are not asked for are left out when it runs. A query of one set names its
-leaf.
+A query over many leaves takes PostgreSQL longer to plan than to run. So it is asked within functions of the store
+(migration 0017), which keep a plan for any sets. A query of one set names its leaf.
 
 The order is that of creation, which never changes. So nothing is skipped or repeated while new entities arrive.
 """
@@ -22,31 +21,9 @@ from qanatix_pipelines.store import tables
 from qanatix_pipelines.store.column_types import EntityId, Instant
 from qanatix_pipelines.store.leaves import leaf_of
 from qanatix_pipelines.store.pages import WrongCursor
-from qanatix_pipelines.store.tables import SCHEMA
 
 _POSITION = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{6})?) ([0-9]{1,18}) ([0-9a-f]{32})"
-)
-# What the functions are called, and what they do. `migrations` makes them.
-FUNCTIONS = (
-    f"""
-    CREATE FUNCTION {SCHEMA}.entities_with(sets integer[], wanted uuid) RETURNS SETOF {SCHEMA}.entity
-    LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan AS $$
-    BEGIN
-        RETURN QUERY SELECT * FROM {SCHEMA}.entity WHERE set_number = ANY (sets) AND id = wanted;
-    END $$
-    """,
-    f"""
-    CREATE FUNCTION {SCHEMA}.newest_entities(
-        sets integer[], before_time timestamptz, before_row bigint, before_id uuid, most integer
-    ) RETURNS SETOF {SCHEMA}.entity
-    LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan AS $$
-    BEGIN
-        RETURN QUERY SELECT * FROM {SCHEMA}.entity
-        WHERE set_number = ANY (sets) AND (created_at, "row", id) < (before_time, before_row, before_id)
-        ORDER BY created_at DESC, "row" DESC, id DESC LIMIT most;
-    END $$
-    """,
 )
 
 

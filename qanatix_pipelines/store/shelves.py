@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from qanatix_pipelines.errors import StagingLost
 from qanatix_pipelines.receipts import Receipt
 from qanatix_pipelines.store import copying, heaps, leaves, tables
+from qanatix_pipelines.store.heaps import Heap
 from qanatix_pipelines.store.scratch import Scratch
 from qanatix_pipelines.store.staged import Staged, numbered
 
@@ -37,7 +38,7 @@ class Shelf(ABC):
         self._engine = engine
         self.set_number = set_number
         self.rows = 0
-        self.heap: sa.Table | None = None
+        self.heap: Heap | None = None
 
     @abstractmethod
     def keep(self, entities: pl.DataFrame, tell: Tell, *, again: bool) -> None:
@@ -86,14 +87,15 @@ class MemoryOrHeap(Shelf):
                 tell(transaction)
             self._held.append(rows)
         else:
-            heap = heaps.heap_of(self._receipt, leaf=self._first) if self.heap is None else self.heap
+            heap = self.heap or Heap(self._receipt.id, self._receipt.attempt, leaf=self._first)
             with self._as_long_as_it_is_there(tell), self._engine.begin() as transaction:
                 if self.heap is None:
-                    heaps.make(transaction, heap, again=again)
+                    heaps.make(transaction, heap)
                 if again:
-                    transaction.execute(heap.delete().where(heap.c.row >= (0 if self._held else self.rows)))
+                    first = 0 if self._held else self.rows
+                    transaction.execute(heap.table.delete().where(heap.table.c.row >= first))
                 for part in (*self._held, rows):
-                    copying.put(transaction, heap, part)
+                    copying.put(transaction, heap.table, part)
                 # Last, because it locks the receipt: a process that is stopped inside COPY must not hold that lock.
                 tell(transaction)
             self.heap = heap
@@ -109,7 +111,7 @@ class MemoryOrHeap(Shelf):
         if self.heap is not None:
             if not heaps.holds(transaction, self.heap, self.rows):
                 raise StagingLost
-            return Staged(self.heap, sa.true())
+            return Staged(self.heap.table, sa.true())
         own = {"pull_id": pl.lit(self._receipt.id.bytes)}
         for rows in self._held:
             alike = {} if "alike" in rows.columns else {"alike": pl.lit(1, pl.Int64)}
@@ -118,7 +120,7 @@ class MemoryOrHeap(Shelf):
 
     def spend(self, transaction: sa.Connection) -> None:
         if self.heap is not None:
-            self.heap.drop(transaction, checkfirst=False)
+            heaps.drop(transaction, self.heap.pull_id, self.heap.attempt)
         else:
             transaction.execute(tables.staged.delete().where(tables.staged.c.pull_id == self._receipt.id))
 
@@ -127,7 +129,8 @@ class MemoryOrHeap(Shelf):
 
     def drop(self) -> None:
         if self.heap is not None:
-            heaps.drop(self._engine, self.heap.name)
+            with self._engine.begin() as transaction:
+                heaps.drop(transaction, self.heap.pull_id, self.heap.attempt)
 
     def _fits(self, rows: pl.DataFrame) -> bool:
         held = [*self._held, rows]

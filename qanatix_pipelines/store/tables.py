@@ -146,7 +146,8 @@ rejection = sa.Table(
 entity_set = sa.Table(
     "entity_set",
     metadata,
-    sa.Column("number", sa.Integer, primary_key=True),
+    # An identity: its sequence needs no right of its own.
+    sa.Column("number", sa.Integer, sa.Identity(), primary_key=True),
     sa.Column("tenant", sa.Text, nullable=False),
     sa.Column("vertical", sa.Text, nullable=False),
     sa.Column("entity_type", sa.Text, nullable=False),
@@ -161,7 +162,8 @@ entity_set = sa.Table(
 entity = sa.Table(
     "entity",
     metadata,
-    # The place in the result of the pull that made the entity. With created_at it is the order of creation.
+    # The place among those that the same pull made: as the source gave them, on SQLite by id. With created_at it is the
+    # order of creation.
     sa.Column("row", sa.BigInteger, nullable=False),
     # A hash of vertical, type and key, so entities of two tenants may share it.
     sa.Column("id", EntityId, nullable=False),

@@ -36,6 +36,7 @@ def move(connection: sa.Connection) -> bool:
             f"CREATE TABLE IF NOT EXISTS {into} "
             f"(LIKE {SCHEMA}.entity, CONSTRAINT entity_{number}_set CHECK (set_number = {number}))"
         )
+        connection.exec_driver_sql("SELECT qanatix.share(%s, 'entity')", (f"entity_{number}",))
         # Rows are appended to it in its order, which costs little.
         connection.exec_driver_sql(
             f'CREATE INDEX IF NOT EXISTS entity_{number}_created ON {into} ("created_at", "row")'

@@ -3,17 +3,19 @@
 The entities themselves are moved afterwards (`moving`), and then the old table is dropped (0018).
 """
 
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
 
 from qanatix_pipelines.store.column_types import EntityId, Instant
-from qanatix_pipelines.store.listing import FUNCTIONS
 from qanatix_pipelines.store.tables import SCHEMA
 
 revision = "0017"
 down_revision = "0016"
+
+_FUNCTIONS = Path(__file__).with_name("0017_functions.sql")
 
 
 def upgrade() -> None:
@@ -56,8 +58,8 @@ def upgrade() -> None:
         prefixes=["UNLOGGED"],
     )
     op.create_index("staged_by_pull", "staged", ["pull_id"], schema=schema)
-    for function in FUNCTIONS:
-        op.execute(function)
+    # As text that has no parameters: it is full of colons and percent signs.
+    op.get_bind().connection.cursor().execute(_FUNCTIONS.read_text())
 
 
 def _of_the_source() -> list[sa.Column[Any]]:
@@ -76,7 +78,7 @@ def _number_sets(schema: str | None) -> None:
     op.rename_table("entity_set", "entity_set_before", schema=schema)
     op.create_table(
         "entity_set",
-        sa.Column("number", sa.Integer, primary_key=True),
+        sa.Column("number", sa.Integer, sa.Identity(), primary_key=True),
         sa.Column("tenant", sa.Text, nullable=False),
         sa.Column("vertical", sa.Text, nullable=False),
         sa.Column("entity_type", sa.Text, nullable=False),
