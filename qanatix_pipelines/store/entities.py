@@ -129,7 +129,7 @@ class EntityStore(OfTenant):
     def _sets(
         self, connection: sa.Connection, vertical: str | None = None, entity_type: str | None = None
     ) -> dict[int, tuple[str, str]]:
-        """The vertical and type of each of our sets that has entities, by its number."""
+        """The vertical and type of each of our sets that has entities, by its number. The largest comes first."""
         kept = tables.entity_set.c
         query = sa.select(kept.number, kept.vertical, kept.entity_type)
         query = query.where(kept.tenant == self.tenant, kept.entities > 0)
@@ -137,6 +137,7 @@ class EntityStore(OfTenant):
             query = query.where(kept.vertical == vertical)
         if entity_type is not None:
             query = query.where(kept.entity_type == entity_type)
+        query = query.order_by(kept.entities.desc())  # it is the likeliest to have an id
         return {number: (vertical, kind) for number, vertical, kind in connection.execute(query)}
 
     def _entity(self, row: Any, sets: dict[int, tuple[str, str]]) -> Entity:

@@ -1,13 +1,15 @@
 """Entities of several sets: by their id, and newest first.
 
-A query over many leaves takes PostgreSQL longer to plan than to run. So it is asked within functions of the store
-(migration 0017), which keep a plan for any sets. A query of one set names its leaf.
+A query of one set names its leaf. One of several would lock the leaves of all sets, and read those of other tenants, if
+it named `entity`. So functions of the store ask each leaf in turn (migration 0017). SQLite asks its one table for the
+newest of each set.
 
 The order is that of creation, which never changes. So nothing is skipped or repeated while new entities arrive.
 """
 
 import base64
 import binascii
+import json
 import re
 from collections.abc import Sequence
 from datetime import datetime
@@ -16,6 +18,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.sql.selectable import NamedFromClause
 
 from qanatix_pipelines.store import tables
 from qanatix_pipelines.store.column_types import EntityId, Instant
@@ -50,13 +53,24 @@ def found_in(connection: sa.Connection, sets: Sequence[int], entity_id: UUID) ->
 
 def newest_of(connection: sa.Connection, sets: Sequence[int], most: int, after: Position | None) -> sa.Select[Any]:
     """The newest `most` entities of the sets, or the newest after a position."""
-    if connection.dialect.name == "postgresql" and len(sets) != 1:
+    if len(sets) == 1:
+        source = leaf_of(connection, sets[0]).table
+        return _newest(sa.select(source).where(source.c.set_number == sets[0]), source, most, after)
+    if connection.dialect.name == "postgresql":
         at = after or _END
         before = (sa.literal(at.created_at, Instant), sa.literal(at.row, sa.BigInteger), sa.literal(at.id, EntityId))
         return sa.select(_rows_of(sa.func.qanatix.newest_entities(_array(sets), *before, sa.literal(most, sa.Integer))))
-    source = leaf_of(connection, sets[0]).table if len(sets) == 1 else tables.entity
+    each = sa.func.json_each(json.dumps(list(sets))).table_valued("value", name="each")
+    own, found = tables.entity.alias("own"), tables.entity.alias("found")
+    of_set = sa.select(_rowid(own)).select_from(own).where(own.c.set_number == each.c.value).correlate(each)
+    newest_of_set = _rowid(found).in_(_newest(of_set, own, most, after))
+    of_each = sa.select(_rowid(found)).select_from(each.join(found, newest_of_set))
+    of_all = _newest(of_each, found, most, None)
+    return _newest(sa.select(tables.entity).where(_rowid(tables.entity).in_(of_all)), tables.entity, most, None)
+
+
+def _newest(query: sa.Select[Any], source: sa.FromClause, most: int, after: Position | None) -> sa.Select[Any]:
     of = source.c
-    query = sa.select(source).where(of.set_number.in_(sets))
     if after is not None:
         bound = (sa.literal(value, of[name].type) for name, value in after._asdict().items())
         query = query.where(sa.tuple_(of.created_at, of.row, of.id) < sa.tuple_(*bound))
@@ -77,6 +91,11 @@ def position(cursor: str) -> Position:
         return Position(datetime.fromisoformat(f"{created_at}+00:00"), int(row), UUID(hex=entity_id))
     except (binascii.Error, ValueError, AttributeError):
         raise WrongCursor("is not a cursor that this API gave") from None
+
+
+def _rowid(source: NamedFromClause) -> sa.ColumnElement[int]:
+    """SQLite's own number of a row (SQLite documentation, "ROWIDs and the INTEGER PRIMARY KEY")."""
+    return sa.literal_column(f"{source.name}.rowid", sa.Integer)
 
 
 def _rows_of(function: sa.FunctionElement[Any]) -> sa.TableValuedAlias:

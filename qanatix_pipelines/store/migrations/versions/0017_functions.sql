@@ -106,22 +106,73 @@ BEGIN
     EXECUTE format('ALTER TABLE qanatix.entity ATTACH PARTITION qanatix.%I FOR VALUES IN (%s)', 'entity_' || number, number);
 END $$;
 
--- A query over many leaves takes longer to plan than to run. These two keep a plan for any sets; leaves that are not
--- asked for are left out when it runs.
+-- The entity with this id in one of the sets. Each leaf is asked by its name: a query of `entity` would lock every leaf.
 CREATE FUNCTION qanatix.entities_with(sets integer[], wanted uuid) RETURNS SETOF qanatix.entity
-LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan AS $$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    number integer;
 BEGIN
-    RETURN QUERY SELECT * FROM qanatix.entity WHERE set_number = ANY (sets) AND id = wanted;
+    FOREACH number IN ARRAY sets LOOP
+        RETURN QUERY EXECUTE format(
+            'SELECT "row", id, digest, source_id, name, data, set_number, connector_id, pull_id, created_at, updated_at '
+            'FROM qanatix.%I WHERE id = $1', 'entity_' || number
+        ) USING wanted;
+        EXIT WHEN FOUND;
+    END LOOP;
 END $$;
 
+-- Where an entity stands among those of all sets. The newest has the greatest place.
+CREATE TYPE qanatix.place AS (created_at timestamptz, "row" bigint, id uuid, set_number integer);
+
+-- The place of the newest entity of a set that stands before another place. No row if there is none.
+CREATE FUNCTION qanatix.newest_place(number integer, before qanatix.place) RETURNS SETOF qanatix.place
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN QUERY EXECUTE format(
+        'SELECT created_at, "row", id, set_number FROM qanatix.%I WHERE (created_at, "row", id) < ($1, $2, $3) '
+        'ORDER BY created_at DESC, "row" DESC, id DESC LIMIT 1', 'entity_' || number
+    ) USING before.created_at, before."row", before.id;
+END $$;
+
+-- The newest entities of the sets that stand before a place, newest first. The set with the newest of all gives those
+-- that are newer than any of another set; then the next set does. More sets than entities are never needed.
 CREATE FUNCTION qanatix.newest_entities(
     sets integer[], before_time timestamptz, before_row bigint, before_id uuid, most integer
 ) RETURNS SETOF qanatix.entity
-LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan AS $$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    heads qanatix.place[] := ARRAY(
+        SELECT head FROM unnest(sets) AS number,
+        qanatix.newest_place(number, ROW(before_time, before_row, before_id, 0)::qanatix.place) AS head
+        ORDER BY head DESC LIMIT most
+    );
+    head qanatix.place;
+    following qanatix.place;
+    wanted integer := most;
+    given integer;
 BEGIN
-    RETURN QUERY SELECT * FROM qanatix.entity
-    WHERE set_number = ANY (sets) AND (created_at, "row", id) < (before_time, before_row, before_id)
-    ORDER BY created_at DESC, "row" DESC, id DESC LIMIT most;
+    WHILE wanted > 0 AND cardinality(heads) > 0 LOOP
+        head := heads[1];
+        following := coalesce(
+            heads[2], ROW('-infinity', 0, '00000000-0000-0000-0000-000000000000', 0)::qanatix.place
+        );
+        RETURN QUERY EXECUTE format(
+            'SELECT "row", id, digest, source_id, name, data, set_number, connector_id, pull_id, created_at, updated_at '
+            'FROM qanatix.%I WHERE (created_at, "row", id) <= ($1, $2, $3) AND (created_at, "row", id) >= ($4, $5, $6) '
+            'ORDER BY created_at DESC, "row" DESC, id DESC LIMIT $7', 'entity_' || head.set_number
+        ) USING head.created_at, head."row", head.id, following.created_at, following."row", following.id, wanted;
+        GET DIAGNOSTICS given = ROW_COUNT;
+        wanted := wanted - given;
+        IF wanted > 0 THEN
+            heads := ARRAY(
+                SELECT place FROM (
+                    SELECT place FROM unnest(heads[2:]) AS place
+                    UNION ALL
+                    SELECT place FROM qanatix.newest_place(head.set_number, following) AS place
+                ) AS places ORDER BY place DESC LIMIT wanted
+            );
+        END IF;
+    END LOOP;
 END $$;
 
 -- The tables that stand for others now are used by the same roles. Whoever may write entities may call the functions, and
