@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -52,6 +53,8 @@ from qanatix_pipelines.store.ingestion import Ingestion
 from qanatix_pipelines.store.keys import KeyStore, check_cipher, check_pepper
 from qanatix_pipelines.store.opening import Store, open_engine, open_store
 from qanatix_pipelines.store.rotation import Rotated
+from qanatix_pipelines.tenants import DEFAULT, Tenant
+from tests import kept
 from tests.conftest import ENCRYPTION_KEY, PEPPER
 from tests.kept import staged_in
 from tests.servers import free_port
@@ -68,6 +71,7 @@ NEW = NewConnector(
 
 
 READ_AT = datetime(2026, 3, 7, 12, tzinfo=UTC)
+ACME = Tenant("acme")
 
 
 @pytest.fixture
@@ -761,6 +765,50 @@ class TestEntities:
         page, _ = store.entities.page(vertical=None, entity_type=None, limit=10, cursor=None)
 
         assert [entity.id.int for entity in page] == [2, 1]
+
+    @pytest.mark.parametrize("limit", [1, 3, 100])
+    def test_pages_over_several_sets_are_one_list_newest_first(self, store: Store, limit: int) -> None:
+        """Whichever sets are asked for: those with a few entities between those of others, too."""
+        sets = [("factory", "product"), ("factory", "order"), ("shop", "product")]
+        connectors = [
+            store.connectors.add(NEW.model_copy(update={"vertical": vertical, "entity_type": kind}))
+            for vertical, kind in sets
+        ]
+        other = store.of(ACME).connectors.add(NEW)
+        numbers = count(1)
+        for turn, into in enumerate([0, 2, 1, 0, None, 0, 2, 2, 1]):
+            filled = other if into is None else connectors[into]
+            ingest(store.of(filled.tenant), filled, batch(*((next(numbers), "x") for _ in range(turn % 4 + 1))))
+
+        for vertical, kind in [(None, None), ("factory", None), (None, "product"), ("shop", "product")]:
+            found, cursor = store.entities.page(vertical=vertical, entity_type=kind, limit=limit, cursor=None)
+            while cursor is not None:
+                page, cursor = store.entities.page(vertical=vertical, entity_type=kind, limit=limit, cursor=cursor)
+                assert len(page) <= limit
+                found = [*found, *page]
+            with store.engine.connect() as connection:
+                rows = connection.execute(kept.entities()).all()
+            newest = sorted(rows, key=lambda row: (row.created_at, row.row, row.id), reverse=True)
+            assert [entity.id for entity in found] == [
+                row.id
+                for row in newest
+                if row.tenant == DEFAULT and vertical in (None, row.vertical) and kind in (None, row.entity_type)
+            ]
+
+    def test_what_is_asked_of_several_sets_does_not_touch_another_tenants(self, store: Store) -> None:
+        """Nor does it wait for it."""
+        if store.engine.dialect.name == "sqlite":
+            pytest.skip("all sets are in one table")
+        for kind in ("product", "order"):
+            ingest(store, store.connectors.add(NEW.model_copy(update={"entity_type": kind})), batch((len(kind), "x")))
+        acme = store.of(ACME)
+        ingest(acme, acme.connectors.add(NEW), batch((3, "x")))
+        with store.engine.begin() as busy:
+            busy.exec_driver_sql("LOCK TABLE qanatix.entity_3 IN ACCESS EXCLUSIVE MODE")
+
+            page, _ = store.entities.page(vertical=None, entity_type=None, limit=10, cursor=None)
+            assert len(page) == 2
+            assert store.entities.get(page[1].id) == page[1]
 
     def test_other_sets_are_not_shown(self, store: Store, connector: Connector) -> None:
         ingest(store, connector, batch((1, "a")))
