@@ -206,8 +206,8 @@ MUTANTS = (
     Mutant(
         "a dead attempt leaves what it staged",
         HEAPS,
-        "if match.groups() not in live:",
-        "if False:",
+        "for pull_id, attempt in found - live:",
+        "for pull_id, attempt in live - found:",
         _store("TestAttempts::test_a_dead_attempt_leaves_nothing_staged", "postgresql"),
     ),
     Mutant(
