@@ -23,12 +23,15 @@ test-deep: .venv/ready  ## The whole suite, with the long form of the campaigns.
 	QANATIX_TEST_DEEP=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 bench: .venv/ready  ## Rows a second, compared with other tools, which it downloads. ARGS: --rows, --rounds, --alone.
+	tests/servers/install
 	@$(BIN)/python -m benchmarks.throughput $(ARGS)
 
 bench-latency: .venv/ready  ## How long a pull takes, compared with Dagster's own launcher and with no Dagster. ARGS: --pulls, --at-once.
+	tests/servers/install
 	@$(BIN)/python -m benchmarks.latency $(ARGS)
 
 bench-growth: .venv/ready  ## What a row costs in a store of many entities, compared with one of few. ARGS: --rows, --probes.
+	tests/servers/install
 	@$(BIN)/python -m benchmarks.growth $(ARGS)
 
 check: lint  ## Lint, then the quick unit tests, with few examples of each property.
