@@ -24,7 +24,7 @@ CANARY = "canary-of-our-own"
 QUERIES = {"postgresql": "SELECT 1", "mysql": "SELECT 1", "mongodb": "{}", "neo4j": "RETURN 1 AS id"}
 # The last is for a name that leads nowhere on this machine.
 REFUSALS = (InvalidConnector, AddressRefused, SourceUnreachable)
-QUICK = Limits(answer_seconds=1, pull_seconds=1, pauses=())
+QUICK = Limits(answer_seconds=1, pull_seconds=60, pauses=())
 
 _opened: set[str] = set()
 _watched: list[str] = []
