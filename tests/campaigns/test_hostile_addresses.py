@@ -24,7 +24,9 @@ CANARY = "canary-of-our-own"
 QUERIES = {"postgresql": "SELECT 1", "mysql": "SELECT 1", "mongodb": "{}", "neo4j": "RETURN 1 AS id"}
 # The last is for a name that leads nowhere on this machine.
 REFUSALS = (InvalidConnector, AddressRefused, SourceUnreachable)
-QUICK = Limits(answer_seconds=1, pull_seconds=60, pauses=())
+LIMITS = Limits(answer_seconds=30, pull_seconds=60, pauses=())
+# pymongo asks again until its time is over, whatever the refusal.
+OF_MONGODB = Limits(answer_seconds=1, pull_seconds=60, pauses=())
 
 _opened: set[str] = set()
 _watched: list[str] = []
@@ -100,7 +102,8 @@ def _pull(store: Store, connector_type: str, config: dict[str, Any], egress: Egr
         check_connector(connector_type, config, new.query)
         connector = store.connectors.add(new)
         receipt = store.pulls.begin(connector, "run")
-        run_pull(store, connector, receipt, partial(open_source, connector_type), limits=QUICK, egress=egress)
+        limits = OF_MONGODB if connector_type == "mongodb" else LIMITS
+        run_pull(store, connector, receipt, partial(open_source, connector_type), limits=limits, egress=egress)
     except (InvalidConnector, SourceError) as error:
         return error
     return None
