@@ -79,7 +79,7 @@ def _finish(connection: sa.Connection, prefix: str, into: str, number: int) -> N
         connection.exec_driver_sql(f"CREATE UNIQUE INDEX entity_{number}_id ON {into} (id)")
         connection.exec_driver_sql(f'CREATE INDEX entity_{number}_pull ON {into} ("pull_id", "row")')
         connection.exec_driver_sql(f"ANALYZE {into} (id, created_at, pull_id)")
-        connection.exec_driver_sql(f"ALTER TABLE {prefix}entity ATTACH PARTITION {into} FOR VALUES IN ({number})")
+        connection.exec_driver_sql(f"SELECT qanatix.attach_leaf({number})")
     connection.exec_driver_sql(
         f"UPDATE {prefix}pull SET set_number = {number}, change_number = numbered.change FROM ("
         "SELECT id AS of, row_number() OVER (ORDER BY finished_at, id) AS change "
